@@ -1,0 +1,114 @@
+"""Every way a Millrace command can fail, and the exit code each one has.
+
+::
+
+    MillraceError
+    ├── UsageError        2   the job file, the arguments or the model are wrong
+    │   ├── JobFileError      names file, line and key
+    │   ├── ModelError        a model folder is not what its model.yaml says
+    │   └── QueryError        SQL that is not a read-only query over known tables
+    ├── GateRefused       3   the input breaks its contract
+    │   └── SchemaMismatch    a declared column is missing or has another type
+    ├── BudgetExceeded    4   stopped by the budget, resumable
+    ├── RunFailed         5   something broke on the way, resumable
+    │   ├── InputCorrupt      a file cannot be read; it is named
+    │   └── OutputMismatch    a model returned something its signature does not promise
+    └── ClaimHeld         6   another run holds the claim
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MillraceError(Exception):
+    """An error a user can act on: what happened, what was found, what is allowed, what to do."""
+
+    exit_code: ClassVar[int] = 5
+
+    def __init__(
+        self, what: str, *, got: str | None = None, allowed: str | None = None, next: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what, self.got, self.allowed, self.next = what, got, allowed, next
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        parts += [f"  got:     {self.got}"] if self.got else []
+        parts += [f"  allowed: {self.allowed}"] if self.allowed else []
+        parts += [f"  next:    {self.next}"] if self.next else []
+        return "\n".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the named fields: errors cross from Spark's workers to the driver."""
+        return _rebuild, (type(self), self.what, self.got, self.allowed, self.next)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints for an error."""
+        return {
+            "error": self.what,
+            "got": self.got,
+            "allowed": self.allowed,
+            "next": self.next,
+            "exit_code": self.exit_code,
+        }
+
+
+def _rebuild(
+    kind: type[MillraceError], what: str, got: str | None, allowed: str | None, next_: str | None
+) -> MillraceError:
+    return kind(what, got=got, allowed=allowed, next=next_)
+
+
+class UsageError(MillraceError):
+    """The job file, the arguments or the model are wrong."""
+
+    exit_code = 2
+
+
+class JobFileError(UsageError):
+    """A job file that cannot be used; the text names file, line and key."""
+
+
+class ModelError(UsageError):
+    """A model folder that is not what its ``model.yaml`` says, or does not fit the contract."""
+
+
+class QueryError(UsageError):
+    """SQL that is not one read-only query over known tables."""
+
+
+class GateRefused(MillraceError):
+    """The input breaks its contract by more than the contract allows."""
+
+    exit_code = 3
+
+
+class SchemaMismatch(GateRefused):
+    """A declared column is missing from the input, or has another type there."""
+
+
+class BudgetExceeded(MillraceError):
+    """The run was stopped by its budget; it can be resumed."""
+
+    exit_code = 4
+
+
+class RunFailed(MillraceError):
+    """The run broke on the way; it can be resumed."""
+
+    exit_code = 5
+
+
+class InputCorrupt(RunFailed):
+    """A file of the input cannot be read; the text names it."""
+
+
+class OutputMismatch(RunFailed):
+    """A model returned something that its signature does not promise."""
+
+
+class ClaimHeld(MillraceError):
+    """Another run of the same job holds the claim."""
+
+    exit_code = 6
