@@ -1,0 +1,111 @@
+"""The only place that builds a SparkSession, and keeps its log noise off the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
+# Ivy names a JAR organisation_module-version; of what Delta brings, Spark already ships the rest.
+JARS = (
+    "io.delta_delta-spark_4.2_2.13-4.4.0.jar",
+    "io.delta_delta-storage-4.4.0.jar",
+    "io.delta_delta-kernel-api-4.4.0.jar",
+    "io.delta_delta-kernel-defaults-4.4.0.jar",
+    "io.delta_delta-kernel-unitycatalog-4.4.0.jar",
+    "io.unitycatalog_unitycatalog-client-0.6.0.jar",
+    "io.unitycatalog_unitycatalog-hadoop-0.6.0.jar",
+    "org.locationtech.jts_jts-core-1.20.0.jar",
+)
+# What Delta's dependencies name and Spark ships itself: not fetched a second time.
+PROVIDED = "org.apache.hadoop:*,org.apache.parquet:*,com.fasterxml.jackson.core:*,org.slf4j:*"
+
+DEFAULTS: dict[str, str] = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
+    "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
+    "spark.python.worker.faulthandler.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.eventLog.enabled": "true",
+    "spark.eventLog.compress": "false",  # the ledger reads it back
+    "spark.eventLog.rolling.enabled": "false",
+}
+LOCAL_DEFAULTS: dict[str, str] = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "2g",
+    # One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+
+
+def open_session(
+    app_name: str, log_dir: Path, settings: Mapping[str, str] | None = None, *, master: str | None = None
+) -> SparkSession:
+    """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
+
+    ``settings`` go over the defaults. Without ``master``, what spark-submit or the environment says
+    applies, else two task slots a machine's cores allow, each task tried four times.
+    """
+    log_dir.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
+    chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **LOCAL_DEFAULTS, **_jars()}
+    chosen["spark.eventLog.dir"] = log_dir.absolute().as_uri()
+    builder = SparkSession.builder.appName(app_name)
+    if not submitted:
+        builder = builder.master(master or os.environ.get("MASTER") or f"local[{os.cpu_count()},4]")
+    for key, value in {**chosen, **(settings or {})}.items():
+        builder = builder.config(key, value)
+    with _terminal_into(log_dir / "spark.log", when=not submitted):
+        spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    return spark
+
+
+def _jars() -> dict[str, str]:
+    """Delta's JARs from Ivy's cache, or, the first time, the order to fetch them."""
+    for home in sorted(Path.home().glob(".ivy2*/jars"), reverse=True):
+        found = [home / name for name in JARS]
+        if all(jar.is_file() for jar in found):
+            return {"spark.jars": ",".join(str(jar) for jar in found)}
+    return {"spark.jars.packages": DELTA_PACKAGE, "spark.jars.excludes": PROVIDED}
+
+
+@contextmanager
+def _terminal_into(log: Path, *, when: bool) -> Iterator[None]:
+    """While open, processes started here get ``log`` as their standard output and error."""
+    if not when:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, saved in enumerate(kept, start=1):
+                os.dup2(saved, number)
+                os.close(saved)
+
+
+if __name__ == "__main__":  # `make setup`: fetch Delta's JARs once, so that no run has to wait for it
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        open_session("millrace-setup", Path(folder)).stop()

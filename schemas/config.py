@@ -1,0 +1,130 @@
+"""The job file: what one run reads, checks, scores and writes, as frozen values."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.contract import Contract, Frozen
+
+Path = Annotated[str, Field(min_length=1)]
+
+
+class ParquetSource(Frozen):
+    """A Parquet file, or a folder of them."""
+
+    format: Literal["parquet"]
+    path: Path
+
+
+class DeltaSource(Frozen):
+    """A Delta table; without ``version``, the latest one when the run starts."""
+
+    format: Literal["delta"]
+    path: Path
+    version: int | None = Field(default=None, ge=0)
+
+
+class CsvSource(Frozen):
+    """Delimited text: RFC 4180 quotes, line breaks inside quotes, one header line a file."""
+
+    format: Literal["csv"]
+    path: Path
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', max_length=1, description="empty: quotes are ordinary text")
+    escape: str = Field(default="", max_length=1, description="empty: a quote is escaped by doubling it")
+    encoding: str = "utf-8"
+    null: str = Field(default="", description="the unquoted text that stands for NULL")
+
+
+class JsonSource(Frozen):
+    """JSON Lines: one object a line."""
+
+    format: Literal["json"]
+    path: Path
+    encoding: str = "utf-8"
+
+
+class ImagesSource(Frozen):
+    """A folder of PNG and JPEG files: columns ``path`` (relative to the folder) and ``content``."""
+
+    format: Literal["images"]
+    path: Path
+
+
+class IdxSource(Frozen):
+    """MNIST's idx or idx.gz: columns ``index``, ``pixels`` and, with ``labels``, ``label``."""
+
+    format: Literal["idx"]
+    path: Path
+    labels: str | None = None
+
+
+Source = Annotated[
+    ParquetSource | DeltaSource | CsvSource | JsonSource | ImagesSource | IdxSource,
+    Field(discriminator="format"),
+]
+
+
+class ModelRef(Frozen):
+    """Which model folder to load, and whether code inside it may run."""
+
+    uri: Path
+    version: str | None = None
+
+
+class Engine(Frozen):
+    """How to compute: none of it changes which rows are scored."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32"] = "auto"
+    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    surface: Literal["arrow", "pandas"] = "arrow"
+
+
+class Output(Frozen):
+    """Where the tables are."""
+
+    path: Path = "lake/"
+
+
+class Cost(Frozen):
+    """Which prices apply, and how much may be spent."""
+
+    prices: Path
+    instance: str
+    budget: Annotated[Decimal, Field(gt=0)] | None = None
+
+
+class Job(Frozen):
+    """One job file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    source: Source
+    key: tuple[str, ...] = Field(min_length=1)
+    keep: tuple[str, ...] = ()
+    contract: Contract
+    model: ModelRef
+    engine: Engine = Engine()
+    output: Output = Output()
+    cost: Cost | None = None
+
+    @model_validator(mode="after")
+    def _columns_are_declared(self) -> Job:
+        declared = list(self.contract.columns)
+        for where, names in (("key", self.key), ("keep", self.keep)):
+            if unknown := [name for name in names if name not in declared]:
+                raise ValueError(
+                    f"{where} names columns that the contract does not declare: {', '.join(unknown)}; "
+                    f"declared: {', '.join(declared)}"
+                )
+        if both := sorted(set(self.key) & set(self.keep)):
+            raise ValueError(f"columns in both key and keep: {', '.join(both)}; key columns are always kept")
+        return self
+
+    @property
+    def table(self) -> str:
+        """The name of this job's predictions table."""
+        return "predictions_" + self.name.replace("-", "_")
