@@ -1,0 +1,32 @@
+"""Names for runs, fingerprints and ledger records; none of them depends on a clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(
+    *, job: str, pinned: str, contract: dict[str, Any], model_digest: str, settings: dict[str, Any]
+) -> str:
+    """sha256 (hex) of everything that decides the results, and of nothing that only changes speed."""
+    return digest(
+        {"job": job, "pinned": pinned, "contract": contract, "model": model_digest, "settings": settings}
+    )
+
+
+def run_id(job: str, fingerprint: str, nonce: str) -> str:
+    """A run's name: the job's, the start of its fingerprint, and a nonce that tells reruns apart."""
+    return f"{job}-{fingerprint[:8]}-{nonce}"
+
+
+def transaction(fingerprint: str, run: str, unit: int) -> str:
+    """The Delta transaction (``txnAppId``) under which a unit's predictions are committed, once."""
+    return f"millrace:{fingerprint}:{run}:{unit}"

@@ -1,0 +1,227 @@
+"""The schema of every Delta table, each column with what it means and its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from schemas.contract import Contract
+from schemas.model import Signature
+from schemas.types import arrow_type
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its SQL type, and a comment that ends in the unit where there is one."""
+
+    name: str
+    type: str
+    comment: str
+
+    @property
+    def field(self) -> pa.Field:
+        """The Arrow field, the comment in its metadata."""
+        return pa.field(self.name, arrow_type(self.type), metadata={"comment": self.comment})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, what a row of it is, and its columns."""
+
+    name: str
+    row_is: str
+    columns: tuple[Column, ...]
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The columns as Arrow fields."""
+        return pa.schema([column.field for column in self.columns])
+
+
+def struct_of(columns: tuple[Column, ...]) -> str:
+    """The SQL struct type with these columns as its fields."""
+    return "struct<" + ",".join(f"{column.name}:{column.type}" for column in columns) + ">"
+
+
+ERROR = (
+    Column("kind", "string", "decode or output: the step that refused the row"),
+    Column("message", "string", "what was wrong, without the row's values"),
+)
+
+METER = (
+    Column("stage_id", "int", "Spark stage"),
+    Column("partition", "int", "Spark partition"),
+    Column("attempt_number", "int", "0 for a task's first attempt"),
+    Column("task_id", "bigint", "Spark's task attempt id, unique in an application"),
+    Column("executor", "string", "host of the worker"),
+    Column("pid", "int", "process id of the Python worker"),
+    Column("device", "string", "cpu, or cuda:N"),
+    Column("started_at", "timestamp", "when this batch's clock started, UTC"),
+    Column("rows", "bigint", "rows in this batch"),
+    Column("failed", "bigint", "rows of it that could not be scored"),
+    Column("model_batches", "bigint", "calls of the model"),
+    Column("tokens", "bigint", "tokens computed, null without a tokenizer"),
+    Column("bytes", "bigint", "Arrow bytes of the model's inputs"),
+    Column("wall_s", "double", "seconds from the end of the batch before to the end of this one"),
+    Column("cpu_s", "double", "CPU seconds of the worker process in that time, user + system"),
+    Column("startup_s", "double", "of wall_s: starting Python and importing, seconds"),
+    Column("load_s", "double", "of wall_s: verifying and loading the model, seconds"),
+    Column("wait_s", "double", "of wall_s: waiting for Spark to deliver rows, seconds"),
+    Column("decode_s", "double", "of wall_s: Arrow columns to tensors, seconds"),
+    Column("compute_s", "double", "of wall_s: inside the model, seconds"),
+    Column("emit_s", "double", "of wall_s: building results and handing them to Spark, seconds"),
+    Column("peak_rss_bytes", "bigint", "largest memory of the worker process so far, bytes"),
+)
+
+REASON = (
+    Column("rule", "string", "the contract's rule"),
+    Column("severity", "string", "error or warn"),
+    Column("columns", "array<string>", "columns the rule reads"),
+    Column("message", "string", "what good rows satisfy"),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    "one refused row",
+    (
+        Column("run_id", "string", "the run that refused it"),
+        Column("job", "string", "name of the job"),
+        Column("unit", "int", "unit of work within the run"),
+        Column("key", "string", "the key columns as JSON"),
+        Column("payload", "string", "the whole row as JSON; binary columns in base64"),
+        Column("reasons", f"array<{struct_of(REASON)}>", "every rule that the row broke"),
+        Column("stage", "string", "validate"),
+        Column("quarantined_at", "timestamp", "UTC"),
+    ),
+)
+
+VALIDATIONS = Table(
+    "validations",
+    "one rule in one run",
+    (
+        Column("run_id", "string", "the run that checked it"),
+        Column("job", "string", "name of the job"),
+        Column("rule", "string", "name of the rule or expectation"),
+        Column("kind", "string", "row, unique, or expectation"),
+        Column("severity", "string", "error, warn, or an expectation's critical, warning, info"),
+        Column("columns", "array<string>", "columns it reads"),
+        Column("definition", "string", "what good data satisfies"),
+        Column("checked", "bigint", "rows"),
+        Column("failed", "bigint", "rows; null where an expectation counts none"),
+        Column("threshold", "double", "largest share of failed rows that passes"),
+        Column("passed", "boolean", "whether the gate may open"),
+        Column("observed", "string", "what an expectation observed, as JSON"),
+        Column("fingerprint", "string", "changes when the rule's meaning does"),
+        Column("suite_fingerprint", "string", "over all rules of the run"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+LEDGER = Table(
+    "ledger",
+    "one task attempt x one kind of cost x one meter",
+    (
+        Column("x_RecordId", "string", "sha256 of what the row is about: writing it twice is noticed"),
+        Column("x_RecordType", "string", "ORIGINAL"),
+        Column("x_RunId", "string", "run"),
+        Column("x_Job", "string", "name of the job"),
+        Column("x_Unit", "int", "unit of work within the run"),
+        Column("x_AppId", "string", "Spark application"),
+        Column("x_StageId", "int", "Spark stage"),
+        Column("x_StageAttempt", "int", "0 for the first"),
+        Column("x_PartitionId", "int", "Spark partition"),
+        Column("x_TaskAttempt", "int", "0 for the first"),
+        Column("x_TaskId", "bigint", "Spark's task attempt id"),
+        Column("x_ExecutorId", "string", "Spark executor"),
+        Column(
+            "x_CostKind",
+            "string",
+            "useful, model_load, startup, validation, read, write, failed, killed, unattributed",
+        ),
+        Column("x_Outcome", "string", "how Spark ended the task"),
+        Column("x_Committed", "boolean", "whether the rows it made are in the table"),
+        Column("ChargePeriodStart", "timestamp", "UTC"),
+        Column("ChargePeriodEnd", "timestamp", "UTC"),
+        Column("SkuId", "string", "instance type"),
+        Column("SkuMeter", "string", "Core or Memory"),
+        Column("SkuPriceId", "string", "line of the price book"),
+        Column("ConsumedQuantity", "decimal(38,12)", "in ConsumedUnit"),
+        Column("ConsumedUnit", "string", "Core-Seconds or GB-Seconds"),
+        Column("ListUnitPrice", "decimal(38,12)", "BillingCurrency a ConsumedUnit"),
+        Column("EffectiveCost", "decimal(38,12)", "BillingCurrency"),
+        Column("BillingCurrency", "string", "ISO 4217"),
+        Column("PricingCategory", "string", "Standard, Dynamic or Committed"),
+        Column("x_PriceBookVersion", "string", "hash of the price book"),
+        Column("x_CostBasis", "string", "estimated"),
+        Column("x_SlotMs", "bigint", "milliseconds that the slot was held for this row's kind"),
+        Column("x_PyCpuNs", "bigint", "the worker's own CPU time, nanoseconds; on useful rows"),
+        Column("x_RowsIn", "bigint", "rows; on useful rows"),
+        Column("x_RowsOut", "bigint", "rows scored; on useful rows"),
+        Column("x_Tokens", "bigint", "tokens; on useful rows"),
+        Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
+        Column("x_Quality", "string", "measured, or what is missing"),
+    ),
+)
+
+RUNS = Table(
+    "runs",
+    "one event in a run's life",
+    (
+        Column("run_id", "string", "run"),
+        Column("event", "int", "0, 1, 2 ... within the run; the largest is the run's state"),
+        Column("job", "string", "name of the job"),
+        Column("fingerprint", "string", "sha256 of everything that decides the results"),
+        Column("state", "string", "started, resumed, done, refused or failed"),
+        Column("at", "timestamp", "UTC"),
+        Column("pinned_input", "string", "what was read, as JSON"),
+        Column("model", "string", "name and version"),
+        Column("model_digest", "string", "sha256 of the model folder"),
+        Column("settings", "string", "engine settings as they were resolved, as JSON"),
+        Column("rows_read", "bigint", "rows"),
+        Column("scored", "bigint", "rows"),
+        Column("quarantined", "bigint", "rows"),
+        Column("failed", "bigint", "rows"),
+        Column("units_done", "int", "units of work"),
+        Column("units_total", "int", "units of work"),
+        Column("wall_s", "double", "seconds on the driver's clock"),
+        Column("infer_s", "double", "of wall_s: the inference stage and its commit, seconds"),
+        Column("model_load_s", "double", "seconds spent loading the model, all workers together"),
+        Column("cost", "decimal(38,12)", "currency; null without a price book"),
+        Column("currency", "string", "ISO 4217"),
+        Column("ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"),
+        Column("books_closed", "boolean", "whether rows and seconds add up; null where unknown"),
+        Column("detail", "string", "why a run was refused or failed"),
+    ),
+)
+
+SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS)
+
+
+def predictions(
+    name: str, key: tuple[str, ...], keep: tuple[str, ...], contract: Contract, signature: Signature
+) -> Table:
+    """The predictions table of one job: its keys, the model's outputs, what is kept, and the meter."""
+    inputs = tuple(
+        Column(column, contract.columns[column].type, contract.columns[column].comment or kind)
+        for kind, columns in (("key", key), ("passed through", keep))
+        for column in columns
+    )
+    outputs = tuple(
+        Column(column, spec.type, spec.comment or "output of the model")
+        for column, spec in signature.outputs.items()
+    )
+    return Table(name, "one scored row", (*inputs[: len(key)], *outputs, *inputs[len(key) :], *RUN_COLUMNS))
+
+
+RUN_COLUMNS = (
+    Column("run_id", "string", "the run that scored it"),
+    Column("unit", "int", "unit of work within the run"),
+    Column("model", "string", "name and version"),
+    Column("model_digest", "string", "sha256 of the model folder"),
+    Column("scored_at", "timestamp", "when the run's inference began, UTC"),
+    Column("warnings", "array<string>", "rules of severity warn that the row broke"),
+    Column("error", struct_of(ERROR), "why the row could not be scored; null when it was"),
+    Column("_meter", struct_of(METER), "cost of the batch; on the batch's first row only"),
+)
+RESERVED = tuple(column.name for column in RUN_COLUMNS)
