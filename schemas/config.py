@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
 
@@ -75,12 +75,18 @@ class ModelRef(Frozen):
     version: str | None = None
 
 
+def _batch(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("allowed: auto, or a number of rows, at least 1")
+
+
 class Engine(Frozen):
     """How to compute: none of it changes which rows are scored."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32"] = "auto"
-    batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch: Annotated[int | Literal["auto"], BeforeValidator(_batch)] = "auto"
     surface: Literal["arrow", "pandas"] = "arrow"
 
 
@@ -104,7 +110,7 @@ class Job(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     source: Source
     key: tuple[str, ...] = Field(min_length=1)
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()  # passed through; undeclared ones keep the type they have in the input
     contract: Contract
     model: ModelRef
     engine: Engine = Engine()
@@ -112,14 +118,13 @@ class Job(Frozen):
     cost: Cost | None = None
 
     @model_validator(mode="after")
-    def _columns_are_declared(self) -> Job:
+    def _columns_fit_together(self) -> Job:
         declared = list(self.contract.columns)
-        for where, names in (("key", self.key), ("keep", self.keep)):
-            if unknown := [name for name in names if name not in declared]:
-                raise ValueError(
-                    f"{where} names columns that the contract does not declare: {', '.join(unknown)}; "
-                    f"declared: {', '.join(declared)}"
-                )
+        if unknown := [name for name in self.key if name not in declared]:
+            raise ValueError(
+                f"key names columns that the contract does not declare: {', '.join(unknown)}; "
+                f"declared: {', '.join(declared)}"
+            )
         if both := sorted(set(self.key) & set(self.keep)):
             raise ValueError(f"columns in both key and keep: {', '.join(both)}; key columns are always kept")
         return self

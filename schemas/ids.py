@@ -27,6 +27,6 @@ def run_id(job: str, fingerprint: str, nonce: str) -> str:
     return f"{job}-{fingerprint[:8]}-{nonce}"
 
 
-def transaction(fingerprint: str, run: str, unit: int) -> str:
+def transaction(fingerprint: str, unit: int) -> str:
     """The Delta transaction (``txnAppId``) under which a unit's predictions are committed, once."""
-    return f"millrace:{fingerprint}:{run}:{unit}"
+    return f"millrace:{fingerprint}:{unit}"

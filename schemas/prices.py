@@ -35,25 +35,28 @@ class Instance(Frozen):
     @property
     def core_second(self) -> Decimal:
         """Price of one core for one second."""
-        return self._component(self.core_weight)
+        return self._per_second(self._shares[0])
 
     @property
     def gb_second(self) -> Decimal:
         """Price of one GB of memory for one second."""
-        return self._component(self.gb_weight)
+        return self._per_second(self._shares[1])
 
     @property
     def gb_per_core(self) -> Decimal:
         """GB of memory that are held with each core."""
         return self.memory_gb / self.vcpus
 
-    def _component(self, weight: Decimal) -> Decimal:
+    @property
+    def _shares(self) -> tuple[Decimal, Decimal]:
+        """The share of the node's price that one core carries, and one GB."""
         weights = self.core_weight * self.vcpus + self.gb_weight * self.memory_gb
-        if not weights:  # nothing to split by: the cores carry the whole price, so that none of it vanishes
-            share = Decimal(1) / self.vcpus if weight is self.core_weight else Decimal(0)
-        else:
-            share = weight / weights
-        return (self.price_per_hour / SECONDS_AN_HOUR * share).quantize(PLACES)
+        if not weights:  # nothing to split by: the cores carry it all, so that none of it vanishes
+            return Decimal(1) / self.vcpus, Decimal(0)
+        return self.core_weight / weights, self.gb_weight / weights
+
+    def _per_second(self, share: Decimal) -> Decimal:
+        return (self.price_per_hour * share / SECONDS_AN_HOUR).quantize(PLACES)
 
 
 class PriceBook(Frozen):
