@@ -10,6 +10,21 @@ from pydantic import AfterValidator, Field, model_validator
 from schemas.contract import Frozen
 from schemas.types import arrow_type
 
+# What each step reads and gives. The steps themselves are in udfs/decode.py and udfs/models/heads.py;
+# the names live here so that a job is checked before any worker starts.
+PREPROCESS: dict[str, tuple[str, ...]] = {
+    "pixels": ("binary",),  # raw bytes, one an element of the shape
+    "image": ("binary",),  # an encoded PNG or JPEG
+    "vector": ("array<float>", "array<double>"),
+    "columns": ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean"),
+    "tokens": ("string",),
+}
+POSTPROCESS: dict[str, tuple[str, ...]] = {
+    "classify": ("label", "score", "probabilities"),
+    "embed": ("embedding",),
+    "values": ("value", "values"),
+}
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -73,6 +88,25 @@ class ModelCard(Frozen):
                 raise ValueError(
                     f"file {name!r} may hold code; models load as data: {', '.join(DATA_SUFFIXES)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_known(self) -> ModelCard:
+        if self.preprocess.name not in PREPROCESS:
+            raise ValueError(f"preprocess {self.preprocess.name!r}; allowed: {', '.join(PREPROCESS)}")
+        for name, column in self.signature.inputs.items():
+            allowed = PREPROCESS[self.preprocess.name]
+            if column.type not in allowed:
+                raise ValueError(
+                    f"input {name!r} is {column.type}; {self.preprocess.name} reads {', '.join(allowed)}"
+                )
+        if self.postprocess.name not in POSTPROCESS:
+            raise ValueError(f"postprocess {self.postprocess.name!r}; allowed: {', '.join(POSTPROCESS)}")
+        gives = POSTPROCESS[self.postprocess.name]
+        if unknown := [name for name in self.signature.outputs if name not in gives]:
+            raise ValueError(
+                f"output {', '.join(unknown)}: {self.postprocess.name} gives {', '.join(gives)}"
+            )
         return self
 
     @property

@@ -1,0 +1,163 @@
+"""Arrow columns to what a model reads; rows that cannot be read are named, never dropped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from schemas.model import Signature
+
+Values = NDArray[Any] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model reads: one value a readable row, and why the other rows have none."""
+
+    values: Values  # [good, *shape], or token ids, one sequence a good row
+    rows: NDArray[np.int64]  # [good]: the row of the batch that each value came from
+    errors: Mapping[int, str] = field(default_factory=dict)  # row -> reason
+    lengths: NDArray[np.int64] | None = None  # [good] tokens; None where all shapes are equal
+
+    def take(self, index: NDArray[np.int64]) -> Values:
+        """The values at these positions, in this order."""
+        if isinstance(self.values, np.ndarray):
+            return self.values[index]
+        return [self.values[i] for i in index]
+
+
+Decoder = Callable[[pa.RecordBatch], Examples]
+
+
+def pixels(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
+    """Raw bytes, one a value: uint8 ``[rows, *shape]``. Without a copy where Arrow's buffer allows."""
+    ((name, column),) = signature.inputs.items()
+    size = prod(column.shape)
+
+    def decode(batch: pa.RecordBatch) -> Examples:
+        cells = batch.column(name)
+        lengths = pc.fill_null(pc.binary_length(cells), -1).to_numpy(zero_copy_only=False)
+        good = np.flatnonzero(lengths == size)
+        errors = {
+            int(row): "null" if lengths[row] < 0 else f"{lengths[row]} bytes, expected {size}"
+            for row in np.flatnonzero(lengths != size)
+        }
+        kept = cells if not errors else cells.take(pa.array(good))
+        return Examples(_joined(kept, size).reshape(len(good), *column.shape), good, errors)
+
+    return decode
+
+
+def image(signature: Signature, options: Mapping[str, Any]) -> Decoder:
+    """Encoded PNG or JPEG: uint8 ``[rows, channels, height, width]``, resized where it must be.
+
+    Headers are read first: an image of more than ``max_pixels`` (default 50 million) is not decoded.
+    """
+    ((name, column),) = signature.inputs.items()
+    channels, height, width = column.shape
+    mode = {1: "L", 3: "RGB"}[channels]
+    max_pixels = int(options.get("max_pixels", 50_000_000))
+
+    def one(content: bytes) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(f"{picture.width}x{picture.height}: more than {max_pixels} pixels")
+            picture = picture.convert(mode)
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+    return _row_by_row(name, one, column.shape, np.uint8)
+
+
+def vector(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
+    """A list of numbers a row: float32 ``[rows, *shape]``."""
+    ((name, column),) = signature.inputs.items()
+    size = prod(column.shape)
+
+    def decode(batch: pa.RecordBatch) -> Examples:
+        cells = batch.column(name)
+        lengths = pc.fill_null(pc.list_value_length(cells), -1).to_numpy(zero_copy_only=False)
+        right = np.flatnonzero(lengths == size)
+        errors = {
+            int(row): "null" if lengths[row] < 0 else f"{lengths[row]} values, expected {size}"
+            for row in np.flatnonzero(lengths != size)
+        }
+        flat = cells.take(pa.array(right)).flatten()
+        numbers = pc.fill_null(flat.cast(pa.float32()), float("nan")).to_numpy(zero_copy_only=False)
+        return _finite(numbers.reshape(len(right), *column.shape), right, errors)
+
+    return decode
+
+
+def columns(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
+    """One number a column: float32 ``[rows, columns]``, in the signature's order."""
+    names = list(signature.inputs)
+
+    def decode(batch: pa.RecordBatch) -> Examples:
+        stacked = np.stack(
+            [
+                pc.fill_null(batch.column(name).cast(pa.float32()), float("nan")).to_numpy(
+                    zero_copy_only=False
+                )
+                for name in names
+            ],
+            axis=1,
+        )
+        return _finite(stacked, np.arange(batch.num_rows), {})
+
+    return decode
+
+
+# `tokens` needs the model's own tokenizer: udfs/models/huggingface.py brings it.
+DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
+    "pixels": pixels,
+    "image": image,
+    "vector": vector,
+    "columns": columns,
+}
+
+
+def _joined(cells: pa.Array, size: int) -> NDArray[np.uint8]:
+    """The bytes of equally long cells in a row, as uint8 ``[rows * size]``."""
+    if not len(cells):
+        return np.empty(0, np.uint8)
+    width = np.int64 if pa.types.is_large_binary(cells.type) else np.int32
+    _, offsets, data = cells.buffers()
+    start = int(np.frombuffer(offsets, width)[cells.offset])
+    return np.frombuffer(data, np.uint8, len(cells) * size, start)
+
+
+def _finite(values: NDArray[np.float32], rows: NDArray[np.int64], errors: dict[int, str]) -> Examples:
+    good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    errors |= {int(row): "null, NaN or infinite value" for row in rows[~good]}
+    return Examples(values[good], rows[good], errors)
+
+
+def _row_by_row(
+    name: str, one: Callable[[bytes], NDArray[Any]], shape: tuple[int, ...], dtype: type[np.generic]
+) -> Decoder:
+    def decode(batch: pa.RecordBatch) -> Examples:
+        values, rows, errors = [], [], {}
+        for row, cell in enumerate(batch.column(name)):
+            try:
+                if not cell.is_valid:
+                    raise ValueError("null")
+                values.append(one(cell.as_py()))
+                rows.append(row)
+            except Exception as error:  # noqa: BLE001 - whatever a decoder raises, it is this row's
+                errors[row] = f"{type(error).__name__}: {error}"[:200]
+        stacked = np.stack(values) if values else np.empty((0, *shape), dtype)
+        return Examples(stacked, np.array(rows, np.int64), errors)
+
+    return decode

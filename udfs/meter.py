@@ -1,0 +1,93 @@
+"""Seconds, rows, bytes and tokens of a worker, so that every second of a task has a name."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import psutil
+
+from schemas.tables import METER
+
+LAPS = tuple(c.name for c in METER if c.name in ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "emit_s"))
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which attempt of which task is metered."""
+
+    stage_id: int = -1
+    partition: int = 0
+    attempt_number: int = 0
+    task_id: int = -1
+    executor: str = ""
+
+
+class Meter:
+    """A running clock over one task; `take` gives what passed since the last `take`.
+
+    Every moment is inside the clock: what no lap claims shows as wall_s beyond the laps' sum.
+    """
+
+    def __init__(
+        self, place: Place, *, since: float | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._place, self._clock = place, clock
+        self._began = clock() if since is None else since
+        self._cpu_s = _cpu_s() if since is None else 0.0
+        self._laps = dict.fromkeys(LAPS, 0.0)
+        self._laps["startup_s"] = clock() - self._began
+
+    @contextmanager
+    def lap(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to lap ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._laps[name] += time.perf_counter() - start
+
+    def take(
+        self, *, device: str, rows: int, failed: int, model_batches: int, tokens: int | None, size_bytes: int
+    ) -> dict[str, Any]:
+        """The meter row of the batch that ends now; the next one begins."""
+        now, cpu_s = self._clock(), _cpu_s()
+        row = {
+            **vars(self._place),
+            "pid": os.getpid(),
+            "device": device,
+            "started_at": datetime.fromtimestamp(self._began, timezone.utc),
+            "rows": rows,
+            "failed": failed,
+            "model_batches": model_batches,
+            "tokens": tokens,
+            "bytes": size_bytes,
+            "wall_s": now - self._began,
+            "cpu_s": cpu_s - self._cpu_s,
+            **self._laps,
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES,
+        }
+        self._began, self._cpu_s, self._laps = now, cpu_s, dict.fromkeys(LAPS, 0.0)
+        return row
+
+
+def born_since(moment: float) -> float | None:
+    """When this process was started, if that was after ``moment`` (seconds since 1970), else None.
+
+    A worker that Spark started for this very stage owes its start to it; one that it reuses does not.
+    """
+    born = psutil.Process().create_time()
+    return born if born >= moment else None
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,107 @@
+"""A model is two methods; `load` gives one a process, after checking that its files are the promised ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.errors import ModelError
+from schemas.model import ModelCard
+from schemas.yaml_file import load as load_yaml
+from udfs.decode import Examples, Values
+
+CARD = "model.yaml"
+_CHUNK_BYTES = 1 << 20
+
+
+class Model(Protocol):
+    """A loaded model on one device."""
+
+    card: ModelCard
+    device: str
+
+    def decode(self, batch: pa.RecordBatch) -> Examples:
+        """The model's input columns as what `predict` reads."""
+        ...
+
+    def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
+        """The outputs of the signature, each ``[rows, ...]``, in the order of ``values``."""
+        ...
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The folder's ``model.yaml``. Raises ModelError or JobFileError."""
+    if not (folder / CARD).is_file():
+        raise ModelError(
+            "no model there", got=str(folder), allowed=f"a folder with {CARD} and weights", next="check model.uri"
+        )
+    return load_yaml(folder / CARD, ModelCard, env={})
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 (hex) of ``model.yaml``, which holds the sha256 of every other file."""
+    return sha256(folder / CARD)
+
+
+def verify(folder: Path, card: ModelCard) -> None:
+    """Raise ModelError unless the folder holds exactly the card's files, byte for byte."""
+    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {CARD}
+    if present != set(card.files):
+        raise ModelError(
+            f"model folder {folder} does not hold what its {CARD} lists",
+            got=f"missing: {sorted(set(card.files) - present)}; not listed: {sorted(present - set(card.files))}",
+            next="restore the folder, or write its model.yaml anew",
+        )
+    for name, promised in card.files.items():
+        if (found := sha256(folder / name)) != promised:
+            raise ModelError(
+                f"model file {folder / name} is not the one that {CARD} names",
+                got=f"sha256 {found}",
+                allowed=f"sha256 {promised}",
+                next="restore the file; if the change is meant, write model.yaml anew",
+            )
+
+
+def load(folder: Path, digest: str, device: str) -> Model:
+    """The model, loaded at most once a process; its files are verified before they are read.
+
+    ``digest`` is what the driver saw: a folder that changed since is refused with ModelError.
+    """
+    place = (str(folder), digest, device)
+    if place not in _LOADED:
+        if (found := digest_of(folder)) != digest:
+            raise ModelError(
+                f"model {folder} changed during the run", got=f"sha256 {found}", allowed=f"sha256 {digest}"
+            )
+        card = read_card(folder)
+        verify(folder, card)
+        _LOADED[place] = _loader(card.format)(folder, card, device)
+    return _LOADED[place]
+
+
+_LOADED: dict[tuple[str, str, str], Model] = {}
+
+
+def _loader(format_name: str) -> Callable[[Path, ModelCard, str], Model]:
+    """Imported when first needed: only a worker that loads a model pays for torch."""
+    if format_name == "huggingface":
+        from udfs.models.huggingface import HuggingFaceModel
+
+        return HuggingFaceModel
+    from udfs.models.network import NetworkModel
+
+    return NetworkModel
+
+
+def sha256(path: Path) -> str:
+    """sha256 (hex) of a file, read in pieces."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest()
