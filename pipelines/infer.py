@@ -1,0 +1,82 @@
+"""The inference pass: accepted rows of the pinned input, scored and ready to be committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from pipelines import sink, validate
+from pipelines.preflight import VerifiedModel
+from schemas.config import Job
+from schemas.contract import Contract, quoted
+from schemas.tables import Table
+from schemas.types import arrow_type
+from udfs.engine import Plan, output_schema
+from udfs.spark import Scorer, arrow_scorer, pandas_scorer
+
+WARNINGS = "warnings"
+
+
+def scored(
+    flagged: DataFrame, job: Job, contract: Contract, model: VerifiedModel, scorer: Scorer
+) -> DataFrame:
+    """The accepted rows with the model's outputs, ``error`` and ``_meter``; nothing shuffles them after."""
+    wanted = dict.fromkeys([*job.key, *job.keep, *model.card.signature.inputs])
+    accepted = flagged.where(~validate.is_refused()).select(
+        *map(quoted, wanted), validate.warnings().alias(WARNINGS)
+    )
+    passthrough = pa.schema(
+        [(name, arrow_type(contract.columns[name].type)) for name in (*job.key, *job.keep)]
+        + [(WARNINGS, pa.list_(pa.string()))]
+    )
+    schema = output_schema(passthrough, model.card.signature)
+    return SURFACES[job.engine.surface](accepted, schema, model, scorer)
+
+
+def plan_of(job: Job, model: VerifiedModel, batch_rows: int) -> Plan:
+    """What the engine reads and hands through for this job."""
+    return Plan(
+        inputs=tuple(model.card.signature.inputs),
+        passthrough=(*job.key, *job.keep, WARNINGS),
+        batch_rows=batch_rows,
+    )
+
+
+def with_run(rows: DataFrame, table: Table, run_id: str, unit: int, model: VerifiedModel, at: datetime) -> DataFrame:
+    """``rows`` with the columns that say which run and model made them, in the table's order."""
+    constants: dict[str, Column] = {
+        "run_id": F.lit(run_id),
+        "unit": F.lit(unit),
+        "model": F.lit(model.card.title),
+        "model_digest": F.lit(model.digest),
+        "scored_at": F.lit(at),
+    }
+    return rows.select(
+        [
+            constants[c.name].alias(c.name) if c.name in constants else F.col(quoted(c.name))
+            for c in table.columns
+        ]
+    )
+
+
+def _by_arrow(rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer) -> DataFrame:
+    return rows.mapInArrow(arrow_scorer(scorer), sink.spark_schema(schema))
+
+
+def _by_pandas(rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer) -> DataFrame:
+    classify = pandas_scorer(scorer, model.card)
+    inputs = [F.col(quoted(name)) for name in model.card.signature.inputs]
+    kept = [quoted(name) for name in scorer.plan.passthrough]
+    made = rows.select(*kept, classify(*inputs).alias("_scored"))
+    fields = [F.col("_scored")[name].alias(name) for name in schema.names if name not in scorer.plan.passthrough]
+    return made.select(*kept, *fields)
+
+
+SURFACES: dict[str, Callable[[DataFrame, pa.Schema, VerifiedModel, Scorer], DataFrame]] = {
+    "arrow": _by_arrow,
+    "pandas": _by_pandas,
+}

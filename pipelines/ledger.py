@@ -1,0 +1,165 @@
+"""The first ledger: committed meters and Spark's task times, as priced rows that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from pipelines.preflight import Rate
+from pipelines.task_times import TaskTime
+from schemas.ids import digest
+from schemas.prices import PLACES
+
+# Which lap of the meter is which kind of cost; the rest of a task's time is `unattributed`.
+KINDS = {
+    "startup": ("startup_s",),
+    "model_load": ("load_s",),
+    "read": ("wait_s",),
+    "useful": ("decode_s", "compute_s"),
+    "write": ("emit_s",),
+}
+STEP_KINDS = {"validate": "validation", "infer": "write", "write": "write"}
+_SUMMED = ("rows", "failed", "tokens", "bytes", "wall_s", "cpu_s", *(lap for laps in KINDS.values() for lap in laps))
+
+
+@dataclass(frozen=True)
+class Books:
+    """A run's ledger rows and what they come to."""
+
+    rows: tuple[dict[str, Any], ...]
+    cost: Decimal | None
+    model_load_s: float
+    coverage: float | None  # metered seconds / Spark's executor run time, inference stage
+    stages: frozenset[int]
+
+
+def meters(predictions: DataFrame, run_id: str) -> list[dict[str, Any]]:
+    """The committed meters of a run, summed by task attempt; as many as there were tasks."""
+    found = predictions.where((F.col("run_id") == run_id) & F.col("_meter").isNotNull()).select("_meter.*")
+    groups = ["stage_id", "partition", "attempt_number", "task_id", "executor"]
+    sums = [F.sum(name).alias(name) for name in _SUMMED]
+    first = F.min("started_at").alias("started_at")
+    return [row.asDict() for row in found.groupBy(*groups).agg(first, *sums).collect()]
+
+
+def books(
+    metered: Sequence[dict[str, Any]],
+    tasks: Sequence[TaskTime],
+    rate: Rate | None,
+    run: dict[str, Any],
+) -> Books:
+    """Ledger rows for every task of the run. ``run`` has x_RunId, x_Job, x_Unit and x_AppId.
+
+    Without task times the meters alone are priced, and each row says so in x_Quality.
+    """
+    times = {task.task_id: task for task in tasks}
+    metered_ids = {meter["task_id"] for meter in metered}
+    stages = frozenset(meter["stage_id"] for meter in metered)
+    spent = [row for m in metered for row in _of_meter(m, times.get(m["task_id"]))]
+    spent += [_of_task(task) for task in tasks if task.task_id not in metered_ids and task.step]
+    rows = tuple(_priced({**row, **run}, meter, rate) for row in spent for meter in ("Core", "Memory"))
+    run_ms = sum(times[i].run_ms for i in metered_ids if i in times)
+    complete = bool(metered_ids) and metered_ids <= set(times)
+    wall_s = sum(meter["wall_s"] for meter in metered)
+    return Books(
+        rows=rows,
+        cost=None if rate is None else sum((row["EffectiveCost"] for row in rows), Decimal(0)),
+        model_load_s=sum(meter["load_s"] for meter in metered),
+        coverage=round(1000 * wall_s / run_ms, 4) if complete and run_ms else None,
+        stages=stages,
+    )
+
+
+def _of_meter(meter: dict[str, Any], task: TaskTime | None) -> Iterator[dict[str, Any]]:
+    """A metered task's time by kind; with Spark's own time, the kinds sum to exactly that."""
+    ms = {kind: round(1000 * sum(meter[lap] for lap in laps)) for kind, laps in KINDS.items()}
+    held_ms = task.run_ms if task else round(1000 * meter["wall_s"])
+    ms["unattributed"] = max(0, held_ms - sum(ms.values()))
+    began = meter["started_at"].replace(tzinfo=timezone.utc)
+    common = {
+        "x_StageId": meter["stage_id"],
+        "x_StageAttempt": task.stage_attempt if task else None,
+        "x_PartitionId": meter["partition"],
+        "x_TaskAttempt": meter["attempt_number"],
+        "x_TaskId": meter["task_id"],
+        "x_ExecutorId": task.executor if task else meter["executor"],
+        "x_Outcome": task.outcome if task else None,
+        "x_Committed": True,
+        "ChargePeriodStart": _utc(task.launched_ms) if task else began,
+        "ChargePeriodEnd": _utc(task.finished_ms) if task else None,
+        "x_Quality": "measured" if task else "no task times from Spark",
+    }
+    for kind, spent_ms in ms.items():
+        work = _work(meter) if kind == "useful" else {}
+        yield {**common, "x_CostKind": kind, "x_SlotMs": spent_ms, **work}
+
+
+def _work(meter: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "x_PyCpuNs": round(meter["cpu_s"] * 1e9),
+        "x_RowsIn": meter["rows"],
+        "x_RowsOut": meter["rows"] - meter["failed"],
+        "x_Tokens": meter["tokens"],
+        "x_Bytes": meter["bytes"],
+    }
+
+
+def _of_task(task: TaskTime) -> dict[str, Any]:
+    """A task without a meter: another step's, an attempt that was lost, or one that had no rows."""
+    lost = {"TaskKilled": "killed"}.get(task.outcome, "failed")
+    succeeded = task.outcome == "Success"
+    return {
+        "x_StageId": task.stage_id,
+        "x_StageAttempt": task.stage_attempt,
+        "x_PartitionId": task.partition,
+        "x_TaskAttempt": task.attempt,
+        "x_TaskId": task.task_id,
+        "x_ExecutorId": task.executor,
+        "x_CostKind": STEP_KINDS[task.step] if succeeded else lost,
+        "x_Outcome": task.outcome,
+        "x_Committed": succeeded,
+        "ChargePeriodStart": _utc(task.launched_ms),
+        "ChargePeriodEnd": _utc(task.finished_ms),
+        "x_SlotMs": task.run_ms,
+        "x_Quality": "measured" if succeeded else "no meter: the attempt did not commit",
+    }
+
+
+def _priced(row: dict[str, Any], meter: str, rate: Rate | None) -> dict[str, Any]:
+    """The row for one meter: cores, or the memory that is held with them. One core a task."""
+    held_s = Decimal(row["x_SlotMs"]) / 1000
+    about = [row.get(k) for k in ("x_AppId", "x_StageId", "x_StageAttempt", "x_TaskId", "x_CostKind")]
+    unit = {
+        "x_RecordId": digest([row["x_RunId"], *about, meter]),
+        "x_RecordType": "ORIGINAL",
+        "SkuMeter": meter,
+        "ConsumedUnit": "Core-Seconds" if meter == "Core" else "GB-Seconds",
+        "x_CostBasis": "estimated",
+    }
+    if rate is None:
+        return {**row, **unit, "ConsumedQuantity": held_s if meter == "Core" else None}
+    machine = rate.instance
+    quantity = held_s if meter == "Core" else held_s * machine.gb_per_core
+    price = machine.core_second if meter == "Core" else machine.gb_second
+    return {
+        **row,
+        **unit,
+        "SkuId": machine.sku,
+        "SkuPriceId": f"{machine.sku}/{machine.region}/{meter}",
+        "ConsumedQuantity": quantity.quantize(PLACES),
+        "ListUnitPrice": price,
+        "EffectiveCost": (quantity * price).quantize(PLACES),
+        "BillingCurrency": rate.currency,
+        "PricingCategory": machine.category,
+        "x_PriceBookVersion": rate.book_version,
+    }
+
+
+def _utc(since_1970_ms: int) -> datetime:
+    return datetime.fromtimestamp(since_1970_ms / 1000, timezone.utc)

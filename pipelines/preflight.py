@@ -1,0 +1,101 @@
+"""What can be known before a row is read: the model is what it says, and it fits the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.config import Cost, Engine, Job
+from schemas.contract import Contract
+from schemas.errors import ModelError, UsageError
+from schemas.model import ModelCard
+from schemas.prices import Instance, PriceBook
+from schemas.tables import RESERVED
+from schemas.yaml_file import load
+from udfs.models import base
+
+# Until the engine measures the best size itself: large enough that calls cost little, small enough
+# that a batch's activations stay in the cache (benches/results/).
+BATCH_ROWS = 64
+
+
+@dataclass(frozen=True)
+class VerifiedModel:
+    """A model folder whose every file has been checked against its card."""
+
+    folder: Path
+    card: ModelCard
+    digest: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The price that applies to a run."""
+
+    instance: Instance
+    currency: str
+    book_version: str
+
+
+def verified_model(job: Job) -> VerifiedModel:
+    """The job's model. Raises ModelError unless its files are the promised ones and it fits the job."""
+    folder = Path(job.model.uri).absolute()
+    card = base.read_card(folder)
+    base.verify(folder, card)
+    if job.model.version not in (None, card.version):
+        raise ModelError(
+            f"the model in {folder} has another version", got=card.version, allowed=job.model.version
+        )
+    _fits(card, job)
+    return VerifiedModel(folder, card, base.digest_of(folder))
+
+
+def rate(cost: Cost | None) -> Rate | None:
+    """The price of the job's instance, None for a job without prices. Raises UsageError."""
+    if cost is None:
+        return None
+    book = load(Path(cost.prices), PriceBook)
+    for instance in book.instances:
+        if instance.sku == cost.instance:
+            return Rate(instance, book.currency, book.version)
+    raise UsageError(
+        "the price book has no such instance",
+        got=cost.instance,
+        allowed=", ".join(instance.sku for instance in book.instances),
+        next=f"correct cost.instance, or add it to {cost.prices}",
+    )
+
+
+def settings(engine: Engine) -> dict[str, str | int]:
+    """The engine's settings with every ``auto`` resolved that the driver can resolve."""
+    return {
+        "device": engine.device,  # auto: each worker takes CUDA where it has it; the meter says which
+        "precision": "fp32",
+        "batch_rows": BATCH_ROWS if engine.batch == "auto" else engine.batch,
+        "surface": engine.surface,
+    }
+
+
+def _fits(card: ModelCard, job: Job) -> None:
+    """The model's inputs are columns of the contract, and its outputs collide with nothing."""
+    contract: Contract = job.contract
+    lines = []
+    for name, wanted in card.signature.inputs.items():
+        declared = contract.columns.get(name)
+        if declared is None:
+            lines.append(f"{name}: the model reads {wanted.type}, the contract does not declare it")
+        elif declared.type != wanted.type:
+            lines.append(f"{name}: the model reads {wanted.type}, the contract says {declared.type}")
+    taken = {*job.key, *job.keep, *RESERVED}
+    lines += [
+        f"{name}: an output of the model, and also a key, kept or reserved column"
+        for name in card.signature.outputs
+        if name in taken
+    ]
+    if lines:
+        raise ModelError(
+            f"model {card.title} does not fit the contract of job {job.name}",
+            got="; ".join(lines),
+            allowed=f"inputs {', '.join(card.signature.inputs)}; outputs {', '.join(card.signature.outputs)}",
+            next="declare the columns in contract.columns, or rename them",
+        )

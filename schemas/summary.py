@@ -1,0 +1,42 @@
+"""What a run comes to: the object that ``--json`` prints and the last event of the runs table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run's totals. ``rows_read`` = ``scored`` + ``quarantined`` + ``failed``."""
+
+    run_id: str
+    state: str
+    fingerprint: str
+    lake: str
+    rows_read: int = 0
+    scored: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    units_done: int = 0
+    units_total: int = 1
+    wall_s: float = 0.0
+    infer_s: float = 0.0
+    model_load_s: float = 0.0
+    cost: Decimal | None = None
+    currency: str | None = None
+    ledger_coverage: float | None = None
+    books_closed: bool | None = None
+    report: str | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Scored rows a second of inference, start-up and commit included."""
+        return round(self.scored / self.infer_s, 1) if self.infer_s else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; money as a text, so that no digit is lost."""
+        plain = asdict(self) | {"rows_per_s": self.rows_per_s, "warnings": list(self.warnings)}
+        return plain | {"cost": None if self.cost is None else str(self.cost)}
