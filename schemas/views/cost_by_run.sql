@@ -1,0 +1,20 @@
+-- One run: rows scored and kept, seconds that slots were held, and what that cost.
+-- Each attempt and kind has one ledger row a meter; seconds and rows are those of the Core meter.
+SELECT
+  x_RunId AS run_id,
+  x_Job AS job,
+  MIN(ChargePeriodStart) AS started_at,
+  MAX(ChargePeriodEnd) AS ended_at,
+  SUM(CASE
+    WHEN SkuMeter = 'Core' AND x_CostKind = 'useful' AND COALESCE(x_Committed, TRUE) THEN x_RowsOut
+    ELSE 0
+  END) AS rows_scored,
+  CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s,
+  CAST(SUM(CASE
+    WHEN SkuMeter = 'Core' AND x_CostKind = 'useful' THEN x_SlotMs
+    ELSE 0
+  END) AS DOUBLE) / 1000 AS useful_s,
+  SUM(EffectiveCost) AS cost,
+  BillingCurrency AS currency
+FROM ledger
+GROUP BY x_RunId, x_Job, BillingCurrency
