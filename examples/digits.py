@@ -1,6 +1,7 @@
-"""``python -m examples.digits --out DIR``: real handwritten digits, a trained model, rows broken on purpose.
+"""``python -m examples.digits --out DIR``: real handwritten digits, a trained model, some bad rows.
 
-The images are the 1,797 that scikit-learn carries (Alpaydin and Kaynak, UCI; CC BY 4.0): nothing is downloaded.
+The images are the 1,797 that scikit-learn carries (Alpaydin and Kaynak, UCI; CC BY 4.0): nothing
+is downloaded. Five rows are broken on purpose, to be caught by the contract.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
 from numpy.typing import NDArray
+from PIL import Image
 
 from examples.files import say, write_parts
 from examples.recipes import recipe_of, reusable
@@ -44,7 +47,7 @@ def load_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises UsageError where scikit-learn is missing.
     """
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # noqa: PLC0415 - optional, and slow to import
     except ImportError:
         raise UsageError(
             "the digits come with scikit-learn, which is not installed",
@@ -104,9 +107,7 @@ def write_input(folder: Path, table: pa.Table) -> list[Path]:
 
 
 def write_labels(lake: Path, labels: NDArray[np.int64], holdout: Indices) -> None:
-    """The Delta table ``labels_digits``: ``image_id bigint, label int, is_holdout boolean``, a row an image."""
-    from deltalake import DeltaTable, write_deltalake
-
+    """Write Delta table ``labels_digits``: ``image_id bigint, label int, is_holdout boolean``."""
     ids = np.arange(len(labels))
     table = pa.table(
         {
@@ -127,13 +128,13 @@ def write_labels(lake: Path, labels: NDArray[np.int64], holdout: Indices) -> Non
 def train(
     folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], holdout: Indices
 ) -> float:
-    """The accuracy on the held-out rows of the model in ``folder``, trained on the others if need be."""
+    """Train on all but the held-out rows, if need be; the model's accuracy on the held-out ones."""
     rows = np.setdiff1d(np.arange(len(labels)), holdout)
     recipe = recipe_of(images[rows], labels[rows], epochs=EPOCHS, seed=SEED)
     if found := reusable(folder, recipe):
         say(f"model: {folder} is up to date and is reused")
         return found["holdout_accuracy"]
-    from examples.training import accuracy, told, train_cnn, write_cnn_model
+    from examples.training import accuracy, told, train_cnn, write_cnn_model  # noqa: PLC0415 - torch
 
     started = time.perf_counter()
     with told(EPOCHS) as progress:
@@ -146,16 +147,14 @@ def train(
 
 
 def make(out: Path) -> float:
-    """Everything that ``conf/jobs/digits.yaml`` needs, in ``out``; the accuracy on held-out rows."""
+    """Make what ``conf/jobs/digits.yaml`` needs, in ``out``; the accuracy on held-out rows."""
     images, labels = load_images()
     rows, holdout = split(labels)
     measured = train(out / "model", images, labels, holdout)
     table, broken = break_some(images, rows)
     files = write_input(out / "input", table)
     write_labels(out / "lake", labels, holdout)
-    say(
-        f"input: {table.num_rows:,} rows in {len(files)} files; {len(broken)} rows are broken on purpose:"
-    )
+    say(f"input: {table.num_rows:,} rows in {len(files)} files; {len(broken)} broken on purpose:")
     for one in broken:
         say(f"  row {one.row}: {one.what} (rule {one.caught_by})")
     say(f"held out: {len(holdout)} rows, none of them broken; accuracy on them {measured:.4f}")
@@ -178,8 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``[8, 8]`` to ``[28, 28]``, bilinear."""
-    from PIL import Image
-
     picture = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(picture, np.uint8)
 

@@ -1,4 +1,4 @@
-"""Files that come out the same every time: what is up to date is left alone, so that its times stay too."""
+"""Files that come out the same every time; what is up to date is left alone, times included."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_same(path: Path, content: bytes) -> bool:
 
 
 def write_parts(folder: Path, table: pa.Table, parts: int) -> list[Path]:
-    """The table as ``part-0.parquet`` and so on: ``parts`` files of nearly equal rows, in its order."""
+    """Write the table as ``part-0.parquet`` and so on: ``parts`` files of nearly equal rows."""
     names = [f"part-{number}.parquet" for number in range(parts)]
     only(folder, names)
     starts = [table.num_rows * number // parts for number in range(parts + 1)]
@@ -48,7 +48,7 @@ def write_parts(folder: Path, table: pa.Table, parts: int) -> list[Path]:
 
 
 def only(folder: Path, names: list[str]) -> None:
-    """Raise UsageError where ``folder`` holds anything besides ``names``: it is not ours to clear."""
+    """Raise UsageError where ``folder`` holds anything besides ``names``: not ours to clear."""
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     if other := sorted(name for name in present - set(names) if not name.endswith(".part")):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a trained model was made from, so that one that is up to date is not trained again. No torch."""
+"""What a trained model was made from: one that is up to date is not trained again. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECIPE = "recipe.json"  # lies in the model's folder; its card lists it, like th
 
 
 def recipe_of(images: NDArray[np.uint8], labels: NDArray[np.int64], **settings: Any) -> str:
-    """Everything that decides the weights, as JSON: data, settings, the training's code and torch."""
+    """All that decides the weights, as JSON: data, settings, the training's code and torch."""
     code = Path(__file__).with_name("training.py").read_bytes()
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""Training the shipped CNN on images of digits, the same way each time, and writing its model folder."""
+"""Training the shipped CNN on images of digits, always the same way; writing its model folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def train_cnn(
         )
         for epoch in range(1, epochs + 1):
             total = 0.0
-            for rows in torch.randperm(len(x)).split(_BATCH):
+            for rows in torch.split(torch.randperm(len(x)), _BATCH):
                 loss = cross_entropy(network(x[rows]), y[rows])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def train_cnn(
 @torch.inference_mode()
 def accuracy(network: nn.Module, images: Images, labels: Labels) -> float:
     """The share of images, 0 to 1, whose likeliest class is their label."""
-    guesses = [network(x).argmax(dim=1) for x in _scaled(images).split(256)]
+    guesses = [network(x).argmax(dim=1) for x in torch.split(_scaled(images), 256)]
     return float(np.mean(torch.cat(guesses).numpy() == labels))
 
 
@@ -109,7 +109,7 @@ def write_cnn_model(
 
 @contextmanager
 def told(epochs: int) -> Iterator[Told]:
-    """A progress bar on standard error with epochs and loss; where that is no terminal, a line each."""
+    """A bar on standard error with epochs and loss; where that is no terminal, a line an epoch."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda epoch, loss: say(f"training: epoch {epoch} of {epochs}, loss {loss:.4f}")
