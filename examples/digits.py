@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
 from numpy.typing import NDArray
 from PIL import Image
 
 from examples.files import say, write_parts
+from examples.labels import write_labels
 from examples.recipes import recipe_of, reusable
 from schemas.errors import MillraceError, UsageError
 
@@ -106,43 +106,33 @@ def write_input(folder: Path, table: pa.Table) -> list[Path]:
     return write_parts(folder, table, FILES)
 
 
-def write_labels(lake: Path, labels: NDArray[np.int64], holdout: Indices) -> None:
-    """Write Delta table ``labels_digits``: ``image_id bigint, label int, is_holdout boolean``."""
-    ids = np.arange(len(labels))
-    table = pa.table(
-        {
-            "image_id": pa.array(ids, pa.int64()),
-            "label": pa.array(labels, pa.int32()),
-            "is_holdout": pa.array(np.isin(ids, holdout)),
-        }
-    )
-    path = lake / "labels_digits"
-    if DeltaTable.is_deltatable(str(path)):
-        there = pa.table(DeltaTable(str(path)).to_pyarrow_table())
-        if there.schema.names == table.schema.names and there.sort_by("image_id").equals(table):
-            return
-    path.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(path), table, mode="overwrite", schema_mode="overwrite")
-
-
 def train(
-    folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], holdout: Indices
+    folder: Path,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    holdout: Indices,
+    *,
+    name: str = "digits-cnn",
+    epochs: int = EPOCHS,
 ) -> float:
-    """Train on all but the held-out rows, if need be; the model's accuracy on the held-out ones."""
+    """Train on all but the held-out rows, if need be; the model's accuracy on the held-out ones.
+
+    ``folder`` gets the model. One that is there, whole and made the same way, is not trained again.
+    """
     rows = np.setdiff1d(np.arange(len(labels)), holdout)
-    recipe = recipe_of(images[rows], labels[rows], epochs=EPOCHS, seed=SEED)
+    recipe = recipe_of(images[rows], labels[rows], epochs=epochs, seed=SEED)
     if found := reusable(folder, recipe):
         say(f"model: {folder} is up to date and is reused")
         return found["holdout_accuracy"]
     from examples.training import accuracy, told, train_cnn, write_cnn_model  # noqa: PLC0415 - torch
 
     started = time.perf_counter()
-    with told(EPOCHS) as progress:
-        network = train_cnn(images[rows], labels[rows], epochs=EPOCHS, seed=SEED, progress=progress)
+    with told(epochs) as progress:
+        network = train_cnn(images[rows], labels[rows], epochs=epochs, seed=SEED, progress=progress)
     say(f"model: trained on {len(rows):,} images in {time.perf_counter() - started:.1f} s")
     measured = accuracy(network, images[holdout], labels[holdout])
     metrics = {"holdout_accuracy": measured, "holdout_rows": float(len(holdout))}
-    write_cnn_model(folder, network, "digits-cnn", metrics, recipe)
+    write_cnn_model(folder, network, name, metrics, recipe)
     return measured
 
 
@@ -153,7 +143,7 @@ def make(out: Path) -> float:
     measured = train(out / "model", images, labels, holdout)
     table, broken = break_some(images, rows)
     files = write_input(out / "input", table)
-    write_labels(out / "lake", labels, holdout)
+    write_labels(out / "lake" / "labels_digits", "image_id", labels, holdout)
     say(f"input: {table.num_rows:,} rows in {len(files)} files; {len(broken)} broken on purpose:")
     for one in broken:
         say(f"  row {one.row}: {one.what} (rule {one.caught_by})")
