@@ -1,4 +1,4 @@
-"""``python -m examples.mnist --images IDX.gz --labels IDX.gz --out DIR``: a model for MNIST's files.
+"""``python -m examples.mnist --images IDX.gz --labels IDX.gz --out DIR``: a model for MNIST.
 
 The files are yours to bring (LeCun, Cortes, Burges; CC BY-SA 3.0). The first 80 % of the images are
 trained on, and the accuracy on the others is reported.

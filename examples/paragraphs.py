@@ -80,8 +80,11 @@ def different(paragraphs: Iterable[Paragraph]) -> Iterator[Paragraph]:
 
 
 def from_topics() -> Iterator[Paragraph]:
-    """The paragraphs of ``help("with")`` and the like, as ``topic: with``."""
-    for name in sorted(topics):
+    """The paragraphs of ``help("with")`` and the like, as ``topic: with``.
+
+    Chapters repeat what topics of their own say; the shortest come first, which are to the point.
+    """
+    for name in sorted(topics, key=lambda name: (len(topics[name]), name)):
         yield from ((f"topic: {name}", text) for text in prose(topics[name]))
 
 
