@@ -24,6 +24,7 @@ KINDS = {
     "useful": ("decode_s", "compute_s"),
     "write": ("emit_s",),
 }
+# What the driver asks Spark for while it accounts is not among them: a ledger cannot hold its own writing.
 STEP_KINDS = {"validate": "validation", "infer": "write", "write": "write"}
 _SUMMED = ("rows", "failed", "tokens", "bytes", "wall_s", "cpu_s", *(lap for laps in KINDS.values() for lap in laps))
 
@@ -36,13 +37,13 @@ class Books:
     cost: Decimal | None
     model_load_s: float
     coverage: float | None  # metered seconds / Spark's executor run time, inference stage
-    stages: frozenset[int]
+    adds_up: bool | None  # whether the rows of metered tasks sum to Spark's time; None where unknown
 
 
-def meters(predictions: DataFrame, run_id: str) -> list[dict[str, Any]]:
-    """The committed meters of a run, summed by task attempt; as many as there were tasks."""
-    found = predictions.where((F.col("run_id") == run_id) & F.col("_meter").isNotNull()).select("_meter.*")
-    groups = ["stage_id", "partition", "attempt_number", "task_id", "executor"]
+def meters(predictions: DataFrame) -> list[dict[str, Any]]:
+    """The meters of committed rows, summed by task attempt; as many as there were tasks."""
+    found = predictions.where(F.col("_meter").isNotNull()).select("_meter.*")
+    groups = ["application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
     sums = [F.sum(name).alias(name) for name in _SUMMED]
     first = F.min("started_at").alias("started_at")
     return [row.asDict() for row in found.groupBy(*groups).agg(first, *sums).collect()]
@@ -59,20 +60,21 @@ def books(
     Without task times the meters alone are priced, and each row says so in x_Quality.
     """
     times = {task.task_id: task for task in tasks}
-    metered_ids = {meter["task_id"] for meter in metered}
-    stages = frozenset(meter["stage_id"] for meter in metered)
-    spent = [row for m in metered for row in _of_meter(m, times.get(m["task_id"]))]
-    spent += [_of_task(task) for task in tasks if task.task_id not in metered_ids and task.step]
-    rows = tuple(_priced({**row, **run}, meter, rate) for row in spent for meter in ("Core", "Memory"))
+    here = [meter for meter in metered if meter["application"] == run["x_AppId"]]
+    metered_ids = {meter["task_id"] for meter in here}
+    spent = [row for m in metered for row in _of_meter(m, times.get(m["task_id"]) if m in here else None)]
+    spent += [_of_task(task) for task in tasks if task.task_id not in metered_ids and task.step in STEP_KINDS]
+    rows = tuple(_priced({**run, **row}, meter, rate) for row in spent for meter in ("Core", "Memory"))
     run_ms = sum(times[i].run_ms for i in metered_ids if i in times)
-    complete = bool(metered_ids) and metered_ids <= set(times)
+    complete = bool(metered) and here == list(metered) and metered_ids <= set(times)
     wall_s = sum(meter["wall_s"] for meter in metered)
+    in_rows_ms = sum(row["x_SlotMs"] for row in spent if row["x_TaskId"] in metered_ids)
     return Books(
         rows=rows,
         cost=None if rate is None else sum((row["EffectiveCost"] for row in rows), Decimal(0)),
         model_load_s=sum(meter["load_s"] for meter in metered),
         coverage=round(1000 * wall_s / run_ms, 4) if complete and run_ms else None,
-        stages=stages,
+        adds_up=in_rows_ms == run_ms if complete else None,
     )
 
 
@@ -83,6 +85,7 @@ def _of_meter(meter: dict[str, Any], task: TaskTime | None) -> Iterator[dict[str
     ms["unattributed"] = max(0, held_ms - sum(ms.values()))
     began = meter["started_at"].replace(tzinfo=timezone.utc)
     common = {
+        "x_AppId": meter["application"],
         "x_StageId": meter["stage_id"],
         "x_StageAttempt": task.stage_attempt if task else None,
         "x_PartitionId": meter["partition"],

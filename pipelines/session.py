@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -70,7 +72,18 @@ def open_session(
     with _terminal_into(log_dir / "spark.log", when=not submitted):
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
+    _python_logs_into(log_dir / "spark.log")
     return spark
+
+
+def _python_logs_into(log: Path) -> None:
+    """PySpark prints a failed query's whole JVM stack on the terminal; the log is the place for that."""
+    for name in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        logger = PySparkLogger.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(logging.FileHandler(log, delay=True))
+        logger.propagate = False
 
 
 def _jars() -> dict[str, str]:

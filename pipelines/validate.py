@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
 from pipelines import sink
+from schemas.config import Job
 from schemas.contract import MALFORMED, Contract, Expectation, Rule, quoted
 from schemas.errors import GateRefused, UsageError
 from schemas.ids import digest
@@ -137,6 +139,28 @@ def gate(verdict: Verdict) -> None:
             allowed=f"max_quarantined {verdict.max_quarantined}, every critical expectation met",
             next='look at the rows: millrace sql "SELECT * FROM quarantine_reasons"',
         )
+
+
+def quarantined(flagged: DataFrame, job: Job, run_id: str, unit: int, at: datetime) -> DataFrame:
+    """The refused rows as the quarantine table has them."""
+    columns = [F.col(quoted(name)) for name in flagged.columns if name not in (REASONS, MALFORMED)]
+    keep_nulls = {"ignoreNullFields": "false"}
+    return flagged.where(is_refused()).select(
+        F.lit(run_id).alias("run_id"),
+        F.lit(job.name).alias("job"),
+        F.lit(unit).alias("unit"),
+        F.to_json(F.struct(*[F.col(quoted(name)) for name in job.key]), keep_nulls).alias("key"),
+        F.to_json(F.struct(*columns), keep_nulls).alias("payload"),
+        F.col(REASONS).alias("reasons"),
+        F.lit("validate").alias("stage"),
+        F.lit(at).alias("quarantined_at"),
+    )
+
+
+def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[str, Any]]:
+    """The verdict as rows of the validations table."""
+    about = {"run_id": run_id, "job": job, "suite_fingerprint": verdict.suite_fingerprint, "at": at}
+    return [{**vars(result), "columns": list(result.columns), **about} for result in verdict.results]
 
 
 def suite_of(contract: Contract) -> Any:

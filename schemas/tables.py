@@ -11,6 +11,9 @@ from schemas.model import Signature
 from schemas.types import arrow_type
 
 
+ROLE = "millrace.role"
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its SQL type, and a comment that ends in the unit where there is one."""
@@ -18,11 +21,13 @@ class Column:
     name: str
     type: str
     comment: str
+    role: str = ""  # key, output or keep, in a predictions table
 
     @property
     def field(self) -> pa.Field:
-        """The Arrow field, the comment in its metadata."""
-        return pa.field(self.name, arrow_type(self.type), metadata={"comment": self.comment})
+        """The Arrow field, comment and role in its metadata: Delta stores both with the column."""
+        metadata = {"comment": self.comment} | ({ROLE: self.role} if self.role else {})
+        return pa.field(self.name, arrow_type(self.type), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ ERROR = (
 )
 
 METER = (
+    Column("application", "string", "Spark application; task ids are unique only within it"),
     Column("stage_id", "int", "Spark stage"),
     Column("partition", "int", "Spark partition"),
     Column("attempt_number", "int", "0 for a task's first attempt"),
@@ -202,16 +208,16 @@ def predictions(
     name: str, key: tuple[str, ...], keep: tuple[str, ...], contract: Contract, signature: Signature
 ) -> Table:
     """The predictions table of one job: its keys, the model's outputs, what is kept, and the meter."""
-    inputs = tuple(
-        Column(column, contract.columns[column].type, contract.columns[column].comment or kind)
-        for kind, columns in (("key", key), ("passed through", keep))
-        for column in columns
-    )
-    outputs = tuple(
-        Column(column, spec.type, spec.comment or "output of the model")
+    def taken(names: tuple[str, ...], role: str, comment: str) -> list[Column]:
+        specs = ((column, contract.columns[column]) for column in names)
+        return [Column(column, spec.type, spec.comment or comment, role) for column, spec in specs]
+
+    outputs = [
+        Column(column, spec.type, spec.comment or "output of the model", "output")
         for column, spec in signature.outputs.items()
-    )
-    return Table(name, "one scored row", (*inputs[: len(key)], *outputs, *inputs[len(key) :], *RUN_COLUMNS))
+    ]
+    keys, kept = taken(key, "key", "key"), taken(keep, "keep", "passed through")
+    return Table(name, "one scored row", (*keys, *outputs, *kept, *RUN_COLUMNS))
 
 
 RUN_COLUMNS = (

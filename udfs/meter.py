@@ -24,6 +24,7 @@ _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
 class Place:
     """Which attempt of which task is metered."""
 
+    application: str = ""
     stage_id: int = -1
     partition: int = 0
     attempt_number: int = 0

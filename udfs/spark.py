@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from schemas.model import ModelCard
+from schemas.types import arrow_type
 from udfs.engine import Plan, output_schema, score
 from udfs.meter import Meter, Place, born_since
 from udfs.models import base
@@ -32,6 +34,7 @@ class Scorer:
     digest: str
     device: str
     plan: Plan
+    application: str  # Spark's id of it
     submitted_at: float  # seconds since 1970; a worker born later owes its start-up to this stage
 
 
@@ -46,7 +49,7 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., object]:
     It returns a struct of the model's outputs, ``error`` and ``_meter``.
     """
     schema = output_schema(pa.schema([]), card.signature)
-    inputs = base_schema(card)
+    inputs = _input_schema(card)
 
     def classify(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         arrow = (_from_pandas(series, inputs) for series in batches)
@@ -57,15 +60,14 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., object]:
     return pandas_udf(classify, from_arrow_schema(schema)).asNondeterministic()  # type: ignore[call-overload, no-any-return]
 
 
-def base_schema(card: ModelCard) -> pa.Schema:
-    """The model's input columns as Arrow fields."""
-    from schemas.types import arrow_type
-
+def _input_schema(card: ModelCard) -> pa.Schema:
     return pa.schema([(name, arrow_type(spec.type)) for name, spec in card.signature.inputs.items()])
 
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
-    meter = Meter(_place(), since=born_since(scorer.submitted_at))
+    meter = Meter(_place(scorer.application), since=born_since(scorer.submitted_at))
+    with meter.lap("startup_s"):
+        importlib.import_module("torch")  # seconds, once a worker; loading the model is another matter
     load = partial(base.load, scorer.folder, scorer.digest, scorer.device)
     return score(batches, load, scorer.plan, meter)
 
@@ -79,11 +81,12 @@ def _from_pandas(series: Series, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _place() -> Place:
+def _place(application: str) -> Place:
     task = TaskContext.get()
     if task is None:
-        return Place()
+        return Place(application)
     return Place(
+        application=application,
         stage_id=task.stageId(),
         partition=task.partitionId(),
         attempt_number=task.attemptNumber(),

@@ -1,0 +1,234 @@
+"""Commands to functions; errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.errors import MillraceError, RunFailed, UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from schemas.config import Job
+
+EXIT_CODES = """\b
+Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
+4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the job file; repeatable."
+)
+lake_option = click.option(
+    "--lake", default="lake", show_default=True, type=click.Path(path_type=Path), help="Folder of the tables."
+)
+job_argument = click.argument("job_file", type=click.Path(path_type=Path))
+
+
+class Commands(click.Group):
+    """Every error ends here, as a text or as JSON, with its exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command and exit."""
+        arguments = list(kwargs.get("args") or (args[0] if args else None) or sys.argv[1:])
+        try:
+            code = super().main(args=arguments, prog_name="millrace", standalone_mode=False)
+        except MillraceError as error:
+            code = _say(error, arguments)
+        except click.ClickException as error:
+            usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "millrace"
+            code = _say(UsageError(error.format_message(), next=f"{usage} --help"), arguments)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("stopped; run the same command again to resume", err=True)
+            code = MillraceError.exit_code
+        except Exception as error:  # noqa: BLE001 - a bug of ours: said as one, with its trace
+            traceback.print_exc()
+            code = _say(RunFailed("a bug in Millrace", got=repr(error), next="report it"), arguments)
+        sys.exit(code or 0)
+
+
+def _say(error: MillraceError, arguments: list[str]) -> int:
+    from pipelines.console import print_error
+
+    return print_error(error, as_json="--json" in arguments)
+
+
+@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="millrace")
+def main() -> None:
+    """Validated batch inference on Spark, with a bill that adds up.
+
+    \b
+    Start with:
+      millrace demo digits
+      millrace run conf/jobs/digits.yaml
+      millrace sql "SELECT * FROM runs_current" --lake demo-out/digits/lake
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@job_argument
+@set_option
+@json_option
+def run(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Run a job, or what is left of it.
+
+    \b
+    Examples:
+      millrace run conf/jobs/digits.yaml
+      millrace run conf/jobs/mnist.yaml --set source.path=t10k-images-idx3-ubyte.gz
+      millrace run conf/jobs/sms.yaml --set source.path=sms.tsv --set engine.batch=32 --json
+    """
+    from pipelines.console import print_summary
+    from pipelines.progress import Progress
+    from pipelines.score import run as run_job
+
+    job = _job(job_file, overrides)
+    with _session(job) as spark:
+        print_summary(run_job(spark, job, Progress(quiet=as_json)), as_json=as_json)
+
+
+@main.command(epilog=EXIT_CODES)
+@job_argument
+@set_option
+@json_option
+def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Validate a job's input and say whether the gate would open; nothing is scored.
+
+    Refused rows and every rule's result are written to the tables quarantine and validations.
+
+    \b
+    Example:
+      millrace validate conf/jobs/digits.yaml
+    """
+    from pipelines import console, score
+    from pipelines.progress import Progress
+    from pipelines.validate import gate
+
+    job = _job(job_file, overrides)
+    with _session(job) as spark:
+        verdict = score.check(spark, job, Progress(quiet=as_json))
+    rules = [
+        {"rule": r.rule, "severity": r.severity, "checked": r.checked, "failed": r.failed, "passed": r.passed}
+        for r in verdict.results
+    ]
+    if as_json:
+        gate(verdict)
+        console.print_json({"rows": verdict.rows, "quarantined": verdict.quarantined, "rules": rules})
+        return
+    console.print_rows(list(rules[0]) if rules else [], rules)
+    console.echo(f"{verdict.rows:,} rows, {verdict.quarantined:,} refused")
+    gate(verdict)
+    console.echo("the gate is open")
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("name", type=click.Choice(["digits", "docs"]), default="digits")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
+@click.option("--ask", metavar="QUESTION", help="With docs: answer from the predictions, best five paragraphs.")
+@json_option
+def demo(name: str, out: Path, ask: str | None, as_json: bool) -> None:
+    """Prepare real data and a real model, run the job, and show what came of it.
+
+    \b
+    Examples:
+      millrace demo digits
+      millrace demo docs
+      millrace demo docs --ask "how do I read a file line by line"
+    """
+    from pipelines import demo as demos
+
+    if ask is not None and name != "docs":
+        raise UsageError("--ask goes with the demo docs", got=name, next="millrace demo docs --ask ...")
+    demos.run(name, out, ask, as_json=as_json)
+
+
+@main.command()
+@lake_option
+@json_option
+def runs(lake: Path, as_json: bool) -> None:
+    """List the runs of a lake: what ran, what it cost, where it stands.
+
+    \b
+    Example:
+      millrace runs --lake demo-out/digits/lake
+    """
+    _answer(lake, RUNS_SQL, as_json=as_json)
+
+
+@main.command()
+@click.argument("run_id")
+@lake_option
+@json_option
+def show(run_id: str, lake: Path, as_json: bool) -> None:
+    """Show one run: its events, its rules, and what it cost by kind.
+
+    \b
+    Example:
+      millrace show digits-1a2b3c4d-5e6f70 --lake demo-out/digits/lake
+    """
+    from pipelines.show import show as show_run
+
+    show_run(lake, run_id, as_json=as_json)
+
+
+@main.command()
+@click.argument("query")
+@lake_option
+@json_option
+def sql(query: str, lake: Path, as_json: bool) -> None:
+    """Ask the tables and the shipped views, read-only, without a JVM.
+
+    \b
+    Examples:
+      millrace sql "SELECT * FROM cost_by_partition" --lake demo-out/digits/lake
+      millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
+    """
+    _answer(lake, query, as_json=as_json)
+
+
+RUNS_SQL = (
+    "SELECT run_id, state, at, rows_read, scored, quarantined, failed, wall_s, cost, currency "
+    "FROM runs_current ORDER BY at DESC"
+)
+
+
+def _answer(lake: Path, sql: str, *, as_json: bool) -> None:
+    from pipelines import console
+    from pipelines.query import query
+
+    found = query(lake, sql)
+    if as_json:
+        console.print_json(found.to_pylist())
+    else:
+        console.print_rows(found.column_names, found.to_pylist())
+
+
+def _job(path: Path, overrides: tuple[str, ...]) -> Job:
+    from schemas.config import Job
+    from schemas.yaml_file import load
+
+    return load(path, Job, overrides=overrides)
+
+
+@contextmanager
+def _session(job: Job) -> Iterator[SparkSession]:
+    from pipelines.session import open_session
+    from pipelines.work import logs
+
+    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main()

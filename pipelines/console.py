@@ -1,0 +1,90 @@
+"""What a command prints: a summary or an error, for people or, with ``--json``, for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from schemas.errors import MillraceError
+from schemas.summary import Summary
+
+
+_PIPE_WIDTH = 10_000
+
+
+def print_json(value: Any) -> None:
+    """One object, or an array of them, as the last line of standard output."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+
+
+def print_error(error: MillraceError, *, as_json: bool) -> int:
+    """Say what went wrong; the exit code for it."""
+    if as_json:
+        print_json(error.as_json())
+    else:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error[/] {escape(str(error))}")
+    return error.exit_code
+
+
+def print_summary(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
+    """The totals of a run."""
+    if as_json:
+        print_json({**summary.as_json(), **(more or {})})
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\n[bold]run {summary.run_id}[/] {summary.state}")
+    console.print(
+        f"  rows      {summary.rows_read:,} read = {summary.scored:,} scored"
+        f" + {summary.quarantined:,} quarantined + {summary.failed:,} failed"
+    )
+    rate = f", {summary.rows_per_s:,} rows/s" if summary.rows_per_s else ""
+    console.print(f"  time      {summary.wall_s:.1f} s, of it inference {summary.infer_s:.1f} s{rate}")
+    console.print(f"  cost      {_cost(summary)}")
+    console.print(f"  tables    {summary.lake}")
+    console.print(f"  report    {summary.report or 'none'}")
+    for warning in summary.warnings:
+        console.print(f"  [yellow]note[/]      {escape(warning)}")
+
+
+def print_rows(names: list[str], rows: list[dict[str, Any]], title: str = "") -> None:
+    """Rows as a table on the terminal; values are data, never markup."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    for name in names:
+        numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
+        table.add_column(name, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[_cell(row[name]) for name in names])
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe has no edge to fold at
+        console.width = _PIPE_WIDTH
+    console.print(table)
+
+
+def echo(text: str) -> None:
+    """A line on standard output."""
+    click.echo(text)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]null[/dim]"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
+    return escape(text if len(text) <= 200 else text[:199] + "…")  # noqa: PLR2004 - a screenful
+
+
+def _cost(summary: Summary) -> str:
+    if summary.cost is None:
+        return "not priced: the job names no price book"
+    books = {True: "the books close", False: "[red]the books do not close[/]", None: "books not checked"}
+    covered = "" if summary.ledger_coverage is None else f", {summary.ledger_coverage:.1%} of task time metered"
+    return f"{summary.cost:.6f} {summary.currency} ({books[summary.books_closed]}{covered})"

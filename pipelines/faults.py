@@ -1,0 +1,60 @@
+"""Spark's errors as ours, in one place: a user reads what broke, not a JVM's stack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from schemas import errors
+from schemas.errors import InputCorrupt, MillraceError, RunFailed
+
+_OURS = re.compile(r"schemas\.errors\.(\w+): (.*?)(?=\n\n|\n\tat |\nDriver stacktrace|\nJVM|\Z)", re.DOTALL)
+_FILE = re.compile(r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)")
+_PYTHON = re.compile(r"\n(\w[\w.]*(?:Error|Exception|Interrupt)): (.*?)\n")
+_MAX_CHARS = 500
+
+
+@contextmanager
+def translated(log: str) -> Iterator[None]:
+    """Raise what Spark raises inside as a MillraceError; ``log`` is where the whole story is."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise translate(str(error), log) from error
+
+
+def translate(text: str, log: str) -> MillraceError:
+    """The error behind a text of Spark's: our own from a worker, a file it could not read, or the rest."""
+    if match := _OURS.search(text):
+        return _ours(match[1], match[2])
+    if match := _FILE.search(text):
+        return InputCorrupt(
+            "a file of the input cannot be read; nothing of this unit was committed",
+            got=unquote(match[1]).removeprefix("file://"),
+            next="restore the file or take it out of source.path, then run the job again",
+        )
+    if match := _PYTHON.search(text):
+        return RunFailed(
+            "a task failed on all its attempts; nothing of its unit was committed",
+            got=f"{match[1]}: {match[2]}"[:_MAX_CHARS],
+            next=f"see {log}; then run the job again",
+        )
+    first = next((line for line in text.splitlines() if line.strip()), "no message")
+    return RunFailed("Spark failed", got=first[:_MAX_CHARS], next=f"see {log}; then run the job again")
+
+
+def _ours(name: str, text: str) -> MillraceError:
+    """An error of ours, from the text that a worker's traceback has of it; in a worker it fails the run."""
+    what, *named = text.strip().split("\n  ")
+    fields = {}
+    for part in named:
+        label, colon, value = part.partition(":")
+        if colon and label.strip() in ("got", "allowed", "next"):
+            fields[label.strip()] = value.strip()
+    kind = getattr(errors, name, RunFailed)
+    return (kind if issubclass(kind, RunFailed) else RunFailed)(what, **fields)

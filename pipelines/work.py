@@ -1,0 +1,78 @@
+"""Everything that a run decides before it reads a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from pipelines import ingest, preflight
+from pipelines.kept import with_kept
+from pipelines.preflight import Rate, VerifiedModel
+from schemas import ids, tables
+from schemas.config import Job
+from schemas.contract import Contract, Rule
+from schemas.pinned import Pinned
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job whose model, prices and input have been found to be what it says."""
+
+    job: Job
+    contract: Contract  # the job's, with the types of undeclared columns that it keeps
+    rules: tuple[Rule, ...]
+    model: VerifiedModel
+    rate: Rate | None
+    pinned: Pinned
+    settings: dict[str, str | int]
+    lake: Path
+    fingerprint: str
+
+    @property
+    def predictions(self) -> tables.Table:
+        """This job's predictions table."""
+        job, outputs = self.job, self.model.card.signature
+        return tables.predictions(job.table, job.key, job.keep, self.contract, outputs)
+
+    @property
+    def log(self) -> Path:
+        """Where Spark's own log is."""
+        return logs(self.lake) / "spark.log"
+
+    def report(self, run_id: str) -> Path:
+        """Where a run's report is, or will be."""
+        return self.lake / "_reports" / f"{run_id}.html"
+
+    def staging(self, run_id: str) -> Path:
+        """A folder for what a run needs for a while."""
+        return self.lake / "_staging" / run_id
+
+
+def logs(lake: Path) -> Path:
+    """Where the runs of a lake leave Spark's log and event logs."""
+    return lake / "_logs"
+
+
+def prepare(spark: SparkSession, job: Job) -> Work:
+    """Check the model and the prices, pin the input and compare its schema; nothing is written.
+
+    Raises UsageError, SchemaMismatch or InputCorrupt.
+    """
+    model = preflight.verified_model(job)
+    rate = preflight.rate(job.cost)
+    pinned = ingest.pin(job.source)
+    contract = with_kept(spark, job.source, job.contract, job.keep, pinned)
+    ingest.check_schema(spark, job.source, contract, pinned)
+    settings = preflight.settings(job.engine)
+    fingerprint = ids.fingerprint(
+        job=job.name,
+        pinned=pinned.digest,
+        contract=contract.model_dump(mode="json") | {"key": job.key, "keep": job.keep},
+        model_digest=model.digest,
+        settings={"precision": settings["precision"]},
+    )
+    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
+    lake = Path(job.output.path).absolute()
+    return Work(job, contract, rules, model, rate, pinned, settings, lake, fingerprint)
