@@ -94,8 +94,11 @@ def _tokens(sql: str) -> list[Token]:
     try:
         tokens = sqlglot.tokenize(sql)
     except TokenError as error:
-        why = _first_line(error.__cause__ or error)
-        raise QueryError(f"this SQL cannot be read: {why}", next="close every quote") from None
+        why = str(error.__cause__ or "")
+        why = why if why.startswith("Missing") else "it ends too early"  # sqlglot's own IndexError
+        raise QueryError(
+            f"this SQL cannot be read: {why}", next="close every quote and comment"
+        ) from None
     while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
         tokens.pop()
     if not tokens:
@@ -122,7 +125,8 @@ def _parsed(sql: str) -> exp.Query | exp.Values:
         raise QueryError("this SQL is nested too deeply", next="use WITH for its parts") from None
     except ParseError as error:
         place = error.errors[0]
-        why = re.sub(r"Required keyword.*", "Something is missing", str(place["description"]))
+        why = re.sub(r" but got <.*", "", str(place["description"]))
+        why = re.sub(r"Required keyword.*", "Something is missing", why)
         raise QueryError(
             f"this SQL cannot be read: line {place['line']}, column {place['col']}: {why}",
             got=place["highlight"],
