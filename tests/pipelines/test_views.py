@@ -262,9 +262,7 @@ def test_key_metadata_survives_sparks_write_and_a_later_append_without_it(
     fields = {field.name: field.metadata for field in DeltaTable(path).schema().fields}
     assert fields["image"] == {"comment": "key", ROLE: "key"}
     assert fields["label"][ROLE] != "key"
-    assert (
-        ROLE == schemas.tables.ROLE
-    )  # said twice, for start-up time
+    assert ROLE == schemas.tables.ROLE  # said twice, for start-up time
     again = spark.read.format("delta").load(path)
     assert again.schema["Site"].metadata[ROLE] == "key"
     plain = spark.createDataFrame(again.limit(1).collect(), sink.spark_schema(pa_plain(again)))
