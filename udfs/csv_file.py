@@ -1,8 +1,8 @@
 """Delimited text by RFC 4180: the header line names the columns, in any order; others are ignored.
 
 NULL is an unquoted cell whose text, as it stands in the file, equals the source's ``null``; a
-quoted one is that text, so ``""`` is an empty string where a bare nothing is NULL. The csv module does not
-tell the two apart, so a record that has quotes and such a cell is looked at once more.
+quoted one is that text, so ``""`` is an empty string where a bare nothing is NULL. The csv module
+does not tell the two apart: a record that has quotes and such a cell is looked at once more.
 
 Empty lines are no records. With ``escape``, a doubled quote is still a quote. What the csv module
 refuses (an unclosed quote, text after a closing one) is malformed line by line: where its records

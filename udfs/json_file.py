@@ -48,7 +48,7 @@ def _records(file: InputFile, source: JsonSource, schema: pa.Schema) -> Iterator
     columns = [(field.name, converter(field.type)) for field in schema]
     exact = any(needs_exact(field.type) for field in schema)
     for line in text_lines(file, source.encoding):
-        if not line.text.isspace():
+        if line.text.strip():
             yield _record(line, columns, exact=exact)
 
 
