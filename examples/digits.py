@@ -23,7 +23,7 @@ from examples.recipes import recipe_of, reusable
 from schemas.errors import MillraceError, UsageError
 
 SEED = 7
-EPOCHS = 15
+EPOCHS = 10
 HOLDOUT = 0.2  # share of the images that training never sees
 FILES = 4
 SIDE = 28

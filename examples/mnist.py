@@ -21,7 +21,7 @@ from examples.files import say
 from examples.labels import write_labels
 from schemas.errors import InputCorrupt, MillraceError, UsageError
 
-EPOCHS = 4
+EPOCHS = 3
 TRAINED = 0.8
 _UNSIGNED_BYTE = 0x08
 

@@ -49,9 +49,9 @@ SCHEMA = pa.schema(
 def corpus(count: int) -> pa.Table:
     """``count`` different paragraphs, ``paragraph_id, source, text``; the same for the same Python.
 
-    All language topics come first. Of the docstrings' paragraphs those with the smallest hashes
-    are taken, which picks from all modules alike; they keep the order of their modules. Raises
-    UsageError where this Python carries fewer.
+    All language topics come first, then what docstrings say of modules and functions, then of
+    classes and methods, as far as ``count`` goes; the last of these are picked by hash, from all
+    modules alike. All keep the order of their modules. Raises UsageError where there are fewer.
     """
     about_language = list(different(from_topics()))
     seen = {text for _, text in about_language}
@@ -64,7 +64,7 @@ def corpus(count: int) -> pa.Table:
             next="use a Python with its standard library's source files, or a smaller --rows",
         )
     free = max(0, count - len(about_language))
-    taken = sorted(sorted(range(len(others)), key=lambda at: _hash(others[at][1]))[:free])
+    taken = sorted(sorted(range(len(others)), key=lambda at: _rank(others[at]))[:free])
     chosen = [*about_language[:count], *(others[at] for at in taken)]
     sources, texts = zip(*chosen, strict=True)
     return pa.table([range(count), sources, texts], schema=SCHEMA)
@@ -144,5 +144,8 @@ def _members(node: ast.AST, module: str, owner: str) -> Iterator[Paragraph]:
             yield from _members(child, module, f"{owner}{child.name}.")
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _rank(paragraph: Paragraph) -> tuple[bool, bytes]:
+    """What a corpus takes first: the smallest. Methods repeat each other, functions seldom do."""
+    source, text = paragraph
+    of_class = ", class " in source or ", method " in source
+    return of_class, hashlib.sha256(text.encode()).digest()
