@@ -125,6 +125,8 @@ class Job(Frozen):
                 f"key names columns that the contract does not declare: {', '.join(unknown)}; "
                 f"declared: {', '.join(declared)}"
             )
+        if self.name == "runs":
+            raise ValueError("the name runs is taken: the view runs_current is about all jobs")
         if both := sorted(set(self.key) & set(self.keep)):
             raise ValueError(f"columns in both key and keep: {', '.join(both)}; key columns are always kept")
         return self
