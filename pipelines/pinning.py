@@ -99,7 +99,10 @@ def _files(root: str, inside_root: str) -> Iterator[PinnedFile]:
     seen: set[str] = set()
     folders = [inside_root]
     while folders:
-        listing = filesystem.get_file_info(arrow_fs.FileSelector(folders.pop(), recursive=False))
+        folder = folders.pop()
+        listing = filesystem.get_file_info(arrow_fs.FileSelector(folder, recursive=False))
+        if local:
+            _check_complete(folder, {info.base_name for info in listing})
         for info in sorted(listing, key=lambda entry: str(entry.path)):
             if info.base_name.startswith(("_", ".")):
                 continue
@@ -113,11 +116,22 @@ def _files(root: str, inside_root: str) -> Iterator[PinnedFile]:
             elif info.type == arrow_fs.FileType.Directory:
                 folders.append(info.path)
             else:
-                raise UsageError(
-                    f"neither a file nor a folder: {info.path}",
-                    got="a broken link, a pipe or a device",
-                    next="remove it from source.path",
-                )
+                raise _neither(info.path)
+
+
+def _check_complete(folder: str, listed: set[str]) -> None:
+    """Raise UsageError for a broken link, which Arrow leaves out of its listing."""
+    for entry in sorted(Path(folder).iterdir()):
+        if entry.name not in listed and not entry.name.startswith(("_", ".")):
+            raise _neither(str(entry))
+
+
+def _neither(path: str) -> UsageError:
+    return UsageError(
+        f"neither a file nor a folder: {path}",
+        got="a broken link, a pipe or a device",
+        next="remove it from source.path",
+    )
 
 
 def _inside(root: str, path: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
-from schemas.errors import InputCorrupt
+from schemas.errors import InputCorrupt, UsageError
 
 LONGEST_RECORD = (
     64 * 1024 * 1024
@@ -103,9 +103,9 @@ def text_lines(file: InputFile, encoding: str) -> Iterator[Line]:
     r"""Physical lines (``\n``, ``\r\n`` or ``\r``) from line 1, without a byte order mark.
 
     Bytes that the encoding does not know stay in the text as lone surrogates (see `bad_bytes`).
-    Raises InputCorrupt where the codec cannot go on after them.
+    Raises InputCorrupt where the codec cannot go on after them, UsageError for an unknown encoding.
     """
-    strict = codecs.lookup(encoding).name.startswith(_NO_RESYNC)
+    strict = _codec(encoding).startswith(_NO_RESYNC)
     with opened(file, compression="detect") as stream:
         errors = "strict" if strict else "surrogateescape"
         text = io.TextIOWrapper(stream, encoding, errors=errors, newline="")
@@ -117,6 +117,17 @@ def text_lines(file: InputFile, encoding: str) -> Iterator[Line]:
             if cut:
                 _skip_line(text)
             yield Line(number, kept, cut)
+
+
+def _codec(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise UsageError(
+            f"source.encoding is not known: {encoding}",
+            allowed="the names of Python's text codecs, such as utf-8, latin-1, cp1252, utf-16",
+            next="correct source.encoding in the job file",
+        ) from None
 
 
 def _skip_line(text: io.TextIOWrapper) -> None:
