@@ -22,12 +22,22 @@ EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on the last line."
+)
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a key of the job file; repeatable."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="A.B=C",
+    help="Override a key of the job file; repeatable.",
 )
 lake_option = click.option(
-    "--lake", default="lake", show_default=True, type=click.Path(path_type=Path), help="Folder of the tables."
+    "--lake",
+    default="lake",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the tables.",
 )
 job_argument = click.argument("job_file", type=click.Path(path_type=Path))
 
@@ -43,14 +53,20 @@ class Commands(click.Group):
         except MillraceError as error:
             code = _say(error, arguments)
         except click.ClickException as error:
-            usage = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "millrace"
+            usage = (
+                error.ctx.command_path
+                if isinstance(error, click.UsageError) and error.ctx
+                else "millrace"
+            )
             code = _say(UsageError(error.format_message(), next=f"{usage} --help"), arguments)
         except (click.Abort, KeyboardInterrupt):
             click.echo("stopped; run the same command again to resume", err=True)
             code = MillraceError.exit_code
         except Exception as error:  # noqa: BLE001 - a bug of ours: said as one, with its trace
             traceback.print_exc()
-            code = _say(RunFailed("a bug in Millrace", got=repr(error), next="report it"), arguments)
+            code = _say(
+                RunFailed("a bug in Millrace", got=repr(error), next="report it"), arguments
+            )
         sys.exit(code or 0)
 
 
@@ -60,7 +76,9 @@ def _say(error: MillraceError, arguments: list[str]) -> int:
     return print_error(error, as_json="--json" in arguments)
 
 
-@click.group(cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="millrace")
 def main() -> None:
     """Validated batch inference on Spark, with a bill that adds up.
@@ -116,12 +134,20 @@ def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     with _session(job) as spark:
         verdict = score.check(spark, job, Progress(quiet=as_json))
     rules = [
-        {"rule": r.rule, "severity": r.severity, "checked": r.checked, "failed": r.failed, "passed": r.passed}
+        {
+            "rule": r.rule,
+            "severity": r.severity,
+            "checked": r.checked,
+            "failed": r.failed,
+            "passed": r.passed,
+        }
         for r in verdict.results
     ]
     if as_json:
         gate(verdict)
-        console.print_json({"rows": verdict.rows, "quarantined": verdict.quarantined, "rules": rules})
+        console.print_json(
+            {"rows": verdict.rows, "quarantined": verdict.quarantined, "rules": rules}
+        )
         return
     console.print_rows(list(rules[0]) if rules else [], rules)
     console.echo(f"{verdict.rows:,} rows, {verdict.quarantined:,} refused")
@@ -132,7 +158,11 @@ def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @main.command(epilog=EXIT_CODES)
 @click.argument("name", type=click.Choice(["digits", "docs"]), default="digits")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
-@click.option("--ask", metavar="QUESTION", help="With docs: answer from the predictions, best five paragraphs.")
+@click.option(
+    "--ask",
+    metavar="QUESTION",
+    help="With docs: answer from the predictions, best five paragraphs.",
+)
 @json_option
 def demo(name: str, out: Path, ask: str | None, as_json: bool) -> None:
     """Prepare real data and a real model, run the job, and show what came of it.
@@ -146,7 +176,9 @@ def demo(name: str, out: Path, ask: str | None, as_json: bool) -> None:
     from pipelines import demo as demos
 
     if ask is not None and name != "docs":
-        raise UsageError("--ask goes with the demo docs", got=name, next="millrace demo docs --ask ...")
+        raise UsageError(
+            "--ask goes with the demo docs", got=name, next="millrace demo docs --ask ..."
+        )
     demos.run(name, out, ask, as_json=as_json)
 
 

@@ -16,7 +16,6 @@ from rich.table import Table
 from schemas.errors import MillraceError
 from schemas.summary import Summary
 
-
 _PIPE_WIDTH = 10_000
 
 
@@ -30,11 +29,15 @@ def print_error(error: MillraceError, *, as_json: bool) -> int:
     if as_json:
         print_json(error.as_json())
     else:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error[/] {escape(str(error))}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]error[/] {escape(str(error))}"
+        )
     return error.exit_code
 
 
-def print_summary(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
+def print_summary(
+    summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
     """The totals of a run."""
     if as_json:
         print_json({**summary.as_json(), **(more or {})})
@@ -46,7 +49,9 @@ def print_summary(summary: Summary, *, as_json: bool, more: Mapping[str, Any] | 
         f" + {summary.quarantined:,} quarantined + {summary.failed:,} failed"
     )
     rate = f", {summary.rows_per_s:,} rows/s" if summary.rows_per_s else ""
-    console.print(f"  time      {summary.wall_s:.1f} s, of it inference {summary.infer_s:.1f} s{rate}")
+    console.print(
+        f"  time      {summary.wall_s:.1f} s, of it inference {summary.infer_s:.1f} s{rate}"
+    )
     console.print(f"  cost      {_cost(summary)}")
     console.print(f"  tables    {summary.lake}")
     console.print(f"  report    {summary.report or 'none'}")
@@ -85,6 +90,14 @@ def _cell(value: Any) -> str:
 def _cost(summary: Summary) -> str:
     if summary.cost is None:
         return "not priced: the job names no price book"
-    books = {True: "the books close", False: "[red]the books do not close[/]", None: "books not checked"}
-    covered = "" if summary.ledger_coverage is None else f", {summary.ledger_coverage:.1%} of task time metered"
+    books = {
+        True: "the books close",
+        False: "[red]the books do not close[/]",
+        None: "books not checked",
+    }
+    covered = (
+        ""
+        if summary.ledger_coverage is None
+        else f", {summary.ledger_coverage:.1%} of task time metered"
+    )
     return f"{summary.cost:.6f} {summary.currency} ({books[summary.books_closed]}{covered})"

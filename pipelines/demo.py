@@ -20,14 +20,22 @@ from schemas.config import Job
 from schemas.errors import RunFailed
 from schemas.yaml_file import load
 
-HELD_OUT = "FROM digits_current AS d JOIN labels_digits AS l ON d.image_id = l.image_id WHERE l.is_holdout"
-ACCURACY = f"SELECT avg(CASE WHEN d.label = l.label THEN 1.0 ELSE 0.0 END) AS accuracy, count(*) AS n {HELD_OUT}"
-CONFUSION = f"SELECT l.label AS truth, d.label AS predicted, count(*) AS n {HELD_OUT} GROUP BY l.label, d.label"
-REFUSED = 'SELECT * FROM quarantine_reasons ORDER BY rule'
-COST = (
-    "SELECT partition_id, rows_scored, slot_s, useful_s, model_load_s, startup_s, unattributed_s, cost, currency "
-    "FROM cost_by_partition WHERE rows_scored > 0 ORDER BY stage_id, partition_id"
-)
+ACCURACY = """
+SELECT avg(CASE WHEN d.label = l.label THEN 1.0 ELSE 0.0 END) AS accuracy, count(*) AS n
+FROM digits_current AS d JOIN labels_digits AS l ON d.image_id = l.image_id
+WHERE l.is_holdout"""
+CONFUSION = """
+SELECT l.label AS truth, d.label AS predicted, count(*) AS n
+FROM digits_current AS d JOIN labels_digits AS l ON d.image_id = l.image_id
+WHERE l.is_holdout GROUP BY l.label, d.label"""
+REFUSED = "SELECT * FROM quarantine_reasons ORDER BY rule"
+COST = """
+SELECT partition_id, rows_scored, slot_s, useful_s, model_load_s, startup_s, unattributed_s, cost, currency
+FROM cost_by_partition WHERE rows_scored > 0 ORDER BY stage_id, partition_id"""
+NEXT = """
+Ask the tables yourself, without a JVM:
+  millrace sql "SELECT * FROM cost_by_run" --lake {lake}
+  millrace sql "SELECT * FROM quarantine_reasons" --lake {lake}"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Demo:
     prepares: str  # a module of examples/
     measure: Callable[[Path], dict[str, Any]]  # what --json has beside the run's totals
     show: Callable[[Path], None]
+    next: str = ""
 
 
 def run(name: str, out: Path, ask: str | None, *, as_json: bool) -> None:
@@ -46,7 +55,14 @@ def run(name: str, out: Path, ask: str | None, *, as_json: bool) -> None:
         _run_job(name, folder, as_json=as_json and ask is None, quiet=as_json)
     if ask is not None:
         sys.stdout.flush()
-        words = ["--lake", str(folder / "lake"), "--model", str(folder / "model"), "--question", ask]
+        words = [
+            "--lake",
+            str(folder / "lake"),
+            "--model",
+            str(folder / "model"),
+            "--question",
+            ask,
+        ]
         _python("examples.ask", [*words, *(["--json"] if as_json else [])])
 
 
@@ -77,7 +93,7 @@ def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
     elif not quiet:
         console.print_summary(summary, as_json=False)
         DEMOS[name].show(lake)
-        _show_next(name, lake)
+        console.echo(NEXT.format(lake=lake) + DEMOS[name].next)
 
 
 def _overrides(folder: Path) -> list[str]:
@@ -90,12 +106,8 @@ def _overrides(folder: Path) -> list[str]:
     return [f"{key}={json.dumps(str(path))}" for key, path in paths.items()]
 
 
-def _show_next(name: str, lake: Path) -> None:
-    console.echo("\nAsk the tables yourself, without a JVM:")
-    console.echo(f'  millrace sql "SELECT * FROM quarantine_reasons" --lake {lake}')
-    console.echo(f'  millrace sql "SELECT * FROM cost_by_run" --lake {lake}')
-    if name == "docs":
-        console.echo('  millrace demo docs --ask "how do I read a file line by line"')
+def _nothing(_lake: Path) -> dict[str, Any]:
+    return {}
 
 
 def _digits_accuracy(lake: Path) -> dict[str, Any]:
@@ -113,9 +125,8 @@ def _show_digits(lake: Path) -> None:
     ]
     console.print_rows(list(rows[0]), rows, "\nHeld-out digits: truth down, prediction across")
     found = _digits_accuracy(lake)
-    console.echo(
-        f"accuracy on {found['held_out']} held-out digits, by a SQL join with their labels: {found['accuracy']:.4f}"
-    )
+    joined = f"{found['held_out']} held-out digits, by a SQL join with their labels"
+    console.echo(f"accuracy on {joined}: {found['accuracy']:.4f}")
     _table(lake, COST, "\nCost by partition")
 
 
@@ -125,7 +136,12 @@ def _show_docs(lake: Path) -> None:
 
 DEMOS = {
     "digits": Demo("examples.digits", _digits_accuracy, _show_digits),
-    "docs": Demo("examples.docs", lambda lake: {}, _show_docs),
+    "docs": Demo(
+        "examples.docs",
+        _nothing,
+        _show_docs,
+        '\n  millrace demo docs --ask "how do I read a file line by line"',
+    ),
 }
 
 
@@ -142,4 +158,6 @@ def _python(module: str, arguments: Sequence[str]) -> None:
 
 def _finished(code: int, command: Sequence[str]) -> None:
     if code:
-        raise RunFailed("a step of the demonstration failed", got=f"{' '.join(command[1:])}: exit code {code}")
+        raise RunFailed(
+            "a step of the demonstration failed", got=f"{' '.join(command[1:])}: exit code {code}"
+        )

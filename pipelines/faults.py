@@ -13,8 +13,12 @@ from pyspark.errors import PySparkException
 from schemas import errors
 from schemas.errors import InputCorrupt, MillraceError, RunFailed
 
-_OURS = re.compile(r"schemas\.errors\.(\w+): (.*?)(?=\n\n|\n\tat |\nDriver stacktrace|\nJVM|\Z)", re.DOTALL)
-_FILE = re.compile(r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)")
+_OURS = re.compile(
+    r"schemas\.errors\.(\w+): (.*?)(?=\n\n|\n\tat |\nDriver stacktrace|\nJVM|\Z)", re.DOTALL
+)
+_FILE = re.compile(
+    r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)"
+)
 _PYTHON = re.compile(r"\n(\w[\w.]*(?:Error|Exception|Interrupt)): (.*?)\n")
 _MAX_CHARS = 500
 
@@ -45,7 +49,9 @@ def translate(text: str, log: str) -> MillraceError:
             next=f"see {log}; then run the job again",
         )
     first = next((line for line in text.splitlines() if line.strip()), "no message")
-    return RunFailed("Spark failed", got=first[:_MAX_CHARS], next=f"see {log}; then run the job again")
+    return RunFailed(
+        "Spark failed", got=first[:_MAX_CHARS], next=f"see {log}; then run the job again"
+    )
 
 
 def _ours(name: str, text: str) -> MillraceError:

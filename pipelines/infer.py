@@ -46,7 +46,9 @@ def plan_of(job: Job, model: VerifiedModel, batch_rows: int) -> Plan:
     )
 
 
-def with_run(rows: DataFrame, table: Table, run_id: str, unit: int, model: VerifiedModel, at: datetime) -> DataFrame:
+def with_run(
+    rows: DataFrame, table: Table, run_id: str, unit: int, model: VerifiedModel, at: datetime
+) -> DataFrame:
     """``rows`` with the columns that say which run and model made them, in the table's order."""
     constants: dict[str, Column] = {
         "run_id": F.lit(run_id),
@@ -63,16 +65,24 @@ def with_run(rows: DataFrame, table: Table, run_id: str, unit: int, model: Verif
     )
 
 
-def _by_arrow(rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer) -> DataFrame:
+def _by_arrow(
+    rows: DataFrame, schema: pa.Schema, _model: VerifiedModel, scorer: Scorer
+) -> DataFrame:
     return rows.mapInArrow(arrow_scorer(scorer), sink.spark_schema(schema))
 
 
-def _by_pandas(rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer) -> DataFrame:
+def _by_pandas(
+    rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer
+) -> DataFrame:
     classify = pandas_scorer(scorer, model.card)
     inputs = [F.col(quoted(name)) for name in model.card.signature.inputs]
     kept = [quoted(name) for name in scorer.plan.passthrough]
     made = rows.select(*kept, classify(*inputs).alias("_scored"))
-    fields = [F.col("_scored")[name].alias(name) for name in schema.names if name not in scorer.plan.passthrough]
+    fields = [
+        F.col("_scored")[name].alias(name)
+        for name in schema.names
+        if name not in scorer.plan.passthrough
+    ]
     return made.select(*kept, *fields)
 
 

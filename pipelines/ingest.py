@@ -87,7 +87,7 @@ def read_csv_files(
     files, schema = _inputs(pinned), contract.arrow_schema
 
     def parse(split: int) -> Iterator[pa.RecordBatch]:
-        from udfs.csv_file import read_csv  # noqa: PLC0415 - the worker's import, not the driver's
+        from udfs.csv_file import read_csv
 
         return read_csv(files[split], source, schema)
 
@@ -101,7 +101,7 @@ def read_json_files(
     files, schema = _inputs(pinned), contract.arrow_schema
 
     def parse(split: int) -> Iterator[pa.RecordBatch]:
-        from udfs.json_file import read_json  # noqa: PLC0415 - the worker's import, not the driver's
+        from udfs.json_file import read_json
 
         return read_json(files[split], source, schema)
 
@@ -119,7 +119,7 @@ def read_idx_file(
     size = -(-total // splits)
 
     def parse(split: int) -> Iterator[pa.RecordBatch]:
-        from udfs.idx_file import read_idx  # noqa: PLC0415 - the worker's import, not the driver's
+        from udfs.idx_file import read_idx
 
         return read_idx(images, labels, split * size, size)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +26,15 @@ KINDS = {
 }
 # What the driver asks Spark for while it accounts is not among them: a ledger cannot hold its own writing.
 STEP_KINDS = {"validate": "validation", "infer": "write", "write": "write"}
-_SUMMED = ("rows", "failed", "tokens", "bytes", "wall_s", "cpu_s", *(lap for laps in KINDS.values() for lap in laps))
+_SUMMED = (
+    "rows",
+    "failed",
+    "tokens",
+    "bytes",
+    "wall_s",
+    "cpu_s",
+    *(lap for laps in KINDS.values() for lap in laps),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,9 @@ class Books:
     cost: Decimal | None
     model_load_s: float
     coverage: float | None  # metered seconds / Spark's executor run time, inference stage
-    adds_up: bool | None  # whether the rows of metered tasks sum to Spark's time; None where unknown
+    adds_up: (
+        bool | None
+    )  # whether the rows of metered tasks sum to Spark's time; None where unknown
 
 
 def meters(predictions: DataFrame) -> list[dict[str, Any]]:
@@ -62,9 +72,17 @@ def books(
     times = {task.task_id: task for task in tasks}
     here = [meter for meter in metered if meter["application"] == run["x_AppId"]]
     metered_ids = {meter["task_id"] for meter in here}
-    spent = [row for m in metered for row in _of_meter(m, times.get(m["task_id"]) if m in here else None)]
-    spent += [_of_task(task) for task in tasks if task.task_id not in metered_ids and task.step in STEP_KINDS]
-    rows = tuple(_priced({**run, **row}, meter, rate) for row in spent for meter in ("Core", "Memory"))
+    spent = [
+        row for m in metered for row in _of_meter(m, times.get(m["task_id"]) if m in here else None)
+    ]
+    spent += [
+        _of_task(task)
+        for task in tasks
+        if task.task_id not in metered_ids and task.step in STEP_KINDS
+    ]
+    rows = tuple(
+        _priced({**run, **row}, meter, rate) for row in spent for meter in ("Core", "Memory")
+    )
     run_ms = sum(times[i].run_ms for i in metered_ids if i in times)
     complete = bool(metered) and here == list(metered) and metered_ids <= set(times)
     wall_s = sum(meter["wall_s"] for meter in metered)
@@ -83,7 +101,7 @@ def _of_meter(meter: dict[str, Any], task: TaskTime | None) -> Iterator[dict[str
     ms = {kind: round(1000 * sum(meter[lap] for lap in laps)) for kind, laps in KINDS.items()}
     held_ms = task.run_ms if task else round(1000 * meter["wall_s"])
     ms["unattributed"] = max(0, held_ms - sum(ms.values()))
-    began = meter["started_at"].replace(tzinfo=timezone.utc)
+    began = meter["started_at"].replace(tzinfo=UTC)
     common = {
         "x_AppId": meter["application"],
         "x_StageId": meter["stage_id"],
@@ -137,7 +155,9 @@ def _of_task(task: TaskTime) -> dict[str, Any]:
 def _priced(row: dict[str, Any], meter: str, rate: Rate | None) -> dict[str, Any]:
     """The row for one meter: cores, or the memory that is held with them. One core a task."""
     held_s = Decimal(row["x_SlotMs"]) / 1000
-    about = [row.get(k) for k in ("x_AppId", "x_StageId", "x_StageAttempt", "x_TaskId", "x_CostKind")]
+    about = [
+        row.get(k) for k in ("x_AppId", "x_StageId", "x_StageAttempt", "x_TaskId", "x_CostKind")
+    ]
     unit = {
         "x_RecordId": digest([row["x_RunId"], *about, meter]),
         "x_RecordType": "ORIGINAL",
@@ -165,4 +185,4 @@ def _priced(row: dict[str, Any], meter: str, rate: Rate | None) -> dict[str, Any
 
 
 def _utc(since_1970_ms: int) -> datetime:
-    return datetime.fromtimestamp(since_1970_ms / 1000, timezone.utc)
+    return datetime.fromtimestamp(since_1970_ms / 1000, UTC)

@@ -44,7 +44,9 @@ def verified_model(job: Job) -> VerifiedModel:
     base.verify(folder, card)
     if job.model.version not in (None, card.version):
         raise ModelError(
-            f"the model in {folder} has another version", got=card.version, allowed=job.model.version
+            f"the model in {folder} has another version",
+            got=card.version,
+            allowed=job.model.version,
         )
     _fits(card, job)
     return VerifiedModel(folder, card, base.digest_of(folder))
@@ -85,7 +87,9 @@ def _fits(card: ModelCard, job: Job) -> None:
         if declared is None:
             lines.append(f"{name}: the model reads {wanted.type}, the contract does not declare it")
         elif declared.type != wanted.type:
-            lines.append(f"{name}: the model reads {wanted.type}, the contract says {declared.type}")
+            lines.append(
+                f"{name}: the model reads {wanted.type}, the contract says {declared.type}"
+            )
     taken = {*job.key, *job.keep, *RESERVED}
     lines += [
         f"{name}: an output of the model, and also a key, kept or reserved column"

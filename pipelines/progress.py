@@ -44,7 +44,9 @@ class Progress:
         spark.addTag(tag(name))
         try:
             with self._live(label) as update:
-                watcher = threading.Thread(target=_watch, args=(spark, label, update, done), daemon=True)
+                watcher = threading.Thread(
+                    target=_watch, args=(spark, label, update, done), daemon=True
+                )
                 if not self.quiet:
                     watcher.start()
                 try:
@@ -60,7 +62,7 @@ class Progress:
     @contextmanager
     def _live(self, label: str) -> Iterator[_Update]:
         if self.quiet:
-            yield lambda text: None
+            yield lambda _: None
         elif self._console.is_terminal:
             with self._console.status(label) as status:
                 yield status.update

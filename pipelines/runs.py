@@ -45,9 +45,7 @@ def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     return max(found, key=lambda event: event["event"], default=None)
 
 
-def tell(
-    spark: SparkSession, lake: Path, run: Run, state: str, at: datetime, **more: Any
-) -> Run:
+def tell(spark: SparkSession, lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
     """Append an event to the run; the run with one event more."""
     event = {
         "run_id": run.run_id,
@@ -83,7 +81,9 @@ def summary_of(event: dict[str, Any], lake: Path, report: Path) -> Summary:
     )
 
 
-def facts(pinned: dict[str, Any], model: str, digest: str, settings: dict[str, Any]) -> dict[str, str]:
+def facts(
+    pinned: dict[str, Any], model: str, digest: str, settings: dict[str, Any]
+) -> dict[str, str]:
     """What every event of a run repeats."""
     return {
         "pinned_input": json.dumps(pinned, sort_keys=True),

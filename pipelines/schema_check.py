@@ -86,10 +86,17 @@ def columns_found(
 def _look(file: InputFile, source: Source, contract: Contract) -> Found | None:
     if isinstance(source, CsvSource):
         header = csv_header(file, source)
-        return None if header is None else [(name, _ANY) for name in header]
+        return None if header is None else _numbered([(name, _ANY) for name in header], source.line)
     if isinstance(source, JsonSource):
-        return _json_columns(peek(file, source, _PEEKED_LINES), contract)
+        found = _json_columns(peek(file, source, _PEEKED_LINES), contract)
+        return None if found is None else _numbered(found, source.line)
     return _columns(parquet_schema(file))
+
+
+def _numbered(found: Found, line: str | None) -> Found:
+    """The columns with that of the line numbers, which the reader adds itself."""
+    others = [(name, kind) for name, kind in found if name != line]
+    return others if line is None else [*others, (line, "bigint")]
 
 
 def parquet_schema(file: InputFile) -> pa.Schema:

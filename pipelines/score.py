@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -18,7 +18,7 @@ from pipelines.progress import Progress
 from pipelines.runs import Run
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
-from pipelines.work import Work, logs, prepare
+from pipelines.work import Work, prepare
 from schemas import ids, tables
 from schemas.config import Job
 from schemas.errors import GateRefused
@@ -31,7 +31,7 @@ Clock = Callable[[], datetime]
 
 def utc_now() -> datetime:
     """The time."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 def nonce() -> str:
@@ -86,8 +86,12 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
 
 
 def _new_run(work: Work, nonce: str) -> Run:
-    facts = runs.facts(work.pinned.summary(), work.model.card.title, work.model.digest, work.settings)
-    return Run(ids.run_id(work.job.name, work.fingerprint, nonce), work.fingerprint, work.job.name, facts)
+    facts = runs.facts(
+        work.pinned.summary(), work.model.card.title, work.model.digest, work.settings
+    )
+    return Run(
+        ids.run_id(work.job.name, work.fingerprint, nonce), work.fingerprint, work.job.name, facts
+    )
 
 
 def _claimed(
@@ -119,7 +123,9 @@ def _validate(
         marked = validate.marked(rows, {c: v for c, v in repeated.items() if not v.isEmpty()})
         verdict = validate.judge(marked, work.contract, work.rules)
         flagged = validate.flagged(marked, work.rules)
-    with progress.step(spark, "write", f"writing {verdict.quarantined} refused rows and the results"):
+    with progress.step(
+        spark, "write", f"writing {verdict.quarantined} refused rows and the results"
+    ):
         _write_verdict(spark, work, run, flagged, verdict, now())
     return flagged, verdict
 
@@ -158,13 +164,20 @@ def _infer(
 
 
 def _account(
-    spark: SparkSession, work: Work, run: Run, verdict: Verdict, log: EventLog | None, progress: Progress
+    spark: SparkSession,
+    work: Work,
+    run: Run,
+    verdict: Verdict,
+    log: EventLog | None,
+    progress: Progress,
 ) -> Summary:
     """Count what was committed, price what it took, and see whether both add up."""
     with progress.step(spark, "account", "accounting"):
         predictions = sink.read(spark, work.lake, work.predictions.name)
         mine = predictions.where(F.col("run_id") == run.run_id)
-        counted = mine.agg(F.count_if(F.col("error").isNull()), F.count_if(F.col("error").isNotNull())).collect()[0]
+        counted = mine.agg(
+            F.count_if(F.col("error").isNull()), F.count_if(F.col("error").isNotNull())
+        ).collect()[0]
         metered = ledger.meters(mine)
         tasks = log.tasks([m["task_id"] for m in metered]) if log else []
         about = {
@@ -180,7 +193,11 @@ def _account(
     scored, failed = counted
     balanced = scored + failed + verdict.quarantined == verdict.rows
     unclear = metered and books.coverage is None
-    warnings = ("the ledger has the meters alone: Spark's task times could not be read",) if unclear else ()
+    warnings = (
+        ("the ledger has the meters alone: Spark's task times could not be read",)
+        if unclear
+        else ()
+    )
     return Summary(
         run_id=run.run_id,
         state=runs.DONE,

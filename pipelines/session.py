@@ -35,6 +35,12 @@ DEFAULTS: dict[str, str] = {
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.python.worker.faulthandler.enabled": "true",
+    # A worker that says nothing for ten minutes hangs: it is killed, and its task tried again. Loading
+    # the largest model and scoring the slowest batch must take less.
+    "spark.python.worker.idleTimeoutSeconds": "600",
+    "spark.python.worker.killOnIdleTimeout": "true",
+    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "600",
+    "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.enabled": "true",
     "spark.eventLog.compress": "false",  # the ledger reads it back
@@ -52,7 +58,11 @@ LOCAL_DEFAULTS: dict[str, str] = {
 
 
 def open_session(
-    app_name: str, log_dir: Path, settings: Mapping[str, str] | None = None, *, master: str | None = None
+    app_name: str,
+    log_dir: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    master: str | None = None,
 ) -> SparkSession:
     """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
 
@@ -117,7 +127,9 @@ def _terminal_into(log: Path, *, when: bool) -> Iterator[None]:
                 os.close(saved)
 
 
-if __name__ == "__main__":  # `make setup`: fetch Delta's JARs once, so that no run has to wait for it
+if (
+    __name__ == "__main__"
+):  # `make setup`: fetch Delta's JARs once, so that no run has to wait for it
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -57,7 +57,9 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
         .save(str(lake / table.name))
     )
     if not committed(lake, table.name, transaction):
-        raise RunFailed(f"table {table.name} does not show the commit {transaction}", next="run the job again")
+        raise RunFailed(
+            f"table {table.name} does not show the commit {transaction}", next="run the job again"
+        )
 
 
 def append_values(

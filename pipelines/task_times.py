@@ -42,10 +42,16 @@ class EventLog:
     def of(spark: SparkSession) -> EventLog | None:
         """The session's log; None where Spark keeps none that this process can read."""
         folder = urlparse(spark.conf.get("spark.eventLog.dir", ""))
-        if spark.conf.get("spark.eventLog.enabled", "false") != "true" or folder.scheme not in ("", "file"):
+        if spark.conf.get("spark.eventLog.enabled", "false") != "true" or folder.scheme not in (
+            "",
+            "file",
+        ):
             return None
         name = spark.sparkContext.applicationId
-        for path in (Path(unquote(folder.path)) / f"{name}.inprogress", Path(unquote(folder.path)) / name):
+        for path in (
+            Path(unquote(folder.path)) / f"{name}.inprogress",
+            Path(unquote(folder.path)) / name,
+        ):
             if path.is_file():
                 return EventLog(path, path.stat().st_size)
         return None

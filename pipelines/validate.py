@@ -60,7 +60,9 @@ class Verdict:
             if r.kind == "expectation" and not r.passed and r.severity == "critical"
         ]
         if self.rows and self.quarantined / self.rows > self.max_quarantined:
-            worst = sorted((r for r in self.results if r.failed), key=lambda r: -(r.failed or 0))[:3]
+            worst = sorted((r for r in self.results if r.failed), key=lambda r: -(r.failed or 0))[
+                :3
+            ]
             broken = ", ".join(f"{r.rule} ({r.failed})" for r in worst)
             shut.append(
                 f"{self.quarantined} of {self.rows} rows ({self.quarantined / self.rows:.1%}) break the "
@@ -125,9 +127,13 @@ def judge(rows: DataFrame, contract: Contract, rules: Sequence[Rule]) -> Verdict
         )
         for i, rule in enumerate(rules)
     ]  # fmt: skip
-    results += _expect(rows.select(*map(quoted, contract.columns)), contract.expectations, counts["rows"])
+    results += _expect(
+        rows.select(*map(quoted, contract.columns)), contract.expectations, counts["rows"]
+    )
     suite = digest([result.fingerprint for result in results])[:16]
-    return Verdict(counts["rows"], counts["refused"], tuple(results), contract.max_quarantined, suite)
+    return Verdict(
+        counts["rows"], counts["refused"], tuple(results), contract.max_quarantined, suite
+    )
 
 
 def gate(verdict: Verdict) -> None:
@@ -160,7 +166,9 @@ def quarantined(flagged: DataFrame, job: Job, run_id: str, unit: int, at: dateti
 def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[str, Any]]:
     """The verdict as rows of the validations table."""
     about = {"run_id": run_id, "job": job, "suite_fingerprint": verdict.suite_fingerprint, "at": at}
-    return [{**vars(result), "columns": list(result.columns), **about} for result in verdict.results]
+    return [
+        {**vars(result), "columns": list(result.columns), **about} for result in verdict.results
+    ]
 
 
 def suite_of(contract: Contract) -> Any:
@@ -217,7 +225,11 @@ def _checked(expectation: Expectation, outcome: Any, total: int) -> Checked:
         rule=expectation.expect,
         kind="expectation",
         severity=expectation.severity,
-        columns=tuple(v for k, v in expectation.arguments.items() if k.startswith("column") and isinstance(v, str)),
+        columns=tuple(
+            v
+            for k, v in expectation.arguments.items()
+            if k.startswith("column") and isinstance(v, str)
+        ),
         definition=json.dumps(expectation.arguments, sort_keys=True, default=str),
         checked=result.get("element_count", total),
         failed=result.get("unexpected_count"),
@@ -231,7 +243,11 @@ def _checked(expectation: Expectation, outcome: Any, total: int) -> Checked:
 def _raised(info: Any) -> str | None:
     """Why an expectation could not be computed: an expectation that errors has not been met."""
     parts = info.values() if isinstance(info, dict) and "raised_exception" not in info else [info]
-    texts = [str(part.get("exception_message")) for part in parts if part and part.get("raised_exception")]
+    texts = [
+        str(part.get("exception_message"))
+        for part in parts
+        if part and part.get("raised_exception")
+    ]
     return f"could not be computed: {texts[0][:300]}" if texts else None
 
 
@@ -253,7 +269,9 @@ def _built(expectation: Expectation) -> Any:
     try:
         return kind(**expectation.arguments, severity=expectation.severity)
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        raise UsageError(f"{expectation.expect} does not take these arguments", got=str(error)) from None
+        raise UsageError(
+            f"{expectation.expect} does not take these arguments", got=str(error)
+        ) from None
 
 
 def _broken(rule: Rule, columns: Sequence[str]) -> Column:
@@ -270,7 +288,9 @@ def _broken(rule: Rule, columns: Sequence[str]) -> Column:
 
 def _reason(rule: Rule) -> Column:
     message = (
-        F.col(MALFORMED) if MALFORMED in rule.columns else F.lit(rule.predicate or "the value is repeated")
+        F.col(MALFORMED)
+        if MALFORMED in rule.columns
+        else F.lit(rule.predicate or "the value is repeated")
     )
     return F.struct(
         F.lit(rule.name).alias("rule"),

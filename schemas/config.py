@@ -34,9 +34,12 @@ class CsvSource(Frozen):
     path: Path
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     quote: str = Field(default='"', max_length=1, description="empty: quotes are ordinary text")
-    escape: str = Field(default="", max_length=1, description="empty: a quote is escaped by doubling it")
+    escape: str = Field(
+        default="", max_length=1, description="empty: a quote is escaped by doubling it"
+    )
     encoding: str = "utf-8"
     null: str = Field(default="", description="the unquoted text that stands for NULL")
+    line: str | None = None  # a declared bigint column that gets each record's line number
 
 
 class JsonSource(Frozen):
@@ -45,6 +48,7 @@ class JsonSource(Frozen):
     format: Literal["json"]
     path: Path
     encoding: str = "utf-8"
+    line: str | None = None  # a declared bigint column that gets each record's line number
 
 
 class ImagesSource(Frozen):
@@ -110,7 +114,9 @@ class Job(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     source: Source
     key: tuple[str, ...] = Field(min_length=1)
-    keep: tuple[str, ...] = ()  # passed through; undeclared ones keep the type they have in the input
+    keep: tuple[
+        str, ...
+    ] = ()  # passed through; undeclared ones keep the type they have in the input
     contract: Contract
     model: ModelRef
     engine: Engine = Engine()
@@ -125,10 +131,19 @@ class Job(Frozen):
                 f"key names columns that the contract does not declare: {', '.join(unknown)}; "
                 f"declared: {', '.join(declared)}"
             )
+        line = getattr(self.source, "line", None)
+        if line is not None and (
+            line not in declared or self.contract.columns[line].type != "bigint"
+        ):
+            raise ValueError(
+                f"source.line names {line!r}, which the contract must declare as bigint"
+            )
         if self.name == "runs":
             raise ValueError("the name runs is taken: the view runs_current is about all jobs")
         if both := sorted(set(self.key) & set(self.keep)):
-            raise ValueError(f"columns in both key and keep: {', '.join(both)}; key columns are always kept")
+            raise ValueError(
+                f"columns in both key and keep: {', '.join(both)}; key columns are always kept"
+            )
         return self
 
     @property

@@ -95,7 +95,9 @@ class Contract(Frozen):
             raise ValueError(f"rule names must differ; twice: {', '.join(twice)}")
         folded = [name.lower() for name in self.columns]
         if twice := sorted({name for name in folded if folded.count(name) > 1}):
-            raise ValueError(f"column names must differ by more than case; twice: {', '.join(twice)}")
+            raise ValueError(
+                f"column names must differ by more than case; twice: {', '.join(twice)}"
+            )
         for name in self.columns:
             if name.startswith("_"):
                 raise ValueError(f"column {name!r}: names that begin with _ are Millrace's own")
@@ -110,7 +112,10 @@ class Contract(Frozen):
     def arrow_schema(self) -> pa.Schema:
         """The columns as an Arrow schema, in the order they are declared."""
         return pa.schema(
-            [pa.field(name, arrow_type(spec.type), spec.nullable) for name, spec in self.columns.items()]
+            [
+                pa.field(name, arrow_type(spec.type), spec.nullable)
+                for name, spec in self.columns.items()
+            ]
         )
 
     def row_rules(self, key: tuple[str, ...], *, malformed: bool = False) -> tuple[Rule, ...]:
@@ -154,7 +159,9 @@ def _not_null(name: str) -> Rule:
 
 
 def _unique(name: str) -> Rule:
-    return Rule(name=f"{name}.unique", kind="unique", columns=(name,), predicate="", severity="error")
+    return Rule(
+        name=f"{name}.unique", kind="unique", columns=(name,), predicate="", severity="error"
+    )
 
 
 def _well_formed() -> Rule:

@@ -27,7 +27,12 @@ class MillraceError(Exception):
     exit_code: ClassVar[int] = 5
 
     def __init__(
-        self, what: str, *, got: str | None = None, allowed: str | None = None, next: str | None = None
+        self,
+        what: str,
+        *,
+        got: str | None = None,
+        allowed: str | None = None,
+        next: str | None = None,  # noqa: A002 - what the user reads
     ) -> None:
         super().__init__(what)
         self.what, self.got, self.allowed, self.next = what, got, allowed, next

@@ -18,7 +18,13 @@ def fingerprint(
 ) -> str:
     """sha256 (hex) of everything that decides the results, and of nothing that only changes speed."""
     return digest(
-        {"job": job, "pinned": pinned, "contract": contract, "model": model_digest, "settings": settings}
+        {
+            "job": job,
+            "pinned": pinned,
+            "contract": contract,
+            "model": model_digest,
+            "settings": settings,
+        }
     )
 
 

@@ -93,7 +93,9 @@ class ModelCard(Frozen):
     @model_validator(mode="after")
     def _steps_are_known(self) -> ModelCard:
         if self.preprocess.name not in PREPROCESS:
-            raise ValueError(f"preprocess {self.preprocess.name!r}; allowed: {', '.join(PREPROCESS)}")
+            raise ValueError(
+                f"preprocess {self.preprocess.name!r}; allowed: {', '.join(PREPROCESS)}"
+            )
         for name, column in self.signature.inputs.items():
             allowed = PREPROCESS[self.preprocess.name]
             if column.type not in allowed:
@@ -101,7 +103,9 @@ class ModelCard(Frozen):
                     f"input {name!r} is {column.type}; {self.preprocess.name} reads {', '.join(allowed)}"
                 )
         if self.postprocess.name not in POSTPROCESS:
-            raise ValueError(f"postprocess {self.postprocess.name!r}; allowed: {', '.join(POSTPROCESS)}")
+            raise ValueError(
+                f"postprocess {self.postprocess.name!r}; allowed: {', '.join(POSTPROCESS)}"
+            )
         gives = POSTPROCESS[self.postprocess.name]
         if unknown := [name for name in self.signature.outputs if name not in gives]:
             raise ValueError(

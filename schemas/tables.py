@@ -10,7 +10,6 @@ from schemas.contract import Contract
 from schemas.model import Signature
 from schemas.types import arrow_type
 
-
 ROLE = "millrace.role"
 
 
@@ -128,7 +127,9 @@ LEDGER = Table(
     "ledger",
     "one task attempt x one kind of cost x one meter",
     (
-        Column("x_RecordId", "string", "sha256 of what the row is about: writing it twice is noticed"),
+        Column(
+            "x_RecordId", "string", "sha256 of what the row is about: writing it twice is noticed"
+        ),
         Column("x_RecordType", "string", "ORIGINAL"),
         Column("x_RunId", "string", "run"),
         Column("x_Job", "string", "name of the job"),
@@ -195,7 +196,9 @@ RUNS = Table(
         Column("model_load_s", "double", "seconds spent loading the model, all workers together"),
         Column("cost", "decimal(38,12)", "currency; null without a price book"),
         Column("currency", "string", "ISO 4217"),
-        Column("ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"),
+        Column(
+            "ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"
+        ),
         Column("books_closed", "boolean", "whether rows and seconds add up; null where unknown"),
         Column("detail", "string", "why a run was refused or failed"),
     ),
@@ -208,6 +211,7 @@ def predictions(
     name: str, key: tuple[str, ...], keep: tuple[str, ...], contract: Contract, signature: Signature
 ) -> Table:
     """The predictions table of one job: its keys, the model's outputs, what is kept, and the meter."""
+
     def taken(names: tuple[str, ...], role: str, comment: str) -> list[Column]:
         specs = ((column, contract.columns[column]) for column in names)
         return [Column(column, spec.type, spec.comment or comment, role) for column, spec in specs]

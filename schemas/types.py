@@ -22,6 +22,7 @@ SCALARS: dict[str, pa.DataType] = {
 }
 ALLOWED = ", ".join([*SCALARS, "decimal(p,s)", "array<type>", "struct<name:type,...>"])
 
+_LARGE = {"large string": pa.large_string(), "large binary": pa.large_binary()}
 _DECIMAL = re.compile(r"decimal\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 _MAX_DECIMAL_DIGITS = 38
 
@@ -48,16 +49,18 @@ def sql_type(arrow: pa.DataType) -> str:
 
     Arrow types that no SQL name stands for are named as Arrow prints them.
     """
-    for name, candidate in SCALARS.items():
+    for name, candidate in [*SCALARS.items(), *_LARGE.items()]:
         if arrow.equals(candidate):
-            return name
-    if pa.types.is_large_string(arrow) or pa.types.is_large_binary(arrow):
-        return "string" if pa.types.is_large_string(arrow) else "binary"
+            return name.removeprefix("large ")
     if pa.types.is_timestamp(arrow):
         return "timestamp" if arrow.tz else "timestamp_ntz"
     if pa.types.is_decimal(arrow):
         return f"decimal({arrow.precision},{arrow.scale})"
-    if pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow):
+    if (
+        pa.types.is_list(arrow)
+        or pa.types.is_large_list(arrow)
+        or pa.types.is_fixed_size_list(arrow)
+    ):
         return f"array<{sql_type(arrow.value_type)}>"
     if pa.types.is_struct(arrow):
         return "struct<" + ",".join(f"{f.name}:{sql_type(f.type)}" for f in arrow) + ">"
@@ -66,7 +69,9 @@ def sql_type(arrow: pa.DataType) -> str:
 
 def _decimal(precision: int, scale: int) -> pa.DataType:
     if not 1 <= precision <= _MAX_DECIMAL_DIGITS or scale > precision:
-        raise ValueError(f"decimal({precision},{scale}): precision 1 to 38, scale at most precision")
+        raise ValueError(
+            f"decimal({precision},{scale}): precision 1 to 38, scale at most precision"
+        )
     return pa.decimal128(precision, scale)
 
 

@@ -23,7 +23,11 @@ _MAX_BYTES = 1 << 20
 
 
 def load(
-    path: Path, kind: type[Value], *, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None
+    path: Path,
+    kind: type[Value],
+    *,
+    overrides: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
 ) -> Value:
     """The file at ``path`` as a ``kind``, after ``a.b=c`` overrides.
 
@@ -42,9 +46,13 @@ def load(
 
 def _read(path: Path) -> tuple[Any, Lines]:
     if not path.is_file():
-        raise UsageError("no such file", got=str(path), next="check the path; see conf/jobs/ for examples")
+        raise UsageError(
+            "no such file", got=str(path), next="check the path; see conf/jobs/ for examples"
+        )
     if path.stat().st_size > _MAX_BYTES:
-        raise JobFileError("file too large", got=f"{path}: {path.stat().st_size} bytes", allowed="1 MiB")
+        raise JobFileError(
+            "file too large", got=f"{path}: {path.stat().st_size} bytes", allowed="1 MiB"
+        )
     try:
         node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
@@ -69,7 +77,9 @@ def _plain(node: yaml.Node | None, place: Place, lines: Lines, path: Path) -> An
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:  # such as a date that no calendar has, or a tag
-        raise JobFileError(f"{lines[place]}: not a plain value", got=str(error).splitlines()[0]) from None
+        raise JobFileError(
+            f"{lines[place]}: not a plain value", got=str(error).splitlines()[0]
+        ) from None
 
 
 def _mapping(node: yaml.MappingNode, place: Place, lines: Lines, path: Path) -> dict[str, Any]:
@@ -88,7 +98,9 @@ def _override(tree: Any, lines: Lines, override: str) -> None:
     """Set one ``a.b=c`` in the tree; the value is read as a YAML scalar or flow list."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
-        raise UsageError("--set wants key=value", got=override, allowed="for example source.path=data/")
+        raise UsageError(
+            "--set wants key=value", got=override, allowed="for example source.path=data/"
+        )
     try:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
@@ -123,8 +135,12 @@ def _fill(value: Any, place: Place, lines: Lines, env: Mapping[str, str]) -> Any
     return _VARIABLE.sub(variable, value)
 
 
-def _explained(error: ValidationError, kind: type[BaseModel], lines: Lines, path: Path) -> JobFileError:
-    problems = [_problem(dict(problem), kind, lines, path) for problem in error.errors(include_url=False)]
+def _explained(
+    error: ValidationError, kind: type[BaseModel], lines: Lines, path: Path
+) -> JobFileError:
+    problems = [
+        _problem(dict(problem), kind, lines, path) for problem in error.errors(include_url=False)
+    ]
     return JobFileError("\n".join(problems), next="correct the file, or use --set")
 
 
@@ -170,11 +186,13 @@ def _known_keys(kind: type[BaseModel], place: Place) -> list[str]:
     """The keys that the model at ``place`` below ``kind`` knows; a union's tag picks its member."""
     models = [kind]
     for part in place:
-        found = [m.model_fields[part].annotation for m in models if part in m.model_fields]  # type: ignore[index]
+        found = [m.model_fields[part].annotation for m in models if part in m.model_fields]
         if found:
             models = [inner for annotation in found for inner in _models_in(annotation)]
         elif isinstance(part, str):
-            models = [m for m in models if "format" in m.model_fields and part in _literals(m)] or models
+            models = [
+                m for m in models if "format" in m.model_fields and part in _literals(m)
+            ] or models
     return sorted({name for model in models for name in model.model_fields})
 
 

@@ -37,7 +37,8 @@ def read_csv(
     Raises InputCorrupt, naming the file, when it cannot be read or decoded to its end, or when its
     header does not have a declared column exactly once.
     """
-    yield from in_batches(_records(file, source, schema), file.name, schema, cast_cells, rows=rows)
+    records = _records(file, source, schema)
+    yield from in_batches(records, file.name, schema, cast_cells, rows=rows, line=source.line)
 
 
 def csv_header(file: InputFile, source: CsvSource) -> list[str] | None:
@@ -53,13 +54,16 @@ def _records(file: InputFile, source: CsvSource, schema: pa.Schema) -> Iterator[
     if first is None:
         return
     header = _header(file, first)
-    positions = [_position(file, header, field.name) for field in schema]
+    positions = [
+        None if field.name == source.line else _position(file, header, field.name)
+        for field in schema
+    ]
     nulls = _Nulls(source)
     for found in parsed:
         yield found if isinstance(found, Record) else _record(found, len(header), positions, nulls)
 
 
-def _record(parsed: Parsed, width: int, positions: list[int], nulls: _Nulls) -> Record:
+def _record(parsed: Parsed, width: int, positions: list[int | None], nulls: _Nulls) -> Record:
     cells, lines = parsed
     raw = lines[0].text if len(lines) == 1 else "".join(line.text for line in lines)
     number = lines[0].number
@@ -68,7 +72,7 @@ def _record(parsed: Parsed, width: int, positions: list[int], nulls: _Nulls) -> 
     if len(cells) != width:
         return bad(number, f"{len(cells)} fields, header has {width}", raw)
     with_nulls = nulls.applied(cells, raw)
-    return good(number, [with_nulls[position] for position in positions], raw)
+    return good(number, [None if at is None else with_nulls[at] for at in positions], raw)
 
 
 def _header(file: InputFile, parsed: Parsed | Record) -> list[str]:

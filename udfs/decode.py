@@ -69,13 +69,13 @@ def image(signature: Signature, options: Mapping[str, Any]) -> Decoder:
     def one(content: bytes) -> NDArray[np.uint8]:
         from PIL import Image
 
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ValueError(f"{picture.width}x{picture.height}: more than {max_pixels} pixels")
-            picture = picture.convert(mode)
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as file:
+            if file.width * file.height > max_pixels:
+                raise ValueError(f"{file.width}x{file.height}: more than {max_pixels} pixels")
+            picture = file.convert(mode)
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
 
     return _row_by_row(name, one, column.shape, np.uint8)
 
@@ -138,7 +138,9 @@ def _joined(cells: pa.Array, size: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, len(cells) * size, start)
 
 
-def _finite(values: NDArray[np.float32], rows: NDArray[np.int64], errors: dict[int, str]) -> Examples:
+def _finite(
+    values: NDArray[np.float32], rows: NDArray[np.int64], errors: dict[int, str]
+) -> Examples:
     good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     errors |= {int(row): "null, NaN or infinite value" for row in rows[~good]}
     return Examples(values[good], rows[good], errors)
@@ -150,9 +152,10 @@ def _row_by_row(
     def decode(batch: pa.RecordBatch) -> Examples:
         values, rows, errors = [], [], {}
         for row, cell in enumerate(batch.column(name)):
+            if not cell.is_valid:
+                errors[row] = "null"
+                continue
             try:
-                if not cell.is_valid:
-                    raise ValueError("null")
                 values.append(one(cell.as_py()))
                 rows.append(row)
             except Exception as error:  # noqa: BLE001 - whatever a decoder raises, it is this row's

@@ -66,7 +66,12 @@ def score(
         )
         kept = {name: window.column(name) for name in plan.passthrough}
         out = pa.RecordBatch.from_pydict(
-            {**kept, **columns, "error": _error_column(errors, window.num_rows), "_meter": _meter_column(reading, window.num_rows)}
+            {
+                **kept,
+                **columns,
+                "error": _error_column(errors, window.num_rows),
+                "_meter": _meter_column(reading, window.num_rows),
+            }
         )
         with meter.lap("emit_s"):
             yield out
@@ -75,7 +80,9 @@ def score(
 def output_schema(passthrough: pa.Schema, signature: Signature) -> pa.Schema:
     """The schema of what `score` yields."""
     outputs = [pa.field(name, arrow_type(spec.type)) for name, spec in signature.outputs.items()]
-    return pa.schema([*passthrough, *outputs, pa.field("error", ERROR_TYPE), pa.field("_meter", METER_TYPE)])
+    return pa.schema(
+        [*passthrough, *outputs, pa.field("error", ERROR_TYPE), pa.field("_meter", METER_TYPE)]
+    )
 
 
 def _timed(batches: Iterator[pa.RecordBatch], meter: Meter) -> Iterator[pa.RecordBatch]:
@@ -104,16 +111,24 @@ def _predict(
 
 
 def _columns(
-    window: pa.RecordBatch, outputs: dict[str, NDArray[Any]], examples: Examples, signature: Signature
+    window: pa.RecordBatch,
+    outputs: dict[str, NDArray[Any]],
+    examples: Examples,
+    signature: Signature,
 ) -> tuple[dict[str, pa.Array], dict[int, tuple[str, str]]]:
     """One Arrow array an output, a row each, and what was wrong with the rows that have none."""
     errors = {row: ("decode", reason) for row, reason in examples.errors.items()}
     if not outputs:
-        empty = {name: pa.nulls(window.num_rows, arrow_type(s.type)) for name, s in signature.outputs.items()}
+        empty = {
+            name: pa.nulls(window.num_rows, arrow_type(s.type))
+            for name, s in signature.outputs.items()
+        }
         return empty, errors
     bad = not_finite(outputs, len(examples.rows))
     errors |= {int(row): ("output", "NaN or infinite") for row in examples.rows[bad]}
-    arrays = {name: column_of(name, outputs[name], spec) for name, spec in signature.outputs.items()}
+    arrays = {
+        name: column_of(name, outputs[name], spec) for name, spec in signature.outputs.items()
+    }
     if not errors:
         return arrays, errors
     place = np.full(window.num_rows, -1)

@@ -26,7 +26,8 @@ def read_json(
 
     Raises InputCorrupt, naming the file, when it cannot be read or decoded to its end.
     """
-    yield from in_batches(_records(file, source, schema), file.name, schema, _column, rows=rows)
+    records = _records(file, source, schema)
+    yield from in_batches(records, file.name, schema, _column, rows=rows, line=source.line)
 
 
 def peek(file: InputFile, source: JsonSource, lines: int) -> list[dict[str, Any]]:
@@ -45,14 +46,14 @@ def peek(file: InputFile, source: JsonSource, lines: int) -> list[dict[str, Any]
 
 
 def _records(file: InputFile, source: JsonSource, schema: pa.Schema) -> Iterator[Record]:
-    columns = [(field.name, converter(field.type)) for field in schema]
+    columns = [(None if f.name == source.line else f.name, converter(f.type)) for f in schema]
     exact = any(needs_exact(field.type) for field in schema)
     for line in text_lines(file, source.encoding):
         if line.text.strip():
             yield _record(line, columns, exact=exact)
 
 
-def _record(line: Line, columns: list[tuple[str, Convert]], *, exact: bool) -> Record:
+def _record(line: Line, columns: list[tuple[str | None, Convert]], *, exact: bool) -> Record:
     number, text, cut = line
     if cut:
         return bad(number, "longer than a record may be", text)
@@ -66,7 +67,7 @@ def _record(line: Line, columns: list[tuple[str, Convert]], *, exact: bool) -> R
         return bad(number, "not a JSON object", text)
     cells: list[Any] = []
     for name, convert in columns:
-        found = value.get(name)
+        found = value.get(name) if name else None
         try:
             cells.append(None if found is None else convert(found))
         except ValueError as error:

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 
 from schemas.tables import METER
 
-LAPS = tuple(c.name for c in METER if c.name in ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "emit_s"))
+LAPS = tuple(
+    c.name
+    for c in METER
+    if c.name in ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "emit_s")
+)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
 
 
@@ -57,7 +61,14 @@ class Meter:
             self._laps[name] += time.perf_counter() - start
 
     def take(
-        self, *, device: str, rows: int, failed: int, model_batches: int, tokens: int | None, size_bytes: int
+        self,
+        *,
+        device: str,
+        rows: int,
+        failed: int,
+        model_batches: int,
+        tokens: int | None,
+        size_bytes: int,
     ) -> dict[str, Any]:
         """The meter row of the batch that ends now; the next one begins."""
         now, cpu_s = self._clock(), _cpu_s()
@@ -65,7 +76,7 @@ class Meter:
             **vars(self._place),
             "pid": os.getpid(),
             "device": device,
-            "started_at": datetime.fromtimestamp(self._began, timezone.utc),
+            "started_at": datetime.fromtimestamp(self._began, UTC),
             "rows": rows,
             "failed": failed,
             "model_batches": model_batches,

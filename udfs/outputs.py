@@ -25,7 +25,9 @@ def checked(
             allowed=", ".join(signature.outputs),
             next="correct the signature in model.yaml, or the model",
         )
-    return {name: _shaped(name, outputs[name], spec, rows) for name, spec in signature.outputs.items()}
+    return {
+        name: _shaped(name, outputs[name], spec, rows) for name, spec in signature.outputs.items()
+    }
 
 
 def column_of(name: str, values: NDArray[Any], spec: Column) -> pa.Array:
@@ -40,7 +42,9 @@ def column_of(name: str, values: NDArray[Any], spec: Column) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, flat)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise OutputMismatch(
-            f"the model's output {name!r} is not {spec.type}", got=str(error)[:200], allowed=spec.type
+            f"the model's output {name!r} is not {spec.type}",
+            got=str(error)[:200],
+            allowed=spec.type,
         ) from None
 
 

@@ -49,21 +49,27 @@ def in_batches(
     make: MakeColumn,
     *,
     rows: int = BATCH_ROWS,
+    line: str | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Every record as one row, in order; ``rows`` rows or about 4 Mi characters a batch."""
+    """Every record as one row, in order; ``rows`` rows or about 4 Mi characters a batch.
+
+    The column named ``line`` gets the number of the line where the record starts, whatever the cells.
+    """
     held: list[Record] = []
     chars = 0
     for record in records:
         held.append(record)
         chars += record.size
         if len(held) >= rows or chars >= BATCH_CHARS:
-            yield _batch(held, name, schema, make)
+            yield _batch(held, name, schema, make, line)
             held, chars = [], 0
     if held:
-        yield _batch(held, name, schema, make)
+        yield _batch(held, name, schema, make, line)
 
 
-def _batch(held: list[Record], name: str, schema: pa.Schema, make: MakeColumn) -> pa.RecordBatch:
+def _batch(
+    held: list[Record], name: str, schema: pa.Schema, make: MakeColumn, line: str | None
+) -> pa.RecordBatch:
     whys = [record.why for record in held]
     arrays = []
     for position, field in enumerate(schema):
@@ -75,6 +81,9 @@ def _batch(held: list[Record], name: str, schema: pa.Schema, make: MakeColumn) -
     if any(why is not None for why in whys):
         kept = pa.array([i if why is None else None for i, why in enumerate(whys)], pa.int32())
         arrays = [array.take(kept) for array in arrays]
+    if line is not None:  # a record that did not parse still stands on a line
+        numbers = pa.array([record.line for record in held], pa.int64())
+        arrays[schema.get_field_index(line)] = numbers
     texts = [
         None if why is None else f"{name} line {record.line}: {why}: {shown(record.head)}"
         for record, why in zip(held, whys, strict=True)

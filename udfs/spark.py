@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql import Column
+from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from schemas.model import ModelCard
@@ -43,7 +44,7 @@ def arrow_scorer(scorer: Scorer) -> Callable[[Batches], Batches]:
     return partial(_score, scorer)
 
 
-def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., object]:
+def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     """A scalar-iterator pandas UDF of the signature's inputs; register it to call it from SQL.
 
     It returns a struct of the model's outputs, ``error`` and ``_meter``.
@@ -57,17 +58,21 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., object]:
             yield batch.to_pandas()
 
     # Not deterministic, so that no optimizer rule computes it twice.
-    return pandas_udf(classify, from_arrow_schema(schema)).asNondeterministic()  # type: ignore[call-overload, no-any-return]
+    return pandas_udf(classify, from_arrow_schema(schema)).asNondeterministic()  # type: ignore[call-overload,no-any-return]
 
 
 def _input_schema(card: ModelCard) -> pa.Schema:
-    return pa.schema([(name, arrow_type(spec.type)) for name, spec in card.signature.inputs.items()])
+    return pa.schema(
+        [(name, arrow_type(spec.type)) for name, spec in card.signature.inputs.items()]
+    )
 
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
     meter = Meter(_place(scorer.application), since=born_since(scorer.submitted_at))
     with meter.lap("startup_s"):
-        importlib.import_module("torch")  # seconds, once a worker; loading the model is another matter
+        importlib.import_module(
+            "torch"
+        )  # seconds, once a worker; loading the model is another matter
     load = partial(base.load, scorer.folder, scorer.digest, scorer.device)
     return score(batches, load, scorer.plan, meter)
 

@@ -38,7 +38,10 @@ def read_card(folder: Path) -> ModelCard:
     """The folder's ``model.yaml``. Raises ModelError or JobFileError."""
     if not (folder / CARD).is_file():
         raise ModelError(
-            "no model there", got=str(folder), allowed=f"a folder with {CARD} and weights", next="check model.uri"
+            "no model there",
+            got=str(folder),
+            allowed=f"a folder with {CARD} and weights",
+            next="check model.uri",
         )
     return load_yaml(folder / CARD, ModelCard, env={})
 
@@ -52,9 +55,10 @@ def verify(folder: Path, card: ModelCard) -> None:
     """Raise ModelError unless the folder holds exactly the card's files, byte for byte."""
     present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {CARD}
     if present != set(card.files):
+        missing, extra = sorted(set(card.files) - present), sorted(present - set(card.files))
         raise ModelError(
             f"model folder {folder} does not hold what its {CARD} lists",
-            got=f"missing: {sorted(set(card.files) - present)}; not listed: {sorted(present - set(card.files))}",
+            got=f"missing: {missing}; not listed: {extra}",
             next="restore the folder, or write its model.yaml anew",
         )
     for name, promised in card.files.items():
@@ -76,7 +80,9 @@ def load(folder: Path, digest: str, device: str) -> Model:
     if place not in _LOADED:
         if (found := digest_of(folder)) != digest:
             raise ModelError(
-                f"model {folder} changed during the run", got=f"sha256 {found}", allowed=f"sha256 {digest}"
+                f"model {folder} changed during the run",
+                got=f"sha256 {found}",
+                allowed=f"sha256 {digest}",
             )
         card = read_card(folder)
         verify(folder, card)

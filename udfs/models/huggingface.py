@@ -27,6 +27,9 @@ class HuggingFaceModel:
 
     def __init__(self, folder: Path, card: ModelCard, device: str) -> None:
         from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
 
         self.card = card
         self._device = resolve(device)
@@ -35,7 +38,9 @@ class HuggingFaceModel:
         self._max_tokens = int(card.preprocess.options.get("max_tokens", 256))
         self._pooling = str(card.postprocess.options.get("pooling", "mean"))
         self._head = HEADS[card.postprocess.name](card.postprocess.options)
-        kind = AutoModelForSequenceClassification if card.postprocess.name == "classify" else AutoModel
+        kind = (
+            AutoModelForSequenceClassification if card.postprocess.name == "classify" else AutoModel
+        )
         self._tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )

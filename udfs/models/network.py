@@ -36,7 +36,9 @@ class NetworkModel:
         try:
             self._network.load_state_dict(load_file(folder / weights))
         except RuntimeError as error:  # torch's list of missing, unexpected and misshapen tensors
-            raise ModelError(f"the weights in {folder} do not fit the architecture", got=str(error)) from None
+            raise ModelError(
+                f"the weights in {folder} do not fit the architecture", got=str(error)
+            ) from None
         self._network.eval().to(self._device)
 
     def decode(self, batch: pa.RecordBatch) -> Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ class Cnn(nn.Module):
     """
 
     def __init__(
-        self, *, shape: Sequence[int], channels: Sequence[int] = (32, 64), dense: int = 64, classes: int = 10
+        self,
+        *,
+        shape: Sequence[int],
+        channels: Sequence[int] = (32, 64),
+        dense: int = 64,
+        classes: int = 10,
     ) -> None:
         super().__init__()
         depth, height, width = shape
@@ -31,7 +37,10 @@ class Cnn(nn.Module):
             depth, height, width = size, height // 2, width // 2
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(depth * height * width, dense), nn.ReLU(), nn.Linear(dense, classes)
+            nn.Flatten(),
+            nn.Linear(depth * height * width, dense),
+            nn.ReLU(),
+            nn.Linear(dense, classes),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
 
@@ -43,11 +52,13 @@ class Cnn(nn.Module):
 class Mlp(nn.Module):
     """Dense layers with ReLU between: ``[rows, *shape]`` float32 to ``[rows, outputs]``."""
 
-    def __init__(self, *, shape: Sequence[int], hidden: Sequence[int] = (64,), outputs: int = 1) -> None:
+    def __init__(
+        self, *, shape: Sequence[int], hidden: Sequence[int] = (64,), outputs: int = 1
+    ) -> None:
         super().__init__()
         sizes = [prod(shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
@@ -88,5 +99,9 @@ def build(name: str, shape: Sequence[int], options: dict[str, Any]) -> nn.Module
 
 
 def save(network: nn.Module, path: Path) -> None:
-    """Write the weights as safetensors, in the plain memory order that any reader expects."""
+    """Write the weights as safetensors, in the plain memory order that any reader expects.
+
+    Readable by all: executors may run as another user than the one who trained.
+    """
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    path.chmod(0o644)
