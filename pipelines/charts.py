@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 BAR = 1000.0  # units across a bar; the page stretches it to its column
 BAR_HEIGHT = 20
-THINNEST = 3.0  # what is more than nothing can be seen
+THINNEST = 4.0  # what is more than nothing can be seen
 GAP = 1.5  # units of paper between two parts of a bar
 LABEL = 48.0  # units that a label beside a band needs
 NODE = 10.0  # width of a node of the flow
@@ -68,11 +68,13 @@ def shares(weights: Sequence[float], width: float, least: float = 0.0) -> list[f
     return pieces
 
 
-def bar(parts: Sequence[Part], title: str, *, whole: float | None = None) -> Markup:
+def bar(
+    parts: Sequence[Part], title: str, *, whole: float | None = None, least: float = THINNEST
+) -> Markup:
     """Draw parts side by side; with `whole`, the bar is as long as their share of it."""
     total = sum(part.value for part in parts)
     width = BAR if whole is None else BAR * min(1.0, total / whole) if whole > 0 else 0.0
-    widths = shares([part.value for part in parts], width, THINNEST)
+    widths = shares([part.value for part in parts], width, least)
     starts = [0.0, *accumulate(widths)]
     drawn = Markup("").join(
         Markup('<rect class="{}" x="{}" width="{}" height="{}"><title>{}</title></rect>').format(
