@@ -19,7 +19,7 @@ _OURS = re.compile(
 _FILE = re.compile(
     r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)"
 )
-_PYTHON = re.compile(r"\n(\w[\w.]*(?:Error|Exception|Interrupt)): (.*?)\n")
+_PYTHON = re.compile(r"\n(\w[\w.]*(?:Error|Exception|Interrupt)): (.*?)(?:\n|\Z)")
 _MAX_CHARS = 500
 
 

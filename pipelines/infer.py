@@ -21,14 +21,18 @@ from udfs.spark import Scorer, arrow_scorer, pandas_scorer
 WARNINGS = "warnings"
 
 
-def scored(
-    flagged: DataFrame, job: Job, contract: Contract, model: VerifiedModel, scorer: Scorer
-) -> DataFrame:
-    """The accepted rows with the model's outputs, ``error`` and ``_meter``; nothing shuffles them after."""
+def accepted(flagged: DataFrame, job: Job, model: VerifiedModel) -> DataFrame:
+    """The rows that no rule of severity error refuses: keys, kept columns, the model's inputs, warnings."""
     wanted = dict.fromkeys([*job.key, *job.keep, *model.card.signature.inputs])
-    accepted = flagged.where(~validate.is_refused()).select(
+    return flagged.where(~validate.is_refused()).select(
         *map(quoted, wanted), validate.warnings().alias(WARNINGS)
     )
+
+
+def scored(
+    accepted: DataFrame, job: Job, contract: Contract, model: VerifiedModel, scorer: Scorer
+) -> DataFrame:
+    """`accepted` rows with the model's outputs, ``error`` and ``_meter``; nothing shuffles them after."""
     passthrough = pa.schema(
         [(name, arrow_type(contract.columns[name].type)) for name in (*job.key, *job.keep)]
         + [(WARNINGS, pa.list_(pa.string()))]

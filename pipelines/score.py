@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import infer, ingest, ledger, report, runs, sink, validate
+from pipelines import console, infer, ingest, ledger, report, runs, sink, validate
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
+from pipelines.session import open_session
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
-from pipelines.work import Work, prepare
+from pipelines.work import Work, logs, prepare
 from schemas import ids, tables
 from schemas.config import Job
-from schemas.errors import GateRefused
+from schemas.errors import GateRefused, MillraceError
 from schemas.summary import Summary
+from schemas.yaml_file import load
 from udfs.spark import Scorer
 
 UNIT = 0  # the whole input is one unit
@@ -157,7 +162,14 @@ def _infer(
     application, device = spark.sparkContext.applicationId, work.job.engine.device
     scorer = Scorer(model.folder, model.digest, device, plan, application, time.time())
     with progress.step(spark, "infer", f"scoring with {model.card.title}"):
-        rows = infer.scored(flagged, work.job, work.contract, model, scorer)
+        accepted = infer.accepted(flagged, work.job, model)
+        if ingest.has_malformed(
+            work.job.source
+        ):  # a text file is one task, however many cores wait
+            accepted = accepted.repartition(
+                max(len(work.pinned.files), spark.sparkContext.defaultParallelism)
+            )
+        rows = infer.scored(accepted, work.job, work.contract, model, scorer)
         named = infer.with_run(rows, work.predictions, run.run_id, UNIT, model, now())
         sink.append(named, work.lake, work.predictions, transaction)
     return round(time.monotonic() - started, 3)
@@ -219,3 +231,29 @@ def _account(
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:2000]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one job file, as ``millrace run`` does; the exit code. This is what spark-submit starts."""
+    parser = argparse.ArgumentParser(prog="pipelines/score.py", description=main.__doc__)
+    parser.add_argument("job_file", type=Path)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="override a key of the job file"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    asked = parser.parse_args(arguments)
+    try:
+        job = load(asked.job_file, Job, overrides=asked.set)
+        spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
+        try:
+            summary = run(spark, job, Progress(quiet=asked.json))
+        finally:
+            spark.stop()
+    except MillraceError as error:
+        return console.print_error(error, as_json=asked.json)
+    console.print_summary(summary, as_json=asked.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

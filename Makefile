@@ -1,0 +1,70 @@
+# Everything there is to do, one line each: `make` prints it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+UV     := $(VENV)/bin/uv
+BASE   ?= python3
+
+.PHONY: help
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millrace needs Python 3.11 or later; try: make BASE=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@bash deploy/system.sh venv $(BASE)
+	@test -x $(PYTHON) || $(BASE) -m venv $(VENV)
+	@echo "setting up $(VENV): minutes the first time, since torch alone is two gigabytes"
+	@test -x $(UV) || $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(UV) pip install --quiet --python $(PYTHON) -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+.PHONY: java
+java:
+	@bash deploy/system.sh java
+
+$(VENV)/.jars: $(VENV)/.done
+	@echo "fetching Delta's JARs: once"
+	@$(PYTHON) -m pipelines.session
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.done java $(VENV)/.jars  ## the environment, Java and Delta's JARs; seconds when they are there
+
+.PHONY: demo
+demo: setup  ## train a model, score real digits, show what it cost
+	@$(VENV)/bin/millrace demo digits
+
+.PHONY: demo-docs
+demo-docs: setup  ## embed Python's documentation, then ask it a question
+	@$(VENV)/bin/millrace demo docs --ask "how do I read a file line by line"
+
+.PHONY: test
+test: setup  ## every test
+	$(PYTHON) -m pytest
+
+.PHONY: check
+check: setup  ## lint, types, import contracts, and the snippets in the docs
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTHON) -m pytest tests/docs
+
+.PHONY: bench
+bench: setup  ## Millrace against a plain torch loop and predict_batch_udf; half an hour
+	$(PYTHON) -m benches.compare
+
+.PHONY: dist
+# Spark hands a .zip in --py-files on to its workers, but drops a .whl on the way (pyspark 4.2): a wheel
+# is a zip, so the same file under that name is what to submit.
+dist: $(VENV)/.done  ## a wheel, and the same as a zip for spark-submit --py-files
+	@rm -rf dist
+	@$(UV) build --quiet --wheel --no-build-isolation --python $(PYTHON) --out-dir dist .
+	@cp dist/millrace-*.whl dist/millrace.zip
+	@ls dist/*
+
+.PHONY: clean
+clean:  ## remove what was built; the environment stays
+	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
