@@ -17,6 +17,7 @@ BAR_HEIGHT = 20
 THINNEST = 4.0  # what is more than nothing can be seen
 GAP = 1.5  # units of paper between two parts of a bar
 LABEL = 48.0  # units that a label beside a band needs
+ABOVE = 34.0  # units for the label above the first node
 NODE = 10.0  # width of a node of the flow
 BANDS = 150.0  # units that all rows together are high
 
@@ -104,43 +105,48 @@ def flow(source: Part, outcomes: Sequence[Part], title: str, *, width: float) ->
     A band of few rows is drawn thicker than its share, so that it can be seen; none is drawn for 0.
     """
     laid = bands(outcomes)
-    height = sum(max(LABEL, band.thick) for band in laid)
-    begin, end = width * 0.2, width * 0.68
-    parts = [_band(band, begin + NODE, end) for band in laid if band.thick]
-    parts += [_node(band.part.css, end, band.right, band.thick) for band in laid if band.thick]
-    top, tall = laid[0].left, sum(band.thick for band in laid)
-    parts.append(_node(source.css, begin, top, tall) if tall else Markup(""))
-    parts.append(_label(source, begin - 12, height / 2, "end"))
-    parts += [_label(band.part, end + NODE + 12, band.middle, "start") for band in laid]
+    digits = max(len(f"{part.value:,.0f}") for part in outcomes)
+    names = max(len(part.label) for part in outcomes)
+    end = max(width / 3, width - NODE - 12 - max(11 * digits, 7.5 * names))
+    top, thick = laid[0].left, sum(band.thick for band in laid)
+    above = max(0.0, ABOVE - top)
+    height = above + sum(max(LABEL, band.thick) for band in laid)
+    parts = [_band(band, NODE, end, above) for band in laid if band.thick]
+    parts += [_node(b.part.css, end, above + b.right, b.thick) for b in laid if b.thick]
+    parts.append(_node(source.css, 0, above + top, thick) if thick else Markup(""))
+    parts.append(_first(source, above + top - 11))
+    parts += [_label(band.part, end + NODE + 12, above + band.middle) for band in laid]
     return _svg("flow", width, height, title, Markup("").join(parts))
 
 
-def _band(band: Band, begin: float, end: float) -> Markup:
+def _band(band: Band, begin: float, end: float, above: float) -> Markup:
     half = (begin + end) / 2
-    low_left, low_right = band.left + band.thick, band.right + band.thick
+    left, right = above + band.left, above + band.right
     path = (
-        f"M{_n(begin)} {_n(band.left)}C{_n(half)} {_n(band.left)} {_n(half)} {_n(band.right)}"
-        f" {_n(end)} {_n(band.right)}V{_n(low_right)}C{_n(half)} {_n(low_right)}"
-        f" {_n(half)} {_n(low_left)} {_n(begin)} {_n(low_left)}Z"
+        f"M{_n(begin)} {_n(left)}C{_n(half)} {_n(left)} {_n(half)} {_n(right)} {_n(end)} {_n(right)}"
+        f"v{_n(band.thick)}C{_n(half)} {_n(right + band.thick)} {_n(half)} {_n(left + band.thick)}"
+        f" {_n(begin)} {_n(left + band.thick)}Z"
     )
     return Markup('<path class="band {}" d="{}"/>').format(band.part.css, path)
 
 
 def _node(css: str, x: float, y: float, tall: float) -> Markup:
-    text = '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>'
-    return Markup(text).format(css, _n(x), _n(y), _n(NODE), _n(tall))
+    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>').format(
+        css, _n(x), _n(y), _n(NODE), _n(tall)
+    )
 
 
-def _label(part: Part, x: float, y: float, anchor: str) -> Markup:
-    css = "none" if not part.value else ""
-    text = (
-        '<text class="figure {}" x="{}" y="{}" text-anchor="{}">{:,.0f}</text>'
-        '<text class="name" x="{}" y="{}" text-anchor="{}">{}</text>'
-    )
-    where = _n(x)
-    return Markup(text).format(
-        css, where, _n(y - 1), anchor, part.value, where, _n(y + 16), anchor, _isolated(part.label)
-    )
+def _first(part: Part, y: float) -> Markup:
+    return Markup(
+        '<text x="0" y="{}"><tspan class="figure">{:,.0f}</tspan> <tspan class="name">{}</tspan></text>'
+    ).format(_n(y), part.value, _isolated(part.label))
+
+
+def _label(part: Part, x: float, y: float) -> Markup:
+    css = "figure" if part.value else "figure none"
+    return Markup(
+        '<text class="{}" x="{}" y="{}">{:,.0f}</text><text class="name" x="{}" y="{}">{}</text>'
+    ).format(css, _n(x), _n(y - 1), part.value, _n(x), _n(y + 16), _isolated(part.label))
 
 
 def _svg(

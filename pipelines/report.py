@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -29,6 +29,7 @@ from schemas.errors import UsageError
 from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS
 
 Row = dict[str, Any]
+NONE = "\u2013"  # a dash where there is no number
 PLACES = 12  # decimals of the ledger
 SHOWN = 12  # partitions with a line of their own; the others share one
 KINDS = {  # what people call a kind of cost, in the order of the bars
@@ -42,6 +43,15 @@ KINDS = {  # what people call a kind of cost, in the order of the bars
     "killed": "Killed attempts",
     "failed": "Failed attempts",
     "uncommitted": "Scored, not committed",
+}
+NO_SPENDING: Row = {
+    "partitions": 0,
+    "applications": 0,
+    "attempts": None,
+    "rows_scored": None,
+    "slot_s": None,
+    "cost": None,
+    "currency": None,
 }
 _FIELD = re.compile(r"\n  (got|allowed|next): +")
 _QUOTED = {
@@ -119,7 +129,7 @@ def read(lake: Path, run_id: str) -> Facts:
             rows(LEDGER.name, _KINDS.format(run=run)), key=lambda row: _order(row["kind"])
         ),
         partitions=rows(LEDGER.name, _PARTITIONS.format(run=run, shown=SHOWN)),
-        spent=(rows(LEDGER.name, _SPENT.format(run=run)) or [{}])[0],
+        spent=(rows(LEDGER.name, _SPENT.format(run=run)) or [NO_SPENDING])[0],
         waste=rows(LEDGER.name, _WASTE.format(run=run)),
         prices=rows(LEDGER.name, _PRICES.format(run=run)),
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
@@ -127,10 +137,16 @@ def read(lake: Path, run_id: str) -> Facts:
 
 
 def reason(run: Row) -> dict[str, str]:
-    """Take the detail of an event apart: kind of error, what, got, allowed and next, where there."""
+    """Take the detail of an event apart: kind of error, what, got, allowed and next, or empty."""
     kind, _, text = str(run["detail"] or "").partition(": ")
     what, *fields = _FIELD.split(text)
-    return {"kind": kind, "what": what, **dict(zip(fields[::2], fields[1::2], strict=True))}
+    named = dict.fromkeys(("got", "allowed", "next"), "")
+    return {
+        "kind": kind,
+        "what": what,
+        **named,
+        **dict(zip(fields[::2], fields[1::2], strict=True)),
+    }
 
 
 def rows_flow(facts: Facts) -> tuple[int | None, list[Part]]:
@@ -159,9 +175,9 @@ def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
     there = run["scored"], run["quarantined"], run["failed"]
     made = None if counted["scored"] is None else counted["scored"] + (counted["failed"] or 0)
     said = None if run["scored"] is None else run["scored"] + (run["failed"] or 0)
-    coverage, cost = run["ledger_coverage"], spent.get("cost")
+    coverage, cost = run["ledger_coverage"], spent["cost"]
     total = None if None in there else sum(there)
-    rows = "the run did not get as far as counting its rows"
+    rows = "The run did not get as far as counting its rows"
     if total is not None:
         parts = "{:,} scored + {:,} refused + {:,} failed".format(*there)
         rows = f"{parts} = {total:,}, and {count(run['rows_read'])} were read"
@@ -172,7 +188,7 @@ def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
         (
             "Task time was metered",
             None if coverage is None else coverage >= 0.95,  # noqa: PLR2004 - as ACCOUNTING asks
-            "no task times of Spark's to compare with"
+            "No task times of Spark's to compare with"
             if coverage is None
             else f"{percent(coverage)} of the inference stage's task time is in the meters; "
             "95% is asked for, and the rest is listed as not attributed",
@@ -187,19 +203,19 @@ def _same(name: str, unit: str, found: Any, said: Any) -> tuple[str, bool | None
         known = (
             "neither is known" if found is None and said is None else f"{one} and {other} {unit}"
         )
-        return name, None, f"nothing to compare: {known}"
-    return name, found == said, f"the table has {one} {unit}, the run reported {other}"
+        return name, None, f"Nothing to compare: {known}"
+    return name, found == said, f"The table has {one} {unit}, the run reported {other}"
 
 
 def _page(facts: Facts) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
-    held = facts.spent.get("slot_s") or 0.0
+    held = facts.spent["slot_s"] or 0.0
     shown = [_partition(row, facts.partitions[0]["slot_s"]) for row in facts.partitions]
     return _template().render(
         run=run,
         facts=facts,
-        why={**why, "got": why.get("got") if why["kind"] in _QUOTED else None},
+        why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
         clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),
         total=total,
@@ -253,7 +269,7 @@ def _partition(row: Row, longest_s: float) -> Row:
 
 def _others(facts: Facts) -> Row | None:
     """What the partitions without a line of their own come to; None where there are none."""
-    more = (facts.spent.get("partitions") or 0) - len(facts.partitions)
+    more = facts.spent["partitions"] - len(facts.partitions)
     if more <= 0:
         return None
     names = ("attempts", "rows_scored", "slot_s", "cost")
@@ -302,7 +318,7 @@ def _template() -> Template:
 
 def count(value: int | None) -> str:
     """A whole number with its thousands apart."""
-    return "–" if value is None else f"{value:,}"
+    return NONE if value is None else f"{value:,}"
 
 
 def exact(value: Decimal | float | None) -> str:
@@ -316,7 +332,7 @@ def exact(value: Decimal | float | None) -> str:
 def money(value: Decimal | None, like: Decimal | None = None) -> str:
     """Three digits that count, two decimals from 1 on; with `like`, its decimals and two more."""
     if value is None:
-        return "–"
+        return NONE
     value, model = Decimal(value), Decimal(value if like is None else like)
     if not value:
         return "0"
@@ -327,7 +343,7 @@ def money(value: Decimal | None, like: Decimal | None = None) -> str:
 def percent(share: float | None) -> str:
     """A share of 0 to 1; what is small, but there, is not shown as 0, nor what is not all as 100."""
     if share is None:
-        return "–"
+        return NONE
     if 0 < share < 0.001 or 0.999 < share < 1:  # noqa: PLR2004 - a digit of the page
         return "<0.1%" if share < 0.5 else ">99.9%"  # noqa: PLR2004
     return f"{100 * share:.1f}".removesuffix(".0") + "%"
@@ -335,7 +351,7 @@ def percent(share: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     """Seconds to the millisecond, which is what the ledger has."""
-    return "–" if value is None else f"{value:,.3f}"
+    return NONE if value is None else f"{value:,.3f}"
 
 
 def duration(value: float) -> str:
@@ -359,12 +375,12 @@ def size(value: float) -> str:
 
 def moment(at: datetime | None) -> str:
     """A time of UTC to the second."""
-    return "unknown" if at is None else f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return "unknown" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def day(at: datetime | None) -> str:
     """A time of UTC to the minute, as people write it."""
-    return "" if at is None else f"{at.day} {at.astimezone(timezone.utc):%B %Y, %H:%M} UTC"
+    return "" if at is None else f"{at.day} {at.astimezone(UTC):%B %Y, %H:%M} UTC"
 
 
 _RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"

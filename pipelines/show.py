@@ -1,0 +1,138 @@
+"""One run on the terminal, from the tables alone: what happened, what was broken, what it cost."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pipelines import console, report
+from pipelines.query import query
+from pipelines.report import Facts
+from pipelines.views import tables
+from schemas.errors import UsageError
+from schemas.tables import RUNS
+
+LISTED = 10  # candidates that an error names
+TOTALS = (
+    "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
+    "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
+)  # fmt: skip
+
+
+def show(lake: Path, run_id: str, *, as_json: bool) -> None:
+    """Print one run. Its id may be cut short; UsageError where it fits no run, or several."""
+    facts = report.read(lake, find(lake, run_id))
+    if as_json:
+        console.print_json(as_object(lake, facts))
+    else:
+        _print(lake, facts)
+
+
+def report_command(lake: Path, run_id: str, *, as_json: bool) -> None:
+    """Write a run's page anew and print its path; the id may be cut short as in `show`."""
+    found = find(lake, run_id)
+    path = str(report.write(lake, found))
+    if as_json:
+        console.print_json({"run_id": found, "report": path})
+    else:
+        console.echo(path)
+
+
+def find(lake: Path, prefix: str) -> str:
+    """Return the only run whose id is, or begins with, `prefix`. Raises UsageError otherwise."""
+    known: list[str] = []
+    if RUNS.name in tables(lake):
+        sql = "SELECT run_id FROM runs GROUP BY run_id ORDER BY MAX(at) DESC, run_id"
+        known = query(lake, sql)["run_id"].to_pylist()
+    if prefix in known:
+        return prefix
+    found = [run_id for run_id in known if run_id.startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            "several runs begin so", got=prefix, allowed=_list(found), next="add a few characters"
+        )
+    close = get_close_matches(prefix, known, LISTED, cutoff=0.4)
+    raise UsageError(
+        f"no run of this id in {lake}",
+        got=prefix,
+        allowed=_list(close or known) or "the lake has no runs",
+        next=f"millrace runs --lake {lake}" if known else "millrace run JOB.yaml",
+    )
+
+
+def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
+    """Return what `show` says as one object; money as a text, so that no digit is lost."""
+    run = facts.run
+    about = ("run_id", "job", "state", "fingerprint", "model", "model_digest", "detail")
+    return {
+        **{name: run[name] for name in about},
+        **{name: run[name] for name in TOTALS},
+        "cost": None if run["cost"] is None else str(run["cost"]),
+        "events": [
+            {name: event[name] for name in ("event", "state", "at")} for event in facts.events
+        ],
+        "rules": [_rule(rule) for rule in facts.rules],
+        "refused_by": facts.reasons,
+        "cost_by_kind": [{**kind, "cost": _exact(kind["cost"])} for kind in facts.kinds],
+        "waste_s": sum(row["slot_s"] for row in facts.waste) if facts.kinds else None,
+        "lake": str(lake),
+        "report": _report(lake, run["run_id"]),
+    }
+
+
+def _print(lake: Path, facts: Facts) -> None:
+    run = facts.run
+    console.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
+    if run["detail"]:
+        console.echo(run["detail"])
+    total, outcomes = report.rows_flow(facts)
+    flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
+    console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")
+    if run["wall_s"] is not None:
+        console.echo(f"time      {report.duration(run['wall_s'])}")
+    console.echo(f"cost      {_cost(run)}")
+    console.echo(f"model     {run['model']}")
+    console.echo(
+        f"report    {_report(lake, run['run_id']) or 'none: millrace report ' + run['run_id']}"
+    )
+    events = [
+        {"event": e["event"], "state": e["state"], "at": report.moment(e["at"])}
+        for e in facts.events
+    ]
+    console.print_rows(["event", "state", "at"], events, "What happened")
+    broken = [_rule(rule) for rule in facts.rules if not rule["passed"]]
+    names = ["rule", "severity", "checked", "failed"]
+    if broken:
+        console.print_rows(names, broken, f"Broken rules ({len(broken)} of {len(facts.rules)})")
+    if facts.kinds:
+        kinds = [{**row, "cost": _exact(row["cost"])} for row in facts.kinds]
+        console.print_rows(["kind", "slot_s", "cost"], kinds, "Cost by kind")
+
+
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    return {name: rule[name] for name in ("rule", "severity", "checked", "failed", "passed")}
+
+
+def _cost(run: dict[str, Any]) -> str:
+    if run["cost"] is None:
+        return "not known"
+    books = {True: "the books close", False: "the books do not close"}
+    closed = books.get(run["books_closed"], "books not checked")
+    return f"{report.exact(run['cost'])} {run['currency']} ({closed})"
+
+
+def _exact(cost: Any) -> str | None:
+    return None if cost is None else f"{cost:f}"
+
+
+def _report(lake: Path, run_id: str) -> str | None:
+    path = report.path_of(lake, run_id)
+    return str(path) if path.is_file() else None
+
+
+def _list(run_ids: list[str]) -> str:
+    more = len(run_ids) - LISTED
+    return ", ".join(run_ids[:LISTED]) + (f" and {more} more" if more > 0 else "")
