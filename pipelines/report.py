@@ -198,13 +198,16 @@ def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
 
 
 def _same(name: str, unit: str, found: Any, said: Any) -> tuple[str, bool | None, str]:
-    one, other = exact(found), exact(said)
+    one, other = (
+        exact(value) if value is None else f"{exact(value)} {unit}" for value in (found, said)
+    )
     if found is None or said is None:
-        known = (
-            "neither is known" if found is None and said is None else f"{one} and {other} {unit}"
+        return (
+            name,
+            None,
+            f"Nothing to compare: in the table {one}, in the run's own report {other}",
         )
-        return name, None, f"Nothing to compare: {known}"
-    return name, found == said, f"The table has {one} {unit}, the run reported {other}"
+    return name, found == said, f"The table has {one}, the run reported {other}"
 
 
 def _page(facts: Facts) -> str:
@@ -227,8 +230,15 @@ def _page(facts: Facts) -> str:
         partitions=shown,
         others=_others(facts),
         rules=[{**rule, "bar": _rule_bar(rule)} for rule in facts.rules],
+        shut=[r for r in facts.rules if r["severity"] == "critical" and r["passed"] is False],
         books=books(facts),
-        pinned=_object(run["pinned_input"]),
+        pinned={
+            "root": None,
+            "sha256": None,
+            "files": None,
+            "value": None,
+            **_object(run["pinned_input"]),
+        },
         settings=_object(run["settings"]),
     )
 
@@ -357,6 +367,8 @@ def seconds(value: float | None) -> str:
 def duration(value: float) -> str:
     """A time as people say it."""
     minutes, whole = divmod(round(value), 60)
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
     if value < 10:  # noqa: PLR2004 - a second of it is much
         return f"{value:.1f} s"
     if not minutes:
