@@ -29,7 +29,7 @@ def show(lake: Path, run_id: str, *, as_json: bool) -> None:
         _print(lake, facts)
 
 
-def report_command(lake: Path, run_id: str, *, as_json: bool) -> None:
+def report_command(lake: Path, run_id: str, as_json: bool) -> None:
     """Write a run's page anew and print its path; the id may be cut short as in `show`."""
     found = find(lake, run_id)
     path = str(report.write(lake, found))
