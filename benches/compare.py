@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benches.machine import machine, slug, versions
 from benches.outcome import Answers
 from benches.predictors import BATCH_ROWS
 from benches.process import Failed, measured
-from benches.workloads import WORKLOADS, Made, make
+from benches.workloads import WORKLOADS, Made, Workload, make
 
 CACHE = Path("build/bench")
 RESULTS = Path("benches/results")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = given.out or (CACHE / "results" if given.rows else RESULTS)
     names = list(WORKLOADS) if given.workload == "all" else [given.workload]
     try:
-        found = [compared(make(WORKLOADS[name], given.rows, CACHE), given.rounds) for name in names]
+        found = [_told(WORKLOADS[name], given.rows, given.rounds, results) for name in names]
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,8 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(one["answers_equal"] for one in found) else 1
 
 
-def compared(made: Made, rounds: int) -> Figures:
-    """All rounds of one workload, every contestant once a round. Raises Failed."""
+def _told(workload: Workload, rows: int | None, rounds: int, results: Path) -> Figures:
+    """The last of a workload's results; each is stored when its round is over."""
+    result: Figures = {}
+    for result in compared(make(workload, rows, CACHE), rounds):
+        store(result, results)
+    return result
+
+
+def compared(made: Made, rounds: int) -> Iterator[Figures]:
+    """Every contestant once a round; after each round the result so far. Raises Failed."""
     workload, done = made.workload, []
     for number in range(1, rounds + 1):
         one: dict[str, Figures] = {}
@@ -66,16 +74,20 @@ def compared(made: Made, rounds: int) -> Figures:
             }
             print(f"{one[name]['wall_s']:.0f} s, {one[name]['rows_per_s']:,.0f} rows/s", flush=True)
         done.append(one)
-    return figures.result(
-        workload=workload.name,
-        about=workload.about,
-        rows=made.rows,
-        rounds=done,
-        rounds_run=rounds,
-        batch_rows={PLAIN: BATCH_ROWS, PREDICT_BATCH: BATCH_ROWS, MILLRACE: "as the job file says"},
-        machine=machine(),
-        versions=versions(),
-    )
+        yield figures.result(
+            workload=workload.name,
+            about=workload.about,
+            rows=made.rows,
+            rounds=done,
+            rounds_run=len(done),
+            batch_rows={
+                PLAIN: BATCH_ROWS,
+                PREDICT_BATCH: BATCH_ROWS,
+                MILLRACE: "as the job file says",
+            },
+            machine=machine(),
+            versions=versions(),
+        )
 
 
 def contest(name: str, made: Made) -> tuple[Figures, Answers]:
