@@ -97,6 +97,8 @@ def born_since(moment: float) -> float | None:
     A worker that Spark started for this very stage owes its start to it; one that it reuses does not.
     """
     born = psutil.Process().create_time()
+    if sys.platform == "linux":  # psutil adds a boot time of whole seconds: too coarse for a task
+        born += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
     return born if born >= moment else None
 
 
