@@ -40,7 +40,7 @@ def column_of(name: str, values: NDArray[Any], spec: Column) -> pa.Array:
         rows, width = values.shape
         offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
         return pa.ListArray.from_arrays(offsets, flat)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise OutputMismatch(
             f"the model's output {name!r} is not {spec.type}",
             got=str(error)[:200],
