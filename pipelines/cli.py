@@ -212,6 +212,22 @@ def show(run_id: str, lake: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run_id")
+@lake_option
+@json_option
+def report(run_id: str, lake: Path, as_json: bool) -> None:
+    """Write a run's report anew from the tables: one HTML page that needs nothing else.
+
+    \b
+    Example:
+      millrace report digits-1a2b3c4d --lake demo-out/digits/lake
+    """
+    from pipelines.show import report_command
+
+    report_command(lake, run_id, as_json)
+
+
+@main.command()
 @click.argument("query")
 @lake_option
 @json_option

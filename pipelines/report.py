@@ -10,9 +10,6 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,36 +20,10 @@ from markupsafe import Markup
 
 from pipelines import charts
 from pipelines.charts import Part
-from pipelines.query import query
-from pipelines.views import quoted, tables
+from pipelines.facts import KINDS, Facts, Row, in_order, read
+from pipelines.words import count, day, duration, exact, moment, money, percent, seconds, size
 from schemas.errors import UsageError
-from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS
 
-Row = dict[str, Any]
-NONE = "\u2013"  # a dash where there is no number
-PLACES = 12  # decimals of the ledger
-SHOWN = 12  # partitions with a line of their own; the others share one
-KINDS = {  # what people call a kind of cost, in the order of the bars
-    "useful": "Scoring rows",
-    "validation": "Checking rows",
-    "read": "Waiting for rows",
-    "write": "Writing",
-    "model_load": "Loading the model",
-    "startup": "Starting Python",
-    "unattributed": "Not attributed",
-    "killed": "Killed attempts",
-    "failed": "Failed attempts",
-    "uncommitted": "Scored, not committed",
-}
-NO_SPENDING: Row = {
-    "partitions": 0,
-    "applications": 0,
-    "attempts": None,
-    "rows_scored": None,
-    "slot_s": None,
-    "cost": None,
-    "currency": None,
-}
 _FIELD = re.compile(r"\n  (got|allowed|next): +")
 _QUOTED = {
     "InputCorrupt",
@@ -61,22 +32,6 @@ _QUOTED = {
     "ClaimHeld",
 }  # `got` has no row's value
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the tables of a lake know about one run; a table that is not there gives nothing."""
-
-    run: Row  # its last event
-    events: list[Row]
-    rules: list[Row]
-    reasons: list[Row]  # rule, severity, rows
-    kinds: list[Row]  # kind, slot_s, cost
-    partitions: list[Row]  # as the view cost_by_partition has them, longest first, SHOWN at most
-    spent: Row  # partitions, applications, attempts, rows_scored, slot_s, cost, currency
-    waste: list[Row]
-    prices: list[Row]
-    counted: dict[str, int | None]  # rows in the tables: scored, failed, quarantined
 
 
 def write(lake: Path, run_id: str) -> Path:
@@ -103,37 +58,6 @@ def path_of(lake: Path, run_id: str) -> Path:
             "a run id cannot name a file", got=run_id, allowed="letters, digits, _ - ."
         )
     return lake / "_reports" / f"{run_id}.html"
-
-
-def read(lake: Path, run_id: str) -> Facts:
-    """Read what the tables know about a run. Raises UsageError where there is no such run."""
-    there, run = set(tables(lake)), _text(run_id)
-
-    def rows(table: str, sql: str) -> list[Row]:
-        found: list[Row] = query(lake, sql).to_pylist() if table in there else []
-        return found
-
-    events = rows(RUNS.name, f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
-    if not events:
-        raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
-    refused = rows(QUARANTINE.name, _REFUSED.format(run=run))
-    predictions = "predictions_" + str(events[-1]["job"]).replace("-", "_")
-    made = rows(predictions, _PREDICTED.format(run=run, table=quoted(predictions)))
-    counted = (made or [{"scored": None, "failed": None}])[0]
-    return Facts(
-        run=events[-1],
-        events=events,
-        rules=rows(VALIDATIONS.name, _RULES.format(run=run)),
-        reasons=rows(QUARANTINE.name, _REASONS.format(run=run)),
-        kinds=sorted(
-            rows(LEDGER.name, _KINDS.format(run=run)), key=lambda row: _order(row["kind"])
-        ),
-        partitions=rows(LEDGER.name, _PARTITIONS.format(run=run, shown=SHOWN)),
-        spent=(rows(LEDGER.name, _SPENT.format(run=run)) or [NO_SPENDING])[0],
-        waste=rows(LEDGER.name, _WASTE.format(run=run)),
-        prices=rows(LEDGER.name, _PRICES.format(run=run)),
-        counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
-    )
 
 
 def reason(run: Row) -> dict[str, str]:
@@ -271,7 +195,7 @@ def _partition(row: Row, longest_s: float) -> Row:
     """Add the bar of a partition, as long as its share of the longest."""
     found = {name.removesuffix("_s"): row[name] for name in row if name.endswith("_s")}
     held = found.pop("slot")
-    kinds = [{"kind": kind, "slot_s": found[kind]} for kind in sorted(found, key=_order)]
+    kinds = [{"kind": kind, "slot_s": found[kind]} for kind in sorted(found, key=in_order)]
     rest = round(held - sum(found.values()), 3)
     parts = _parts([*kinds, {"kind": "other", "slot_s": max(0.0, rest)}])
     return {**row, "bar": charts.bar(parts, _told(parts), whole=longest_s or 1.0)}
@@ -297,10 +221,6 @@ def _rule_bar(rule: Row) -> Markup | None:
     return charts.bar(parts, title, least=12.0)
 
 
-def _order(kind: str) -> int:
-    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
-
-
 def _object(text: str | None) -> Row:
     """Read a JSON object; anything else under the name ``value``. Credentials in a URI are cut out."""
     shown = _CREDENTIALS.sub("://", text or "{}")
@@ -309,10 +229,6 @@ def _object(text: str | None) -> Row:
     except ValueError:
         found = shown
     return found if isinstance(found, dict) else {"value": found}
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 @cache
@@ -324,109 +240,3 @@ def _template() -> Template:
     environment.filters |= {function.__name__: function for function in shown}
     text = (files("pipelines") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)
-
-
-def count(value: int | None) -> str:
-    """A whole number with its thousands apart."""
-    return NONE if value is None else f"{value:,}"
-
-
-def exact(value: Decimal | float | None) -> str:
-    """Every digit, and no exponent."""
-    if value is None:
-        return "unknown"
-    text = f"{Decimal(str(value)):,f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def money(value: Decimal | None, like: Decimal | None = None) -> str:
-    """Three digits that count, two decimals from 1 on; with `like`, its decimals and two more."""
-    if value is None:
-        return NONE
-    value, model = Decimal(value), Decimal(value if like is None else like)
-    if not value:
-        return "0"
-    places = 2 if abs(model) >= 1 or not model else 2 - model.adjusted()
-    return f"{value:,.{places if like is None else min(PLACES, places + 2)}f}"
-
-
-def percent(share: float | None) -> str:
-    """A share of 0 to 1; what is small, but there, is not shown as 0, nor what is not all as 100."""
-    if share is None:
-        return NONE
-    if 0 < share < 0.001 or 0.999 < share < 1:  # noqa: PLR2004 - a digit of the page
-        return "<0.1%" if share < 0.5 else ">99.9%"  # noqa: PLR2004
-    return f"{100 * share:.1f}".removesuffix(".0") + "%"
-
-
-def seconds(value: float | None) -> str:
-    """Seconds to the millisecond, which is what the ledger has."""
-    return NONE if value is None else f"{value:,.3f}"
-
-
-def duration(value: float) -> str:
-    """A time as people say it."""
-    minutes, whole = divmod(round(value), 60)
-    if value < 1:
-        return f"{1000 * value:.0f} ms"
-    if value < 10:  # noqa: PLR2004 - a second of it is much
-        return f"{value:.1f} s"
-    if not minutes:
-        return f"{whole} s"
-    return f"{minutes} min {whole} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
-
-
-def size(value: float) -> str:
-    """Bytes in the unit that fits."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:  # noqa: PLR2004 - SI
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"
-
-
-def moment(at: datetime | None) -> str:
-    """A time of UTC to the second."""
-    return "unknown" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def day(at: datetime | None) -> str:
-    """A time of UTC to the minute, as people write it."""
-    return "" if at is None else f"{at.day} {at.astimezone(UTC):%B %Y, %H:%M} UTC"
-
-
-_RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"
-_REFUSED = "SELECT COUNT(*) AS rows FROM quarantine WHERE run_id = {run}"
-_REASONS = """
-SELECT reason['rule'] AS rule, reason['severity'] AS severity, COUNT(*) AS rows
-FROM (SELECT UNNEST(reasons) AS reason FROM quarantine WHERE run_id = {run}) AS broken
-GROUP BY reason['rule'], reason['severity'] ORDER BY rows DESC, rule
-"""
-_PREDICTED = """
-SELECT COUNT(*) - COUNT(error) AS scored, COUNT(error) AS failed FROM {table} WHERE run_id = {run}
-"""
-_KINDS = """
-SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost,
-  CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s
-FROM ledger WHERE x_RunId = {run} GROUP BY x_CostKind
-"""
-_PARTITIONS = """
-SELECT * FROM cost_by_partition WHERE run_id = {run}
-ORDER BY slot_s DESC, app_id, stage_id, partition_id LIMIT {shown}
-"""
-_SPENT = """
-SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS rows_scored,
-  SUM(slot_s) AS slot_s, SUM(cost) AS cost, MAX(currency) AS currency,
-  COUNT(DISTINCT app_id) AS applications
-FROM cost_by_partition WHERE run_id = {run}
-"""
-_WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
-_PRICES = """
-SELECT SkuMeter AS meter, SkuPriceId AS id, ListUnitPrice AS price, ConsumedUnit AS unit,
-  BillingCurrency AS currency, PricingCategory AS category, x_PriceBookVersion AS book,
-  x_CostBasis AS basis, SUM(ConsumedQuantity) AS quantity, SUM(EffectiveCost) AS cost
-FROM ledger WHERE x_RunId = {run} AND SkuPriceId IS NOT NULL
-GROUP BY SkuMeter, SkuPriceId, ListUnitPrice, ConsumedUnit, BillingCurrency, PricingCategory,
-  x_PriceBookVersion, x_CostBasis
-ORDER BY id
-"""

@@ -69,12 +69,13 @@ def run(
         except BaseException as error:
             state = "refused" if isinstance(error, GateRefused) else "failed"
             runs.tell(spark, work.lake, run, state, now(), detail=_one_line(error))
+            _report(work, run, progress)
             raise
         finally:
             shutil.rmtree(work.staging(run.run_id), ignore_errors=True)
         summary = replace(summary, infer_s=infer_s, wall_s=round(time.monotonic() - started, 3))
         runs.tell(spark, work.lake, run, runs.DONE, now(), **runs.totals(summary))
-        return replace(summary, report=str(report.write(work.lake, run.run_id)))
+        return replace(summary, report=_report(work, run, progress))
 
 
 def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc_now) -> Verdict:
@@ -227,6 +228,17 @@ def _account(
         books_closed=None if books.coverage is None else balanced and books.adds_up,
         warnings=warnings,
     )
+
+
+def _report(work: Work, run: Run, progress: Progress) -> str | None:
+    """Where the run's report is. What is committed stays so, and what failed is told, without it too."""
+    try:
+        return str(report.write(work.lake, run.run_id))
+    except (MillraceError, OSError) as error:
+        progress.say(
+            f"  no report: {error}; later: millrace report {run.run_id} --lake {work.lake}"
+        )
+        return None
 
 
 def _one_line(error: BaseException) -> str:

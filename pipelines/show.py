@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import console, report
+from pipelines.facts import Facts, read
 from pipelines.query import query
-from pipelines.report import Facts
 from pipelines.views import tables
+from pipelines.words import duration, exact, moment
 from schemas.errors import UsageError
 from schemas.tables import RUNS
 
@@ -22,7 +23,7 @@ TOTALS = (
 
 def show(lake: Path, run_id: str, *, as_json: bool) -> None:
     """Print one run. Its id may be cut short; UsageError where it fits no run, or several."""
-    facts = report.read(lake, find(lake, run_id))
+    facts = read(lake, find(lake, run_id))
     if as_json:
         console.print_json(as_object(lake, facts))
     else:
@@ -92,15 +93,14 @@ def _print(lake: Path, facts: Facts) -> None:
     flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
     console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")
     if run["wall_s"] is not None:
-        console.echo(f"time      {report.duration(run['wall_s'])}")
+        console.echo(f"time      {duration(run['wall_s'])}")
     console.echo(f"cost      {_cost(run)}")
     console.echo(f"model     {run['model']}")
     console.echo(
         f"report    {_report(lake, run['run_id']) or 'none: millrace report ' + run['run_id']}"
     )
     events = [
-        {"event": e["event"], "state": e["state"], "at": report.moment(e["at"])}
-        for e in facts.events
+        {"event": e["event"], "state": e["state"], "at": moment(e["at"])} for e in facts.events
     ]
     console.print_rows(["event", "state", "at"], events, "What happened")
     broken = [_rule(rule) for rule in facts.rules if not rule["passed"]]
@@ -121,7 +121,7 @@ def _cost(run: dict[str, Any]) -> str:
         return "not known"
     books = {True: "the books close", False: "the books do not close"}
     closed = books.get(run["books_closed"], "books not checked")
-    return f"{report.exact(run['cost'])} {run['currency']} ({closed})"
+    return f"{exact(run['cost'])} {run['currency']} ({closed})"
 
 
 def _exact(cost: Any) -> str | None:

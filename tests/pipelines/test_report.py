@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from pipelines import report
+from pipelines import facts, report, words
 from pipelines.show import find, report_command, show
 from schemas.errors import UsageError
 from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS, Table
@@ -289,7 +289,7 @@ def test_the_flow_says_its_numbers_in_words(done: Path) -> None:
 def test_books_that_do_not_close_are_named(done: Path) -> None:
     write(done, QUARANTINE, refused("sharp", 1))
     write(done, LEDGER, [spent("read", 1, "0.000000000001")])
-    found = {name: holds for name, holds, _ in report.books(report.read(done, RUN))}
+    found = {name: holds for name, holds, _ in report.books(facts.read(done, RUN))}
     assert found["Every row is accounted for"] is True
     assert found["The quarantine table agrees"] is False
     assert found["The ledger agrees on cost"] is False
@@ -454,7 +454,7 @@ def test_show_prints_every_kind_of_run(
     ],
 )
 def test_money_keeps_three_digits(value: str, text: str) -> None:
-    assert report.money(Decimal(value)) == text
+    assert words.money(Decimal(value)) == text
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_money_keeps_three_digits(value: str, text: str) -> None:
     [(0, "0%"), (1, "100%"), (0.0004, "<0.1%"), (0.9996, ">99.9%"), (0.123, "12.3%")],
 )
 def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
-    assert report.percent(share) == text
+    assert words.percent(share) == text
 
 
 @pytest.mark.parametrize(
@@ -476,4 +476,4 @@ def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> Non
     ],
 )
 def test_a_duration_is_said_as_people_say_it(value: float, text: str) -> None:
-    assert report.duration(value) == text
+    assert words.duration(value) == text

@@ -1,0 +1,129 @@
+"""What the tables of a lake know about one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.query import query
+from pipelines.views import quoted, tables
+from schemas.errors import UsageError
+from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS
+
+Row = dict[str, Any]
+SHOWN = 12  # partitions with a line of their own; the others share one
+KINDS = {  # what people call a kind of cost, in the order of the bars
+    "useful": "Scoring rows",
+    "validation": "Checking rows",
+    "read": "Waiting for rows",
+    "write": "Writing",
+    "model_load": "Loading the model",
+    "startup": "Starting Python",
+    "unattributed": "Not attributed",
+    "killed": "Killed attempts",
+    "failed": "Failed attempts",
+    "uncommitted": "Scored, not committed",
+}
+NO_SPENDING: Row = {
+    "partitions": 0,
+    "applications": 0,
+    "attempts": None,
+    "rows_scored": None,
+    "slot_s": None,
+    "cost": None,
+    "currency": None,
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the tables of a lake know about one run; a table that is not there gives nothing."""
+
+    run: Row  # its last event
+    events: list[Row]
+    rules: list[Row]
+    reasons: list[Row]  # rule, severity, rows
+    kinds: list[Row]  # kind, slot_s, cost
+    partitions: list[Row]  # as the view cost_by_partition has them, longest first, SHOWN at most
+    spent: Row  # partitions, applications, attempts, rows_scored, slot_s, cost, currency
+    waste: list[Row]
+    prices: list[Row]
+    counted: dict[str, int | None]  # rows in the tables: scored, failed, quarantined
+
+
+def read(lake: Path, run_id: str) -> Facts:
+    """Read what the tables know about a run. Raises UsageError where there is no such run."""
+    there, run = set(tables(lake)), _text(run_id)
+
+    def rows(table: str, sql: str) -> list[Row]:
+        found: list[Row] = query(lake, sql).to_pylist() if table in there else []
+        return found
+
+    events = rows(RUNS.name, f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
+    if not events:
+        raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
+    refused = rows(QUARANTINE.name, _REFUSED.format(run=run))
+    predictions = "predictions_" + str(events[-1]["job"]).replace("-", "_")
+    made = rows(predictions, _PREDICTED.format(run=run, table=quoted(predictions)))
+    counted = (made or [{"scored": None, "failed": None}])[0]
+    return Facts(
+        run=events[-1],
+        events=events,
+        rules=rows(VALIDATIONS.name, _RULES.format(run=run)),
+        reasons=rows(QUARANTINE.name, _REASONS.format(run=run)),
+        kinds=sorted(
+            rows(LEDGER.name, _KINDS.format(run=run)), key=lambda row: in_order(row["kind"])
+        ),
+        partitions=rows(LEDGER.name, _PARTITIONS.format(run=run, shown=SHOWN)),
+        spent=(rows(LEDGER.name, _SPENT.format(run=run)) or [NO_SPENDING])[0],
+        waste=rows(LEDGER.name, _WASTE.format(run=run)),
+        prices=rows(LEDGER.name, _PRICES.format(run=run)),
+        counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
+    )
+
+
+def in_order(kind: str) -> int:
+    """Where a kind of cost comes in the bars: known kinds as in KINDS, others after."""
+    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+_RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"
+_REFUSED = "SELECT COUNT(*) AS rows FROM quarantine WHERE run_id = {run}"
+_REASONS = """
+SELECT reason['rule'] AS rule, reason['severity'] AS severity, COUNT(*) AS rows
+FROM (SELECT UNNEST(reasons) AS reason FROM quarantine WHERE run_id = {run}) AS broken
+GROUP BY reason['rule'], reason['severity'] ORDER BY rows DESC, rule
+"""
+_PREDICTED = """
+SELECT COUNT(*) - COUNT(error) AS scored, COUNT(error) AS failed FROM {table} WHERE run_id = {run}
+"""
+_KINDS = """
+SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost,
+  CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s
+FROM ledger WHERE x_RunId = {run} GROUP BY x_CostKind
+"""
+_PARTITIONS = """
+SELECT * FROM cost_by_partition WHERE run_id = {run}
+ORDER BY slot_s DESC, app_id, stage_id, partition_id LIMIT {shown}
+"""
+_SPENT = """
+SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS rows_scored,
+  SUM(slot_s) AS slot_s, SUM(cost) AS cost, MAX(currency) AS currency,
+  COUNT(DISTINCT app_id) AS applications
+FROM cost_by_partition WHERE run_id = {run}
+"""
+_WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
+_PRICES = """
+SELECT SkuMeter AS meter, SkuPriceId AS id, ListUnitPrice AS price, ConsumedUnit AS unit,
+  BillingCurrency AS currency, PricingCategory AS category, x_PriceBookVersion AS book,
+  x_CostBasis AS basis, SUM(ConsumedQuantity) AS quantity, SUM(EffectiveCost) AS cost
+FROM ledger WHERE x_RunId = {run} AND SkuPriceId IS NOT NULL
+GROUP BY SkuMeter, SkuPriceId, ListUnitPrice, ConsumedUnit, BillingCurrency, PricingCategory,
+  x_PriceBookVersion, x_CostBasis
+ORDER BY id
+"""

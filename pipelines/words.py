@@ -1,0 +1,78 @@
+"""Numbers, times and sums as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+NONE = "\u2013"  # a dash where there is no number
+PLACES = 12  # decimals of the ledger
+
+
+def count(value: int | None) -> str:
+    """A whole number with its thousands apart."""
+    return NONE if value is None else f"{value:,}"
+
+
+def exact(value: Decimal | float | None) -> str:
+    """Every digit, and no exponent."""
+    if value is None:
+        return "unknown"
+    text = f"{Decimal(str(value)):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def money(value: Decimal | None, like: Decimal | None = None) -> str:
+    """Three digits that count, two decimals from 1 on; with `like`, its decimals and two more."""
+    if value is None:
+        return NONE
+    value, model = Decimal(value), Decimal(value if like is None else like)
+    if not value:
+        return "0"
+    places = 2 if abs(model) >= 1 or not model else 2 - model.adjusted()
+    return f"{value:,.{places if like is None else min(PLACES, places + 2)}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1; what is small, but there, is not shown as 0, nor what is not all as 100."""
+    if share is None:
+        return NONE
+    if 0 < share < 0.001 or 0.999 < share < 1:  # noqa: PLR2004 - a digit of the page
+        return "<0.1%" if share < 0.5 else ">99.9%"  # noqa: PLR2004
+    return f"{100 * share:.1f}".removesuffix(".0") + "%"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to the millisecond, which is what the ledger has."""
+    return NONE if value is None else f"{value:,.3f}"
+
+
+def duration(value: float) -> str:
+    """A time as people say it."""
+    minutes, whole = divmod(round(value), 60)
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    if value < 10:  # noqa: PLR2004 - a second of it is much
+        return f"{value:.1f} s"
+    if not minutes:
+        return f"{whole} s"
+    return f"{minutes} min {whole} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+
+
+def size(value: float) -> str:
+    """Bytes in the unit that fits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:  # noqa: PLR2004 - SI
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def moment(at: datetime | None) -> str:
+    """A time of UTC to the second."""
+    return "unknown" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def day(at: datetime | None) -> str:
+    """A time of UTC to the minute, as people write it."""
+    return "" if at is None else f"{at.day} {at.astimezone(UTC):%B %Y, %H:%M} UTC"

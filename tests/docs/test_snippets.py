@@ -1,0 +1,113 @@
+"""What the documentation shows is what happens: its job loads, its commands run, its files are used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from pipelines.cli import main
+from schemas.config import Job
+from schemas.yaml_file import load
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+_BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in _BLOCK.findall(page.read_text("utf-8"))]
+
+
+def commands(block: Block) -> list[list[str]]:
+    joined = block.text.replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in joined.splitlines() if shlex.split(line, comments=True)]
+
+
+ALL = [(page, block) for page in PAGES for block in blocks(page)]
+SHELL = [
+    pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
+    for page, block in ALL
+    if block.language in ("sh", "console")
+    for words in commands(block)
+]
+
+
+@pytest.mark.parametrize("words", SHELL)
+def test_every_command_in_the_docs_exists_with_its_options(words: list[str]) -> None:
+    if words[0] == "millrace":
+        with click.Context(main) as parent:
+            name, command, rest = main.resolve_command(parent, words[1:])
+            assert command is not None
+            command.make_context(name, rest, parent=parent)  # parses the arguments, runs nothing
+    elif words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    else:
+        files = [word for word in words if "/" in word and not word.startswith("-")]
+        made_by_make = [word for word in files if word.startswith("dist/")]
+        assert all((ROOT / word).exists() for word in files if word not in made_by_make), files
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_in_the_docs_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_job_in_the_docs_loads(tmp_path: Path) -> None:
+    jobs = [block for _, block in ALL if block.language == "yaml" and block.text.startswith("name:")]
+    assert jobs
+    for number, block in enumerate(jobs):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(block.text)
+        load(path, Job)
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_the_readme_scores_a_csv_of_ones_own(tmp_path: Path) -> None:
+    told = []
+    for block in blocks(ROOT / "README.md"):
+        if block.title == "commands":
+            told += [run(words, tmp_path) for words in commands(block)]
+        elif block.title and block.title != "not-run":
+            (tmp_path / block.title).write_text(block.text)
+
+    _, validated, ran, answer, reasons = told
+    assert "5 rows, 2 refused" in validated.stdout
+    assert "5 read = 3 scored + 2 quarantined + 0 failed" in ran.stdout
+    assert re.search(r"p-1\s+fine", answer.stdout)
+    assert re.search(r"p-2\s+risky", answer.stdout)
+    assert re.search(r'p-5\s+risky.*usual_amount', answer.stdout)
+    assert "positive" in reasons.stdout
+    assert "payments.csv line 5" in subprocess.run(
+        [*PROGRAM, "sql", "SELECT reasons FROM quarantine", "--lake", "lake"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+PROGRAM = [sys.executable, "-m", "pipelines.cli"]
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *words[1:]] if words[0] == "python" else [*PROGRAM, *words[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment, timeout=240, check=False
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done
