@@ -72,7 +72,7 @@ def image(signature: Signature, options: Mapping[str, Any]) -> Decoder:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as file:
             if file.width * file.height > max_pixels:
                 raise ValueError(f"{file.width}x{file.height}: more than {max_pixels} pixels")
-            picture = file.convert(mode)
+            picture = _eight_bits(file).convert(mode)
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
@@ -94,8 +94,7 @@ def vector(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
             for row in np.flatnonzero(lengths != size)
         }
         flat = cells.take(pa.array(right)).flatten()
-        numbers = pc.fill_null(flat.cast(pa.float32()), float("nan")).to_numpy(zero_copy_only=False)
-        return _finite(numbers.reshape(len(right), *column.shape), right, errors)
+        return _finite(_numbers(flat).reshape(len(right), *column.shape), right, errors)
 
     return decode
 
@@ -105,15 +104,7 @@ def columns(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
     names = list(signature.inputs)
 
     def decode(batch: pa.RecordBatch) -> Examples:
-        stacked = np.stack(
-            [
-                pc.fill_null(batch.column(name).cast(pa.float32()), float("nan")).to_numpy(
-                    zero_copy_only=False
-                )
-                for name in names
-            ],
-            axis=1,
-        )
+        stacked = np.stack([_numbers(batch.column(name)) for name in names], axis=1)
         return _finite(stacked, np.arange(batch.num_rows), {})
 
     return decode
@@ -138,10 +129,26 @@ def _joined(cells: pa.Array, size: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, len(cells) * size, start)
 
 
+def _numbers(cells: pa.Array) -> NDArray[np.float32]:
+    """float32, NaN for null; of a large integer the nearest that float32 has."""
+    floats = pc.fill_null(cells.cast(pa.float32(), safe=False), float("nan"))
+    found: NDArray[np.float32] = floats.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _eight_bits(file: Any) -> Any:
+    """The picture; 16 bits of grey as the upper 8, which Pillow would clip to white instead."""
+    from PIL import Image
+
+    if not file.mode.startswith("I"):
+        return file
+    return Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
+
+
 def _finite(
     values: NDArray[np.float32], rows: NDArray[np.int64], errors: dict[int, str]
 ) -> Examples:
-    good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    good = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     errors |= {int(row): "null, NaN or infinite value" for row in rows[~good]}
     return Examples(values[good], rows[good], errors)
 

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from schemas.model import Signature
+from udfs.decode import columns, image, pixels, vector
+
+
+def signature(**inputs: dict[str, Any]) -> Signature:
+    return Signature.model_validate({"inputs": inputs, "outputs": {"y": {"type": "int"}}})
+
+
+def batch(**arrays: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict(arrays)
+
+
+BYTES = signature(x={"type": "binary", "shape": [2, 3]})
+PICTURE = signature(x={"type": "binary", "shape": [3, 4, 5]})  # channels, height, width
+NUMBERS = signature(x={"type": "array<double>", "shape": [2]})
+
+
+def png(width: int = 5, height: int = 4, mode: str = "RGB", color: Any = (1, 2, 3)) -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, (width, height), color).save(out, "PNG")
+    return out.getvalue()
+
+
+def noise() -> bytes:
+    out = io.BytesIO()
+    drawn = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(out, "PNG")
+    return out.getvalue()
+
+
+NOISE = noise()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises so many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
+        + chunk(b"IEND", b"")
+    )
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.none() | st.binary(min_size=6, max_size=6) | st.binary(max_size=8), max_size=12),
+    st.integers(0, 5),
+    st.sampled_from([pa.binary(), pa.large_binary()]),
+)
+def test_raw_bytes_become_arrays_and_every_other_row_is_an_error(
+    cells: list[bytes | None], skip: int, kind: pa.DataType
+) -> None:
+    sliced = pa.array(cells, kind).slice(skip)  # an offset, as Spark's own slices have
+
+    found = pixels(BYTES, {})(batch(x=sliced))
+
+    kept = cells[skip:]
+    good = [row for row, cell in enumerate(kept) if cell is not None and len(cell) == 6]
+    assert found.rows.tolist() == good
+    assert sorted(found.errors) == [row for row in range(len(kept)) if row not in good]
+    assert [value.tobytes() for value in found.values] == [kept[row] for row in good]
+    assert np.shape(found.values) == (len(good), 2, 3)
+
+
+def test_the_error_of_a_row_of_bytes_says_null_or_how_many_bytes() -> None:
+    found = pixels(BYTES, {})(batch(x=pa.array([None, b"abc", b"abcdef"], pa.binary())))
+
+    assert found.errors == {0: "null", 1: "3 bytes, expected 6"}
+
+
+def test_bytes_are_not_copied_where_all_rows_are_good() -> None:
+    cells = pa.array([b"abcdef", b"ghijkl"], pa.binary())
+
+    values = pixels(BYTES, {})(batch(x=cells)).values
+
+    assert isinstance(values, np.ndarray)
+    assert values.ctypes.data == cells.buffers()[2].address
+
+
+def test_an_image_becomes_channels_height_width() -> None:
+    found = image(PICTURE, {})(batch(x=pa.array([png()])))
+
+    assert np.shape(found.values) == (1, 3, 4, 5)
+    assert [int(c[0, 0]) for c in found.values[0]] == [1, 2, 3]  # type: ignore[index]
+
+
+def test_images_of_another_size_or_mode_are_converted() -> None:
+    cells = [png(9, 9), png(mode="L", color=7), png(mode="P", color=0), png(mode="RGBA", color=0)]
+
+    found = image(PICTURE, {})(batch(x=pa.array(cells)))
+
+    assert (found.errors, np.shape(found.values)) == ({}, (4, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (None, "null"),
+        (b"", "UnidentifiedImageError"),
+        (b"not an image", "UnidentifiedImageError"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "UnidentifiedImageError"),
+        (NOISE[: len(NOISE) // 2], ""),
+        (png()[:40], ""),
+        (png()[:45] + b"\xff\xff\xff" + png()[48:], ""),
+        (bomb(40_000, 40_000), "pixels"),
+        (bomb(8_000, 8_000), "more than 50000000 pixels"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "UnidentifiedImageError"),
+    ],
+    ids=["null", "empty", "text", "gif", "cut", "header", "flipped", "bomb", "big", "postscript"],
+)
+def test_an_image_that_cannot_be_decoded_is_an_error_and_its_neighbours_are_not(
+    cell: bytes | None, reason: str
+) -> None:
+    found = image(PICTURE, {})(batch(x=pa.array([png(), cell, png()], pa.binary())))
+
+    assert found.rows.tolist() == [0, 2]
+    assert list(found.errors) == [1]
+    assert reason in found.errors[1]
+    assert len(found.errors[1]) <= 200
+
+
+def test_the_largest_image_can_be_set() -> None:
+    found = image(PICTURE, {"max_pixels": 10})(batch(x=pa.array([png()])))
+
+    assert found.errors == {0: "ValueError: 5x4: more than 10 pixels"}
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped_to_white() -> None:
+    grey = signature(x={"type": "binary", "shape": [1, 1, 1]})
+    out = io.BytesIO()
+    Image.fromarray(np.full((1, 1), 0x8000, np.uint16)).save(out, "PNG")
+
+    found = image(grey, {})(batch(x=pa.array([out.getvalue()])))
+
+    assert found.errors or int(found.values[0][0][0][0]) in (127, 128)  # type: ignore[index]
+
+
+def test_a_vector_of_another_length_or_with_nan_is_an_error_of_its_row() -> None:
+    cells = [[1.0, 2.0], None, [1.0], [1.0, None], [float("nan"), 1.0], [1.0, float("inf")], [3, 4]]
+
+    found = vector(NUMBERS, {})(batch(x=pa.array(cells, pa.list_(pa.float64()))))
+
+    assert found.rows.tolist() == [0, 6]
+    assert np.array_equal(found.values, np.array([[1, 2], [3, 4]], np.float32))
+    bad = "null, NaN or infinite value"
+    assert found.errors == {1: "null", 2: "1 values, expected 2", 3: bad, 4: bad, 5: bad}
+
+
+def test_a_double_that_no_float_can_hold_is_an_error_of_its_row() -> None:
+    found = vector(NUMBERS, {})(batch(x=pa.array([[1e300, 1.0], [1.0, 1.0]])))
+
+    assert (found.rows.tolist(), list(found.errors)) == ([1], [0])
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8))
+def test_every_integer_is_a_number_however_large(cells: list[int | None]) -> None:
+    decode = columns(signature(n={"type": "bigint"}), {})
+
+    found = decode(batch(n=pa.array(cells, pa.int64())))
+
+    assert sorted(found.errors) == [row for row, cell in enumerate(cells) if cell is None]
+    good = [cell for cell in cells if cell is not None]
+    assert np.array_equal(found.values, np.array(good, np.float32).reshape(-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        ("tinyint", [-128, 127]),
+        ("smallint", [-(2**15), 2**15 - 1]),
+        ("int", [-(2**31), 2**31 - 1]),
+        ("float", [1.5, -2.0]),
+        ("double", [1.5, 1e30]),
+        ("boolean", [True, False]),
+    ],
+)
+def test_numbers_of_every_declared_type_are_read(kind: str, cells: list[Any]) -> None:
+    from schemas.types import arrow_type
+
+    found = columns(signature(n={"type": kind}), {})(batch(n=pa.array(cells, arrow_type(kind))))
+
+    assert np.array_equal(found.values, np.array(cells, np.float32).reshape(-1, 1))
+
+
+def test_columns_come_in_the_order_of_the_signature() -> None:
+    decode = columns(signature(b={"type": "int"}, a={"type": "int"}), {})
+
+    found = decode(batch(a=pa.array([1], pa.int32()), b=pa.array([2], pa.int32())))
+
+    assert np.array_equal(found.values, [[2.0, 1.0]])
+
+
+def test_a_batch_without_rows_decodes_to_nothing() -> None:
+    for decode, kind in (
+        (pixels(BYTES, {}), pa.binary()),
+        (image(PICTURE, {}), pa.binary()),
+        (vector(NUMBERS, {}), pa.list_(pa.float64())),
+    ):
+        found = decode(batch(x=pa.array([], kind)))
+        assert (len(found.values), found.errors) == (0, {})
