@@ -113,6 +113,20 @@ class ModelCard(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _step_can_read_the_inputs(self) -> ModelCard:
+        step, inputs = self.preprocess.name, list(self.signature.inputs.values())
+        if (step == "tokens") != (self.format == "huggingface"):
+            raise ValueError("preprocess tokens is for format huggingface, and only there")
+        if step != "columns" and len(inputs) > 1:
+            raise ValueError(f"{step} reads one column, not {', '.join(self.signature.inputs)}")
+        if step == "image" and (len(inputs[0].shape) != 3 or inputs[0].shape[0] not in (1, 3)):  # noqa: PLR2004
+            raise ValueError("image gives the shape [channels, height, width], of 1 or 3 channels")
+        weights = [name for name in self.files if name.endswith(".safetensors")]
+        if self.format == "safetensors" and len(weights) != 1:
+            raise ValueError(f"format safetensors has one file of weights, not {len(weights)}")
+        return self
+
     @property
     def title(self) -> str:
         """Name and version, as tables show them."""

@@ -62,6 +62,12 @@ def verify(folder: Path, card: ModelCard) -> None:
             next="restore the folder, or write its model.yaml anew",
         )
     for name, promised in card.files.items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ModelError(
+                f"model file {folder / name} is a link out of its folder",
+                got=str((folder / name).resolve()),
+                next="copy the file into the folder",
+            )
         if (found := sha256(folder / name)) != promised:
             raise ModelError(
                 f"model file {folder / name} is not the one that {CARD} names",

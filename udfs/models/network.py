@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from schemas.errors import ModelError
@@ -35,7 +36,7 @@ class NetworkModel:
         (weights,) = [name for name in card.files if name.endswith(".safetensors")]
         try:
             self._network.load_state_dict(load_file(folder / weights))
-        except RuntimeError as error:  # torch's list of missing, unexpected and misshapen tensors
+        except (RuntimeError, SafetensorError) as error:  # torch's list of tensors that do not fit
             raise ModelError(
                 f"the weights in {folder} do not fit the architecture", got=str(error)
             ) from None
