@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from schemas.errors import ModelError
 from schemas.model import ModelCard
 from udfs.decode import Examples, Values
 from udfs.models.device import resolve
@@ -35,23 +36,28 @@ class HuggingFaceModel:
         self._device = resolve(device)
         self.device = str(self._device)
         ((self._column, _),) = card.signature.inputs.items()
-        self._max_tokens = int(card.preprocess.options.get("max_tokens", 256))
         self._pooling = str(card.postprocess.options.get("pooling", "mean"))
         self._head = HEADS[card.postprocess.name](card.postprocess.options)
         kind = (
             AutoModelForSequenceClassification if card.postprocess.name == "classify" else AutoModel
         )
-        self._tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-        self._network = kind.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
+        place: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(str(folder), **place)
+            self._network, loading = kind.from_pretrained(
+                str(folder),
+                **place,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder} cannot be loaded", got=str(error)[:500]) from None
+        _check_whole(loading["missing_keys"], card, folder)
         self._network.eval().to(self._device)
+        asked = int(card.preprocess.options.get("max_tokens", 256))
+        positions = getattr(self._network.config, "max_position_embeddings", 0)
+        self._max_tokens = min(asked, self._tokenizer.model_max_length, max(positions, 0) or asked)
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
         """Token ids, one sequence a row that is not null, cut at the model's longest."""
@@ -67,7 +73,9 @@ class HuggingFaceModel:
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )["input_ids"]
-        return Examples(ids, rows, errors, np.array([len(i) for i in ids], np.int64))
+        lengths = np.array([len(i) for i in ids], np.int64)
+        errors |= {int(row): "no token in it" for row in rows[lengths == 0]}
+        return Examples([i for i in ids if i], rows[lengths > 0], errors, lengths[lengths > 0])
 
     @torch.inference_mode()
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
@@ -88,3 +96,14 @@ class HuggingFaceModel:
             return states[:, 0]
         weights = mask.unsqueeze(-1).to(states.dtype)
         return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+
+
+def _check_whole(missing: Iterable[str], card: ModelCard, folder: Path) -> None:
+    """Raise ModelError for tensors that the folder lacks: Transformers would make them up at random."""
+    is_read = card.postprocess.name == "classify"  # an embedding does not read BERT's pooler
+    if lost := sorted(name for name in missing if is_read or not name.startswith("pooler.")):
+        raise ModelError(
+            f"the weights in {folder} do not fit {card.postprocess.name}",
+            got=f"missing: {', '.join(lost)}"[:500],
+            next="export the whole model, its head included",
+        )
