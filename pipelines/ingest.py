@@ -174,6 +174,9 @@ def _in_workers(
     """A DataFrame of what ``parse`` yields for 0 to ``splits - 1``, one task each."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from udfs.process import mark_used
+
+        mark_used()  # should this worker score later, its start was not for that
         for batch in batches:
             for split in batch.column(0).to_pylist():
                 yield from parse(split)

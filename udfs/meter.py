@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from schemas.tables import METER
 
 LAPS = tuple(
@@ -89,17 +87,6 @@ class Meter:
         }
         self._began, self._cpu_s, self._laps = now, cpu_s, dict.fromkeys(LAPS, 0.0)
         return row
-
-
-def born_since(moment: float) -> float | None:
-    """When this process was started, if that was after ``moment`` (seconds since 1970), else None.
-
-    A worker that Spark started for this very stage owes its start to it; one that it reuses does not.
-    """
-    born = psutil.Process().create_time()
-    if sys.platform == "linux":  # psutil adds a boot time of whole seconds: too coarse for a task
-        born += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
-    return born if born >= moment else None
 
 
 def _cpu_s() -> float:

@@ -19,8 +19,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from schemas.model import ModelCard
 from schemas.types import arrow_type
 from udfs.engine import Plan, output_schema, score
-from udfs.meter import Meter, Place, born_since
+from udfs.meter import Meter, Place
 from udfs.models import base
+from udfs.process import fresh_since
 
 Batches = Iterator[pa.RecordBatch]
 # What Spark tells apart by annotation: one column comes as a Series, several as a tuple of them.
@@ -68,7 +69,7 @@ def _input_schema(card: ModelCard) -> pa.Schema:
 
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
-    meter = Meter(_place(scorer.application), since=born_since(scorer.submitted_at))
+    meter = Meter(_place(scorer.application), since=fresh_since(scorer.submitted_at))
     with meter.lap("startup_s"):
         importlib.import_module(
             "torch"

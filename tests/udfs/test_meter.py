@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from contextlib import suppress
 
 import pytest
 
 from schemas.tables import METER
-from udfs.meter import LAPS, Meter, Place, born_since
+from udfs.meter import LAPS, Meter, Place
 
 
 def take(meter: Meter, rows: int = 1) -> dict[str, object]:
@@ -78,19 +76,3 @@ def test_a_reading_says_where_and_by_whom_it_was_taken() -> None:
     assert {name: reading[name] for name in vars(place)} == vars(place)
     assert reading["pid"] == os.getpid()
     assert int(str(reading["peak_rss_bytes"])) > 1 << 20
-
-
-def test_a_process_owes_its_birth_only_to_what_began_before_it() -> None:
-    assert born_since(time.time()) is None
-    assert born_since(0.0) is not None
-
-
-def test_the_birth_of_a_process_is_known_to_a_twentieth_of_a_second() -> None:
-    """A worker's start-up is priced: a whole second more would exceed the task that it was part of."""
-    code = "from udfs.meter import born_since; print(born_since(0))"
-    before = time.time()
-    born = float(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    )
-
-    assert before - 0.05 <= born <= before + 0.3
