@@ -15,8 +15,9 @@ from schemas.config import Job
 from schemas.contract import Contract, quoted
 from schemas.tables import Table
 from schemas.types import arrow_type
-from udfs.engine import Plan, output_schema
-from udfs.spark import Scorer, arrow_scorer, pandas_scorer
+from udfs.engine import output_schema
+from udfs.plan import Plan, Scorer
+from udfs.spark import arrow_scorer, pandas_scorer
 
 WARNINGS = "warnings"
 

@@ -29,7 +29,7 @@ from udfs.files import InputFile
 from udfs.idx_file import IDX_SCHEMA, idx_shape
 from udfs.records import with_malformed
 
-__all__ = ["check_schema", "has_malformed", "pin", "read"]
+__all__ = ["check_schema", "has_malformed", "pin", "read", "reads_in_python"]
 
 _IDX_ROWS_A_SPLIT = 1024
 _MOST_IDX_SPLITS = 16  # each split of a gzipped file has to unpack all that comes before it
@@ -50,6 +50,11 @@ def read(spark: SparkSession, source: Source, contract: Contract, pinned: Pinned
 def has_malformed(source: Source) -> bool:
     """Whether `read` gives the column ``_malformed``: text can hold records that do not parse."""
     return isinstance(source, CsvSource | JsonSource)
+
+
+def reads_in_python(source: Source) -> bool:
+    """Whether the source's files are parsed by Python workers, each file, or part of one, by one task."""
+    return isinstance(source, CsvSource | JsonSource | IdxSource)
 
 
 def read_parquet(

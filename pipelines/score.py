@@ -28,7 +28,7 @@ from schemas.config import Job
 from schemas.errors import GateRefused, MillraceError
 from schemas.summary import Summary
 from schemas.yaml_file import load
-from udfs.spark import Scorer
+from udfs.plan import Scorer
 
 UNIT = 0  # the whole input is one unit
 Clock = Callable[[], datetime]
@@ -164,12 +164,11 @@ def _infer(
     scorer = Scorer(model.folder, model.digest, device, plan, application, time.time())
     with progress.step(spark, "infer", f"scoring with {model.card.title}"):
         accepted = infer.accepted(flagged, work.job, model)
-        if ingest.has_malformed(
-            work.job.source
-        ):  # a text file is one task, however many cores wait
-            accepted = accepted.repartition(
-                max(len(work.pinned.files), spark.sparkContext.defaultParallelism)
-            )
+        if ingest.reads_in_python(work.job.source):
+            # One task reads such a file, however many cores wait; and a Python that reads in the stage
+            # that scores would be a second worker a slot.
+            slots = spark.sparkContext.defaultParallelism
+            accepted = accepted.repartition(max(len(work.pinned.files), slots))
         rows = infer.scored(accepted, work.job, work.contract, model, scorer)
         named = infer.with_run(rows, work.predictions, run.run_id, UNIT, model, now())
         sink.append(named, work.lake, work.predictions, transaction)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,20 +17,11 @@ from udfs.decode import Examples
 from udfs.meter import Meter
 from udfs.models.base import Model
 from udfs.outputs import checked, column_of, not_finite
+from udfs.plan import Plan
 
 ERROR_TYPE = arrow_type(struct_of(ERROR))
 METER_TYPE = arrow_type(struct_of(METER))
 _MAX_WINDOW_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to read, what to hand through, and how many rows at a time."""
-
-    inputs: tuple[str, ...]
-    passthrough: tuple[str, ...] = ()
-    batch_rows: int = 64
-    window_rows: int = 4096  # rows decoded, ordered, metered and handed back together
 
 
 def score(
@@ -53,9 +43,9 @@ def score(
         with meter.lap("decode_s"):
             examples = model.decode(window.select(plan.inputs))
         with meter.lap("compute_s"):
-            outputs, calls = _predict(model, examples, plan.batch_rows)
+            outputs, bad, calls = _predict(model, examples, plan.batch_rows)
         with meter.lap("emit_s"):
-            columns, errors = _columns(window, outputs, examples, model.card.signature)
+            columns, errors = _columns(window, outputs, bad, examples, model.card.signature)
         reading = meter.take(
             device=model.device,
             rows=window.num_rows,
@@ -96,23 +86,29 @@ def _timed(batches: Iterator[pa.RecordBatch], meter: Meter) -> Iterator[pa.Recor
 
 def _predict(
     model: Model, examples: Examples, batch_rows: int
-) -> tuple[dict[str, NDArray[Any]], int]:
-    """The outputs in the order of ``examples``, and how many calls they took."""
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], int]:
+    """The outputs in the order of ``examples``, which of them are not finite, and how many calls they took.
+
+    A label made of NaN looks like any other: all that the model returns is looked at, promised or not.
+    """
     count, signature = len(examples.rows), model.card.signature
     index = list(cut(count, batch_rows, examples.lengths))
-    parts = [checked(model.predict(examples.take(rows)), signature, len(rows)) for rows in index]
+    made = [model.predict(examples.take(rows)) for rows in index]
+    parts = [checked(one, signature, len(rows)) for one, rows in zip(made, index, strict=True)]
     if not parts:
-        return {}, 0
+        return {}, np.empty(0, bool), 0
     joined = {name: np.concatenate([part[name] for part in parts]) for name in signature.outputs}
+    bad = np.concatenate([not_finite(m, len(rows)) for m, rows in zip(made, index, strict=True)])
     if examples.lengths is not None:  # computed by length: back to the order they came in
         back = np.argsort(np.concatenate(index), kind="stable")
-        joined = {name: values[back] for name, values in joined.items()}
-    return joined, len(parts)
+        joined, bad = {name: values[back] for name, values in joined.items()}, bad[back]
+    return joined, bad, len(parts)
 
 
 def _columns(
     window: pa.RecordBatch,
     outputs: dict[str, NDArray[Any]],
+    bad: NDArray[np.bool_],
     examples: Examples,
     signature: Signature,
 ) -> tuple[dict[str, pa.Array], dict[int, tuple[str, str]]]:
@@ -124,7 +120,6 @@ def _columns(
             for name, s in signature.outputs.items()
         }
         return empty, errors
-    bad = not_finite(outputs, len(examples.rows))
     errors |= {int(row): ("output", "NaN or infinite") for row in examples.rows[bad]}
     arrays = {
         name: column_of(name, outputs[name], spec) for name, spec in signature.outputs.items()

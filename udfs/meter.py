@@ -41,11 +41,16 @@ class Meter:
     """
 
     def __init__(
-        self, place: Place, *, since: float | None = None, clock: Callable[[], float] = time.time
+        self,
+        place: Place,
+        *,
+        since: float | None = None,
+        fresh: bool = False,  # the whole process's CPU time so far belongs to this task
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._place, self._clock = place, clock
         self._began = clock() if since is None else since
-        self._cpu_s = _cpu_s() if since is None else 0.0
+        self._cpu_s = 0.0 if fresh else _cpu_s()
         self._laps = dict.fromkeys(LAPS, 0.0)
         self._laps["startup_s"] = clock() - self._began
 

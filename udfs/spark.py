@@ -1,43 +1,32 @@
-"""The engine as Spark sees it: a pandas UDF that SQL can call, and its Arrow twin."""
+"""The engine as Spark sees it: a pandas UDF that SQL can call, and its Arrow twin.
+
+Workers unpickle what is here before any clock of ours runs, so heavy imports wait inside the functions:
+what they take is then metered as start-up.
+"""
 
 from __future__ import annotations
 
 import importlib
 import socket
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import Column
-from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.pandas.types import from_arrow_schema
 
-from schemas.model import ModelCard
-from schemas.types import arrow_type
-from udfs.engine import Plan, output_schema, score
-from udfs.meter import Meter, Place
-from udfs.models import base
+from udfs.plan import Scorer
 from udfs.process import fresh_since
 
-Batches = Iterator[pa.RecordBatch]
-# What Spark tells apart by annotation: one column comes as a Series, several as a tuple of them.
-Series = pd.Series | tuple[pd.Series, ...]
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyspark.sql import Column
 
+    from schemas.model import ModelCard
+    from udfs.meter import Place
 
-@dataclass(frozen=True)
-class Scorer:
-    """Everything a worker needs to score: which model, where, how, and since when the clock runs."""
-
-    folder: Path
-    digest: str
-    device: str
-    plan: Plan
-    application: str  # Spark's id of it
-    submitted_at: float  # seconds since 1970; a worker born later owes its start-up to this stage
+    Batches = Iterator[pa.RecordBatch]
 
 
 def arrow_scorer(scorer: Scorer) -> Callable[[Batches], Batches]:
@@ -50,35 +39,48 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
 
     It returns a struct of the model's outputs, ``error`` and ``_meter``.
     """
-    schema = output_schema(pa.schema([]), card.signature)
-    inputs = _input_schema(card)
+    import pandas as pd
+    import pyarrow as pa
+    from pyspark.sql.pandas.functions import pandas_udf
+    from pyspark.sql.pandas.types import from_arrow_schema
 
-    def classify(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
-        arrow = (_from_pandas(series, inputs) for series in batches)
-        for batch in _score(scorer, arrow):
-            yield batch.to_pandas()
+    from schemas.types import arrow_type
+    from udfs.engine import output_schema
 
-    # Not deterministic, so that no optimizer rule computes it twice.
-    return pandas_udf(classify, from_arrow_schema(schema)).asNondeterministic()  # type: ignore[call-overload,no-any-return]
-
-
-def _input_schema(card: ModelCard) -> pa.Schema:
-    return pa.schema(
+    inputs = pa.schema(
         [(name, arrow_type(spec.type)) for name, spec in card.signature.inputs.items()]
     )
 
+    def classify(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        for batch in _score(scorer, (_from_pandas(series, inputs) for series in batches)):
+            yield batch.to_pandas()
+
+    # Spark tells the kinds of UDF apart by annotation, and reads texts in this module's names.
+    classify.__annotations__ = {
+        "batches": Iterator[tuple[pd.Series, ...]],
+        "return": Iterator[pd.DataFrame],
+    }
+    schema = from_arrow_schema(output_schema(pa.schema([]), card.signature))
+    # Not deterministic, so that no optimizer rule computes it twice.
+    return pandas_udf(classify, schema).asNondeterministic()  # type: ignore[call-overload,no-any-return]
+
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
-    meter = Meter(_place(scorer.application), since=fresh_since(scorer.submitted_at))
-    with meter.lap("startup_s"):
-        importlib.import_module(
-            "torch"
-        )  # seconds, once a worker; loading the model is another matter
+    called_at = time.time()
+    born = fresh_since(scorer.submitted_at)
+    from udfs.engine import score
+    from udfs.meter import Meter
+    from udfs.models import base
+
+    importlib.import_module("torch")  # seconds, once a worker; loading the model is another matter
     load = partial(base.load, scorer.folder, scorer.digest, scorer.device)
+    meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
     return score(batches, load, scorer.plan, meter)
 
 
-def _from_pandas(series: Series, schema: pa.Schema) -> pa.RecordBatch:
+def _from_pandas(series: pd.Series | tuple[pd.Series, ...], schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
     columns = series if isinstance(series, tuple) else (series,)
     arrays = [
         pa.array(column, field.type, from_pandas=True)
@@ -88,6 +90,8 @@ def _from_pandas(series: Series, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _place(application: str) -> Place:
+    from udfs.meter import Place
+
     task = TaskContext.get()
     if task is None:
         return Place(application)

@@ -34,7 +34,8 @@ def blocks(page: Path) -> list[Block]:
 
 def commands(block: Block) -> list[list[str]]:
     joined = block.text.replace("\\\n", " ")
-    return [shlex.split(line, comments=True) for line in joined.splitlines() if shlex.split(line, comments=True)]
+    words = [shlex.split(line, comments=True) for line in joined.splitlines()]
+    return [command for command in words if command]
 
 
 ALL = [(page, block) for page in PAGES for block in blocks(page)]
@@ -69,7 +70,9 @@ def test_every_link_in_the_docs_leads_somewhere(page: Path) -> None:
 
 
 def test_every_job_in_the_docs_loads(tmp_path: Path) -> None:
-    jobs = [block for _, block in ALL if block.language == "yaml" and block.text.startswith("name:")]
+    jobs = [
+        block for _, block in ALL if block.language == "yaml" and block.text.startswith("name:")
+    ]
     assert jobs
     for number, block in enumerate(jobs):
         path = tmp_path / f"{number}.yaml"
@@ -92,7 +95,7 @@ def test_the_readme_scores_a_csv_of_ones_own(tmp_path: Path) -> None:
     assert "5 read = 3 scored + 2 quarantined + 0 failed" in ran.stdout
     assert re.search(r"p-1\s+fine", answer.stdout)
     assert re.search(r"p-2\s+risky", answer.stdout)
-    assert re.search(r'p-5\s+risky.*usual_amount', answer.stdout)
+    assert re.search(r"p-5\s+risky.*usual_amount", answer.stdout)
     assert "positive" in reasons.stdout
     assert "payments.csv line 5" in subprocess.run(
         [*PROGRAM, "sql", "SELECT reasons FROM quarantine", "--lake", "lake"],
@@ -107,7 +110,13 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *words[1:]] if words[0] == "python" else [*PROGRAM, *words[1:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=environment, timeout=240, check=False
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done

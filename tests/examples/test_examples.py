@@ -26,9 +26,10 @@ from schemas.config import Job
 from schemas.errors import InputCorrupt, UsageError
 from schemas.types import arrow_type
 from schemas.yaml_file import load
-from udfs.engine import Plan, score
+from udfs.engine import score
 from udfs.meter import Meter, Place
 from udfs.models import base
+from udfs.plan import Plan
 
 JOBS = Path(__file__).resolve().parents[2] / "conf" / "jobs"
 

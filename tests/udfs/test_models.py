@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from schemas.errors import JobFileError, MillraceError, ModelError, OutputMismatch, RunFailed
 from schemas.model import ModelCard
-from udfs.engine import Plan, score
+from udfs.engine import score
 from udfs.meter import Meter, Place
 from udfs.models import base
 from udfs.models.base import digest_of, load, read_card, sha256, verify
 from udfs.models.networks import NETWORKS, build
+from udfs.plan import Plan
 
 
 def card_of(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""What a worker is told: small values, pickled into every task; importing them costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to read, what to hand through, and how many rows at a time."""
+
+    inputs: tuple[str, ...]
+    passthrough: tuple[str, ...] = ()
+    batch_rows: int = 64
+    window_rows: int = 4096  # rows decoded, ordered, metered and handed back together
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything a worker needs to score: which model, where, how, and since when the clock runs."""
+
+    folder: Path
+    digest: str
+    device: str
+    plan: Plan
+    application: str  # Spark's id of it
+    submitted_at: float  # seconds since 1970; a worker born later owes its start-up to this stage
