@@ -47,7 +47,7 @@ def load_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises UsageError where scikit-learn is missing.
     """
     try:
-        from sklearn.datasets import load_digits  # noqa: PLC0415 - optional, and slow to import
+        from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError(
             "the digits come with scikit-learn, which is not installed",
@@ -124,7 +124,7 @@ def train(
     if found := reusable(folder, recipe):
         say(f"model: {folder} is up to date and is reused")
         return found["holdout_accuracy"]
-    from examples.training import accuracy, told, train_cnn, write_cnn_model  # noqa: PLC0415 - torch
+    from examples.training import accuracy, told, train_cnn, write_cnn_model
 
     started = time.perf_counter()
     with told(epochs) as progress:

@@ -9,17 +9,17 @@ import psutil
 
 
 def fresh_since(moment: float) -> float | None:
-    """When this process was started, if that was after ``moment`` and this is the first work it does.
+    """When this worker's start began, if that was after ``moment`` and this is the first work it does.
 
     ``moment`` is in seconds since 1970. A worker that Spark started for this stage owes its start to
-    the first task that it serves there; a worker that is used again owes nothing.
+    the first task that it serves there, and so it owes the start of the server that forks Spark's
+    workers, if that came after ``moment`` too: the task waited for both. A worker that is used again
+    owes nothing.
     """
-    born = psutil.Process().create_time()
-    if sys.platform == "linux":  # psutil adds a boot time of whole seconds: too coarse for a task
-        born += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
     is_first = not _worked
     mark_used()
-    return born if is_first and born >= moment else None
+    started = [at for at in _births() if at >= moment]
+    return min(started) if is_first and started else None
 
 
 def mark_used() -> None:
@@ -29,3 +29,18 @@ def mark_used() -> None:
 
 
 _worked: list[bool] = []
+
+
+def _births() -> list[float]:
+    """When this process was started, and its parent if that is Spark's forking server."""
+    own = psutil.Process()
+    parent = own.parent()
+    forked = parent is not None and "pyspark.daemon" in parent.cmdline()
+    return [_born(own), _born(parent)] if forked and parent else [_born(own)]
+
+
+def _born(process: psutil.Process) -> float:
+    born: float = process.create_time()
+    if sys.platform == "linux":  # psutil adds a boot time of whole seconds: too coarse for a task
+        born += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
+    return born
