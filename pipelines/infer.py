@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pipelines import sink, validate
 from pipelines.preflight import VerifiedModel
 from schemas.config import Job
-from schemas.contract import Contract, quoted
+from schemas.contract import Contract, Rule, quoted
 from schemas.tables import Table
 from schemas.types import arrow_type
 from udfs.engine import output_schema
@@ -22,11 +22,12 @@ from udfs.spark import arrow_scorer, pandas_scorer
 WARNINGS = "warnings"
 
 
-def accepted(flagged: DataFrame, job: Job, model: VerifiedModel) -> DataFrame:
+def accepted(marked: DataFrame, rules: Sequence[Rule], job: Job, model: VerifiedModel) -> DataFrame:
     """The rows that no rule of severity error refuses: keys, kept columns, the model's inputs, warnings."""
     wanted = dict.fromkeys([*job.key, *job.keep, *model.card.signature.inputs])
-    return flagged.where(~validate.is_refused()).select(
-        *map(quoted, wanted), validate.warnings().alias(WARNINGS)
+    warnings = validate.warnings(rules, marked.columns)
+    return marked.where(~validate.refused(rules, marked.columns)).select(
+        *map(quoted, wanted), warnings.alias(WARNINGS)
     )
 
 

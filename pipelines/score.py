@@ -62,9 +62,9 @@ def run(
         if done:
             return done
         try:
-            flagged, verdict = _validate(spark, work, run, progress, now)
+            marked, verdict = _validate(spark, work, run, progress, now)
             validate.gate(verdict)
-            infer_s = _infer(spark, work, run, flagged, progress, now)
+            infer_s = _infer(spark, work, run, marked, progress, now)
             summary = _account(spark, work, run, verdict, log, progress)
         except BaseException as error:
             state = "refused" if isinstance(error, GateRefused) else "failed"
@@ -117,7 +117,7 @@ def _claimed(
 def _validate(
     spark: SparkSession, work: Work, run: Run, progress: Progress, now: Clock
 ) -> tuple[DataFrame, Verdict]:
-    """The rows with their reasons, and the verdict; refused rows and results are in their tables."""
+    """The rows, repeated values marked, and the verdict; refused rows and results are in their tables."""
     rows = ingest.read(spark, work.job.source, work.contract, work.pinned)
     with progress.step(spark, "validate", f"validating against {len(work.rules)} rules"):
         repeated = {
@@ -128,20 +128,19 @@ def _validate(
         }
         marked = validate.marked(rows, {c: v for c, v in repeated.items() if not v.isEmpty()})
         verdict = validate.judge(marked, work.contract, work.rules)
-        flagged = validate.flagged(marked, work.rules)
     with progress.step(
         spark, "write", f"writing {verdict.quarantined} refused rows and the results"
     ):
-        _write_verdict(spark, work, run, flagged, verdict, now())
-    return flagged, verdict
+        _write_verdict(spark, work, run, marked, verdict, now())
+    return marked, verdict
 
 
 def _write_verdict(
-    spark: SparkSession, work: Work, run: Run, flagged: DataFrame, verdict: Verdict, at: datetime
+    spark: SparkSession, work: Work, run: Run, marked: DataFrame, verdict: Verdict, at: datetime
 ) -> None:
     transaction = ids.transaction(run.fingerprint, UNIT)
     if not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
-        refused = validate.quarantined(flagged, work.job, run.run_id, UNIT, at)
+        refused = validate.quarantined(marked, work.rules, work.job, run.run_id, UNIT, at)
         if not verdict.quarantined:  # the table is made all the same, but no row is read again
             refused = refused.limit(0)
         sink.append(refused, work.lake, tables.QUARANTINE, transaction)
@@ -151,7 +150,7 @@ def _write_verdict(
 
 
 def _infer(
-    spark: SparkSession, work: Work, run: Run, flagged: DataFrame, progress: Progress, now: Clock
+    spark: SparkSession, work: Work, run: Run, marked: DataFrame, progress: Progress, now: Clock
 ) -> float:
     """Score and commit the accepted rows, unless that was done before; the seconds it took."""
     started, transaction = time.monotonic(), ids.transaction(work.fingerprint, UNIT)
@@ -163,7 +162,7 @@ def _infer(
     application, device = spark.sparkContext.applicationId, work.job.engine.device
     scorer = Scorer(model.folder, model.digest, device, plan, application, time.time())
     with progress.step(spark, "infer", f"scoring with {model.card.title}"):
-        accepted = infer.accepted(flagged, work.job, model)
+        accepted = infer.accepted(marked, work.rules, work.job, model)
         if ingest.reads_in_python(work.job.source):
             # One task reads such a file, however many cores wait; and a Python that reads in the stage
             # that scores would be a second worker a slot.

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +22,6 @@ from schemas.errors import GateRefused, UsageError
 from schemas.ids import digest
 from schemas.tables import REASON
 
-REASONS = "_reasons"
 _MARK = "_repeated_"
 
 
@@ -79,23 +80,17 @@ def marked(rows: DataFrame, repeated: dict[str, DataFrame]) -> DataFrame:
     return rows
 
 
-def flagged(rows: DataFrame, rules: Sequence[Rule]) -> DataFrame:
-    """`marked` rows with ``_reasons``: every rule that the row breaks, in the contract's order."""
-    told = [F.when(_broken(rule, rows.columns), _reason(rule)) for rule in rules]
-    reasons = F.array_compact(F.array(*told)) if told else F.array()
-    kept = [F.col(quoted(name)) for name in rows.columns if not name.startswith(_MARK)]
-    return rows.select(*kept, reasons.cast(ArrayType(_reason_type())).alias(REASONS))
+def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
+    """Over `marked` rows: whether a rule of severity error is broken."""
+    broken = [_broken(rule, columns) for rule in rules if rule.severity == "error"]
+    return reduce(or_, broken, F.lit(False))
 
 
-def is_refused() -> Column:
-    """Over `flagged` rows: whether a rule of severity error is broken."""
-    return F.exists(REASONS, lambda reason: reason["severity"] == "error")
-
-
-def warnings() -> Column:
-    """Over `flagged` rows: the names of the rules of severity warn that are broken."""
-    broken = F.filter(REASONS, lambda reason: reason["severity"] == "warn")
-    return F.transform(broken, lambda reason: reason["rule"])
+def warnings(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
+    """Over `marked` rows: the names of the rules of severity warn that are broken."""
+    warns = [rule for rule in rules if rule.severity == "warn"]
+    names = [F.when(_broken(rule, columns), F.lit(rule.name)) for rule in warns]
+    return F.array_compact(F.array(*names)) if names else F.array().cast("array<string>")
 
 
 def repeated_values(rows: DataFrame, rules: Sequence[Rule]) -> dict[str, DataFrame]:
@@ -112,14 +107,18 @@ def repeated_values(rows: DataFrame, rules: Sequence[Rule]) -> dict[str, DataFra
 
 def judge(rows: DataFrame, contract: Contract, rules: Sequence[Rule]) -> Verdict:
     """Count every rule's failures over the `marked` rows in one scan, then ask Great Expectations."""
-    broken = [_broken(rule, rows.columns) for rule in rules]
-    refusing = [b for rule, b in zip(rules, broken, strict=True) if rule.severity == "error"]
-    refused = F.greatest(*refusing, F.lit(False), F.lit(False))
-    counts = rows.agg(
-        F.count(F.lit(1)).alias("rows"),
-        F.count_if(refused).alias("refused"),
-        *[F.count_if(b).alias(f"rule_{i}") for i, b in enumerate(broken)],
-    ).collect()[0]
+    # Each predicate is computed once a row, however often it is counted.
+    broken = [_broken(rule, rows.columns).alias(f"rule_{i}") for i, rule in enumerate(rules)]
+    refusing = [F.col(f"rule_{i}") for i, rule in enumerate(rules) if rule.severity == "error"]
+    (counts,) = (
+        rows.select(*broken)
+        .agg(
+            F.count(F.lit(1)).alias("rows"),
+            F.count_if(reduce(or_, refusing, F.lit(False))).alias("refused"),
+            *[F.count_if(f"rule_{i}").alias(f"rule_{i}") for i in range(len(rules))],
+        )
+        .collect()
+    )
     results = [
         Checked(
             rule.name, rule.kind, rule.severity, rule.columns, rule.predicate or "unique",
@@ -147,17 +146,20 @@ def gate(verdict: Verdict) -> None:
         )
 
 
-def quarantined(flagged: DataFrame, job: Job, run_id: str, unit: int, at: datetime) -> DataFrame:
-    """The refused rows as the quarantine table has them."""
-    columns = [F.col(quoted(name)) for name in flagged.columns if name not in (REASONS, MALFORMED)]
+def quarantined(
+    rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, unit: int, at: datetime
+) -> DataFrame:
+    """The refused ones of the `marked` rows as the quarantine table has them, with all their reasons."""
+    own = [name for name in rows.columns if name != MALFORMED and not name.startswith(_MARK)]
+    told = [F.when(_broken(rule, rows.columns), _reason(rule)) for rule in rules]
     keep_nulls = {"ignoreNullFields": "false"}
-    return flagged.where(is_refused()).select(
+    return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
         F.lit(job.name).alias("job"),
         F.lit(unit).alias("unit"),
-        F.to_json(F.struct(*[F.col(quoted(name)) for name in job.key]), keep_nulls).alias("key"),
-        F.to_json(F.struct(*columns), keep_nulls).alias("payload"),
-        F.col(REASONS).alias("reasons"),
+        F.to_json(F.struct(*map(quoted, job.key)), keep_nulls).alias("key"),
+        F.to_json(F.struct(*map(quoted, own)), keep_nulls).alias("payload"),
+        F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),
         F.lit("validate").alias("stage"),
         F.lit(at).alias("quarantined_at"),
     )
