@@ -7,31 +7,28 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
-from pipelines import console, infer, ingest, ledger, report, runs, sink, validate
+from pipelines import console, report, runs, validate
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
 from pipelines.session import open_session
+from pipelines.steps import Clock, account, infer_rows, validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
 from pipelines.work import Work, logs, prepare
-from schemas import ids, tables
+from schemas import ids
 from schemas.config import Job
 from schemas.errors import GateRefused, MillraceError
 from schemas.summary import Summary
 from schemas.yaml_file import load
-from udfs.plan import Scorer
-
-UNIT = 0  # the whole input is one unit
-Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
@@ -61,18 +58,11 @@ def run(
         run, done = _claimed(spark, work, now(), nonce)
         if done:
             return done
-        try:
-            marked, verdict = _validate(spark, work, run, progress, now)
+        with _told_if_it_fails(spark, work, run, progress, now):
+            marked, verdict = validate_rows(spark, work, run, progress, now)
             validate.gate(verdict)
-            infer_s = _infer(spark, work, run, marked, progress, now)
-            summary = _account(spark, work, run, verdict, log, progress)
-        except BaseException as error:
-            state = "refused" if isinstance(error, GateRefused) else "failed"
-            runs.tell(spark, work.lake, run, state, now(), detail=_one_line(error))
-            _report(work, run, progress)
-            raise
-        finally:
-            shutil.rmtree(work.staging(run.run_id), ignore_errors=True)
+            infer_s = infer_rows(spark, work, run, marked, progress, now)
+            summary = account(spark, work, run, verdict, log, progress)
         summary = replace(summary, infer_s=infer_s, wall_s=round(time.monotonic() - started, 3))
         runs.tell(spark, work.lake, run, runs.DONE, now(), **runs.totals(summary))
         return replace(summary, report=_report(work, run, progress))
@@ -84,10 +74,8 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
-        try:
-            _, verdict = _validate(spark, work, run, progress, now)
-        finally:
-            shutil.rmtree(work.staging(run.run_id), ignore_errors=True)
+        with _without_traces(work, run):
+            _, verdict = validate_rows(spark, work, run, progress, now)
     return verdict
 
 
@@ -114,118 +102,34 @@ def _claimed(
     return runs.tell(spark, work.lake, run, "resumed", at), None
 
 
-def _validate(
+@contextmanager
+def _told_if_it_fails(
     spark: SparkSession, work: Work, run: Run, progress: Progress, now: Clock
-) -> tuple[DataFrame, Verdict]:
-    """The rows, repeated values marked, and the verdict; refused rows and results are in their tables."""
-    rows = ingest.read(spark, work.job.source, work.contract, work.pinned)
-    with progress.step(spark, "validate", f"validating against {len(work.rules)} rules"):
-        repeated = {
-            column: sink.stage(values, work.staging(run.run_id) / f"repeated-{number}")
-            for number, (column, values) in enumerate(
-                validate.repeated_values(rows, work.rules).items()
-            )
-        }
-        marked = validate.marked(rows, {c: v for c, v in repeated.items() if not v.isEmpty()})
-        verdict = validate.judge(marked, work.contract, work.rules)
-    with progress.step(
-        spark, "write", f"writing {verdict.quarantined} refused rows and the results"
-    ):
-        _write_verdict(spark, work, run, marked, verdict, now())
-    return marked, verdict
+) -> Iterator[None]:
+    """What fails inside becomes an event of the run and a report, and is raised all the same."""
+    try:
+        with translated(str(work.log)), _without_traces(work, run):
+            yield
+    except BaseException as error:
+        state = "refused" if isinstance(error, GateRefused) else "failed"
+        try:
+            runs.tell(spark, work.lake, run, state, now(), detail=_one_line(error))
+            _report(work, run, progress)
+        except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
+            progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
+        raise
 
 
-def _write_verdict(
-    spark: SparkSession, work: Work, run: Run, marked: DataFrame, verdict: Verdict, at: datetime
-) -> None:
-    transaction = ids.transaction(run.fingerprint, UNIT)
-    if not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
-        refused = validate.quarantined(marked, work.rules, work.job, run.run_id, UNIT, at)
-        if not verdict.quarantined:  # the table is made all the same, but no row is read again
-            refused = refused.limit(0)
-        sink.append(refused, work.lake, tables.QUARANTINE, transaction)
-    if not sink.committed(work.lake, tables.VALIDATIONS.name, transaction):
-        rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
-        sink.append_values(spark, rows, work.lake, tables.VALIDATIONS, transaction)
-
-
-def _infer(
-    spark: SparkSession, work: Work, run: Run, marked: DataFrame, progress: Progress, now: Clock
-) -> float:
-    """Score and commit the accepted rows, unless that was done before; the seconds it took."""
-    started, transaction = time.monotonic(), ids.transaction(work.fingerprint, UNIT)
-    if sink.committed(work.lake, work.predictions.name, transaction):
-        progress.say("  predictions were committed by an earlier attempt: nothing is scored again")
-        return 0.0
-    plan = infer.plan_of(work.job, work.model, int(work.settings["batch_rows"]))
-    model = work.model
-    application, device = spark.sparkContext.applicationId, work.job.engine.device
-    scorer = Scorer(model.folder, model.digest, device, plan, application, time.time())
-    with progress.step(spark, "infer", f"scoring with {model.card.title}"):
-        accepted = infer.accepted(marked, work.rules, work.job, model)
-        if ingest.reads_in_python(work.job.source):
-            # One task reads such a file, however many cores wait; and a Python that reads in the stage
-            # that scores would be a second worker a slot.
-            slots = spark.sparkContext.defaultParallelism
-            accepted = accepted.repartition(max(len(work.pinned.files), slots))
-        rows = infer.scored(accepted, work.job, work.contract, model, scorer)
-        named = infer.with_run(rows, work.predictions, run.run_id, UNIT, model, now())
-        sink.append(named, work.lake, work.predictions, transaction)
-    return round(time.monotonic() - started, 3)
-
-
-def _account(
-    spark: SparkSession,
-    work: Work,
-    run: Run,
-    verdict: Verdict,
-    log: EventLog | None,
-    progress: Progress,
-) -> Summary:
-    """Count what was committed, price what it took, and see whether both add up."""
-    with progress.step(spark, "account", "accounting"):
-        predictions = sink.read(spark, work.lake, work.predictions.name)
-        mine = predictions.where(F.col("run_id") == run.run_id)
-        counted = mine.agg(
-            F.count_if(F.col("error").isNull()), F.count_if(F.col("error").isNotNull())
-        ).collect()[0]
-        metered = ledger.meters(mine)
-        tasks = log.tasks([m["task_id"] for m in metered]) if log else []
-        about = {
-            "x_RunId": run.run_id,
-            "x_Job": run.job,
-            "x_Unit": UNIT,
-            "x_AppId": spark.sparkContext.applicationId,
-        }
-        books = ledger.books(metered, tasks, work.rate, about)
-        transaction = ids.transaction(work.fingerprint, UNIT)
-        if not sink.committed(work.lake, tables.LEDGER.name, transaction):
-            sink.append_values(spark, books.rows, work.lake, tables.LEDGER, transaction)
-    scored, failed = counted
-    balanced = scored + failed + verdict.quarantined == verdict.rows
-    unclear = metered and books.coverage is None
-    warnings = (
-        ("the ledger has the meters alone: Spark's task times could not be read",)
-        if unclear
-        else ()
-    )
-    return Summary(
-        run_id=run.run_id,
-        state=runs.DONE,
-        fingerprint=work.fingerprint,
-        lake=str(work.lake),
-        rows_read=verdict.rows,
-        scored=scored,
-        quarantined=verdict.quarantined,
-        failed=failed,
-        units_done=1,
-        model_load_s=round(books.model_load_s, 3),
-        cost=books.cost,
-        currency=work.rate.currency if work.rate else None,
-        ledger_coverage=books.coverage,
-        books_closed=None if books.coverage is None else balanced and books.adds_up,
-        warnings=warnings,
-    )
+@contextmanager
+def _without_traces(work: Work, run: Run) -> Iterator[None]:
+    """Scratch folders of the run are removed at the end."""
+    try:
+        yield
+    finally:
+        scratch = work.staging(run.run_id)
+        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # another run's scratch is still there, or there was none
+            scratch.parent.rmdir()
 
 
 def _report(work: Work, run: Run, progress: Progress) -> str | None:
