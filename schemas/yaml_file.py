@@ -53,14 +53,19 @@ def _read(path: Path) -> tuple[Any, Lines]:
         raise JobFileError(
             "file too large", got=f"{path}: {path.stat().st_size} bytes", allowed="1 MiB"
         )
+    text = ""
     try:
-        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise JobFileError(f"{path}: not UTF-8", got=str(error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise JobFileError(f"{where}: not YAML", got=getattr(error, "problem", None)) from None
+        hint = 'inside { } a variable needs quotes: {path: "${NAME}"}' if "${" in text else None
+        raise JobFileError(
+            f"{where}: not YAML", got=getattr(error, "problem", None), next=hint
+        ) from None
     lines: Lines = {}
     return _plain(node, (), lines, path), lines
 

@@ -49,7 +49,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits demonstration's model and input."""
     pytest.importorskip("sklearn", reason="the demo extra (scikit-learn) is not installed")
     folder = tmp_path_factory.mktemp("digits")
-    subprocess.run([sys.executable, "-m", "examples.digits", "--out", str(folder)], check=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, "-m", "examples.digits", "--out", str(folder)], check=True, cwd=ROOT
+    )
     return folder
 
 
@@ -67,7 +69,11 @@ def submit(
         str(home / "bin" / "spark-submit"),
         *("--master", master, "--properties-file", str(ROOT / "conf" / "spark" / "local.conf")),
         *("--py-files", str(package)),
-        *(str(ROOT / "pipelines" / "score.py"), str(ROOT / "conf" / "jobs" / "digits.yaml"), "--json"),
+        *(
+            str(ROOT / "pipelines" / "score.py"),
+            str(ROOT / "conf" / "jobs" / "digits.yaml"),
+            "--json",
+        ),
         *[word for key, value in sets.items() for word in ("--set", f"{key}={value}")],
         *[word for override in overrides for word in ("--set", override)],
     ]
@@ -78,7 +84,13 @@ def submit(
         "PYSPARK_DRIVER_PYTHON": str(python),
     }
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=digits, timeout=280, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=digits,
+        timeout=280,
+        check=False,
     )
 
 
@@ -100,7 +112,12 @@ def test_spark_submit_ends_with_the_exit_code_of_the_gate(
     package: Path, bare_python: Path, digits: Path, tmp_path: Path
 ) -> None:
     refused = submit(
-        "local[2,4]", package, bare_python, digits, tmp_path / "lake", "contract.max_quarantined=0.001"
+        "local[2,4]",
+        package,
+        bare_python,
+        digits,
+        tmp_path / "lake",
+        "contract.max_quarantined=0.001",
     )
 
     assert refused.returncode == 3, refused.stderr[-3000:]

@@ -1,0 +1,71 @@
+"""Spark's errors, made for real, as a user reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.faults import translated
+from schemas.errors import ModelError, OutputMismatch, RunFailed
+
+pytestmark = pytest.mark.spark
+
+
+def failing(spark: SparkSession, error: Exception) -> None:
+    """Raise ``error`` in a worker."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            raise error
+        yield from ()
+
+    spark.range(1).mapInArrow(run, "id long").collect()
+
+
+def test_our_own_error_comes_back_from_a_worker_as_it_was(spark: SparkSession) -> None:
+    error = OutputMismatch(
+        "the model's output 'y' is odd", got="[3, 4]", allowed="[3]", next="mend it"
+    )
+
+    with pytest.raises(OutputMismatch) as back, translated("spark.log"):
+        failing(spark, error)
+
+    assert back.value.as_json() == error.as_json()
+
+
+def test_what_is_a_usage_error_on_the_driver_fails_the_run_in_a_worker(spark: SparkSession) -> None:
+    with pytest.raises(RunFailed, match="changed during the run") as back, translated("spark.log"):
+        failing(
+            spark, ModelError("model m changed during the run", got="sha256 a", allowed="sha256 b")
+        )
+
+    assert back.value.exit_code == 5
+    assert back.value.allowed == "sha256 b"
+
+
+def test_any_other_error_of_a_worker_is_told_in_a_line(spark: SparkSession) -> None:
+    with (
+        pytest.raises(RunFailed, match="failed on all its attempts") as back,
+        translated("the-log"),
+    ):
+        failing(spark, ValueError("the weights are upside down"))
+
+    assert back.value.got == "ValueError: the weights are upside down"
+    assert "the-log" in str(back.value.next)
+    assert len(str(back.value)) < 600
+
+
+def test_a_query_that_spark_cannot_analyse_is_told_in_a_line(spark: SparkSession) -> None:
+    with pytest.raises(RunFailed, match="Spark failed") as back, translated("the-log"):
+        spark.range(1).select("nope").collect()
+
+    assert "UNRESOLVED_COLUMN" in str(back.value.got)
+
+
+def test_what_is_not_sparks_passes_through(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), translated("the-log"):
+        (tmp_path / "nope").read_text()

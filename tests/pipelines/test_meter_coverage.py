@@ -1,0 +1,88 @@
+"""The worker's clock against Spark's own, read from the event log with no code shared with Millrace."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.progress import Progress
+from pipelines.query import query
+from pipelines.score import run
+from tests.helpers import image_table, images, job_of, model_folder, write_parquet
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+ROWS = 24_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CNN of the digits demonstration, untrained."""
+    return model_folder(
+        tmp_path_factory.mktemp("cnn"),
+        "cnn",
+        {"channels": [32, 64], "dense": 64, "classes": 10},
+        {"pixels": {"type": "binary", "shape": [1, 28, 28]}},
+        {"label": {"type": "bigint"}},
+        {"name": "pixels", "options": {"scale": 1 / 255}},
+        {"name": "classify"},
+    )
+
+
+def executor_run_s(spark: SparkSession, task_ids: set[int]) -> float:
+    """Seconds that the executors ran these tasks, from the event log as Spark documents it."""
+    folder = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
+    (log,) = folder.glob(f"{spark.sparkContext.applicationId}*")
+    ended = [
+        json.loads(line)
+        for line in log.read_text().splitlines()
+        if '"SparkListenerTaskEnd"' in line[:40]
+    ]
+    found = {e["Task Info"]["Task ID"]: e["Task Metrics"]["Executor Run Time"] for e in ended}
+    return sum(found[task] for task in task_ids) / 1000
+
+
+def coverage(spark: SparkSession, lake: Path) -> float:
+    meters = query(
+        lake,
+        "SELECT _meter.task_id AS task_id, _meter.wall_s AS wall_s FROM predictions_tiny WHERE _meter IS NOT NULL",
+    ).to_pylist()
+    assert len(meters) >= 2
+    return sum(m["wall_s"] for m in meters) / executor_run_s(spark, {m["task_id"] for m in meters})
+
+
+def test_the_meters_cover_the_inference_stage(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    pictures = [image * 49 for image in images(ROWS)]  # 16 bytes x 49 = 28 x 28
+    write_parquet(tmp_path / "input", image_table(pictures), files=4)
+
+    summary = run(spark, job_of(tmp_path, model), Progress(quiet=True))
+
+    found = coverage(spark, tmp_path / "lake")
+    assert 0.90 <= found <= 1.01
+    assert summary.ledger_coverage == pytest.approx(found, abs=0.001)
+
+
+def test_they_do_where_python_reads_the_input_too(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    pixels = b"".join(image * 49 for image in images(ROWS))
+    header = struct.pack(">BBBBIII", 0, 0, 8, 3, ROWS, 28, 28)
+    (tmp_path / "images.gz").write_bytes(gzip.compress(header + pixels, 1))
+    columns = {"index": {"type": "bigint"}, "pixels": {"type": "binary", "nullable": False}}
+    source = {"format": "idx", "path": str(tmp_path / "images.gz")}
+
+    summary = run(
+        spark,
+        job_of(tmp_path, model, source=source, key=["index"], contract={"columns": columns}),
+        Progress(quiet=True),
+    )
+
+    assert summary.scored == ROWS
+    assert 0.85 <= coverage(spark, tmp_path / "lake") <= 1.01

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from schemas.predicates import checked
+
+COLUMNS = ["text", "a", "b c", "pixels", "tags"]
+HOSTILE = [
+    "reflect('java.lang.System', 'exit', 1)",
+    "java_method('java.lang.Runtime', 'getRuntime')",
+    "(SELECT 1) = 1",
+    "EXISTS (SELECT 1)",
+    "a IN (SELECT x FROM y)",
+    "a > (SELECT max(a) FROM parquet.`/etc/passwd`)",
+    "parquet.`/etc/passwd` = 1",
+    "other.a = 1",
+    "unknown = 1",
+    "a > 1; DROP TABLE x",
+    "a > rand()",
+    "uuid() = text",
+    "input_file_name() = ''",
+    "current_user() = 'x'",
+    "current_timestamp() > a",
+    "count(*) > 1",
+    "max(a) > 1",
+    "sum(a) OVER () > 1",
+    "explode(tags)",
+    "from_json(text, 'a int')",
+    "raise_error('x')",
+    "sleep(1)",
+    "secret('scope', 'key')",
+    "ai_query('model', text)",
+    "assert_true(a > 1)",
+    "version() = ''",
+    "spark_partition_id() = 0",
+    "monotonically_increasing_id() > 1",
+    "aes_decrypt(pixels, 'k')",
+    "a > @x",
+    "${env}",
+    "a > :p",
+    "a > {{x}}",
+    "1 IN (VALUES (1))",
+    "a AS b",
+    "SELECT 1",
+    "text = (",
+    "",
+    "a >",
+    "transform(tags, x -> java_method('a', 'b'))[0] = 1",
+    "CASE WHEN a > 1 THEN reflect('a', 'b') END",
+]
+
+
+@pytest.mark.parametrize("rule", HOSTILE)
+def test_a_hostile_or_meaningless_rule_is_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        checked(rule, COLUMNS)
+
+
+def test_a_refusal_says_what_is_allowed() -> None:
+    with pytest.raises(ValueError, match=r"rand.*allowed: operators, CASE, and abs"):
+        checked("a > rand()", COLUMNS)
+    with pytest.raises(ValueError, match="columns: text, a, b c, pixels, tags"):
+        checked("nope = 1", COLUMNS)
+
+
+def test_comments_do_not_reach_spark() -> None:
+    assert checked("a > 1 -- */ injected", COLUMNS)[0] == "a > 1"
+    assert checked("/*+ BROADCAST(x) */ a > 1", COLUMNS)[0] == "a > 1"
+
+
+def test_the_columns_that_a_rule_reads_are_known() -> None:
+    assert checked("length(text) > `b c` AND exists(tags, x -> x > a)", COLUMNS)[1] == (
+        "text",
+        "a",
+        "b c",
+        "tags",
+    )
+
+
+ROW: dict[str, Any] = {
+    "text": 'it\'s "1\\2" 50% 😀',
+    "n": 7,
+    "x": 2.5,
+    "none": None,
+    "tags": [1, 2, 3],
+    "raw": bytearray(b"\x00\xff"),
+    "day": dt.date(2024, 2, 29),
+    "price": Decimal("9.99"),
+    "b c": True,
+}
+HONEST: list[tuple[str, bool | None]] = [
+    ("length(trim(text)) > 0", True),
+    ("text LIKE 'it%'", True),
+    (r"text LIKE '%\\%%'", True),
+    (r"text RLIKE '\\d+'", True),
+    (r"text RLIKE '^\\d+$'", False),
+    (r"regexp_like(text, '[0-9]\\\\[0-9]')", True),
+    ("text = 'it\\'s \"1\\\\2\" 50% 😀'", True),
+    ("contains(text, '😀')", True),
+    ("lower(text) = upper(text)", False),
+    ("substring(text, 1, 2) = 'it'", True),
+    ("startswith(text, 'it') AND NOT endswith(text, 'it')", True),
+    ("replace(text, '1', '') <> text", True),
+    ("n BETWEEN 1 AND 7", True),
+    ("n IN (1, 2, 3)", False),
+    ("n NOT IN (1, 2, 3)", True),
+    ("n % 2 = 1", True),
+    ("-n < 0 OR n / 0 > 1", True),
+    ("CASE WHEN n > 5 THEN x > 2 ELSE FALSE END", True),
+    ("IF(n > 5, x > 2, FALSE)", True),
+    ("coalesce(none, 'z') = 'z'", True),
+    ("none <=> NULL", True),
+    ("none IS NULL AND n IS NOT NULL", True),
+    ("none = 'x'", None),
+    ("CAST(x AS INT) = 2", True),
+    ("n::string = '7'", True),
+    ("round(x) = 3 AND floor(x) = 2 AND ceil(x) = 3 AND abs(-n) = 7", True),
+    ("exists(tags, t -> t > 2)", True),
+    ("forall(tags, t -> t > 2)", False),
+    ("size(tags) = 3 AND array_contains(tags, 2) AND tags[0] = 1", True),
+    ("hex(raw) = '00FF' AND octet_length(raw) = 2", True),
+    ("raw <> unhex(repeat('00', 2))", True),
+    ("day > DATE '2024-01-01'", True),
+    ("day = '2024-02-29' AND year(day) = 2024 AND month(day) = 2 AND day(day) = 29", True),
+    ("price < 10.00", True),
+    ("isnan(x)", False),
+    ("`b c`", True),
+    ("NOT `b c` OR n > 1 AND n < 3", False),
+]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(("rule", "holds"), HONEST)
+def test_an_honest_rule_means_the_same_after_it_was_checked(
+    spark: SparkSession, rule: str, holds: bool | None
+) -> None:
+    schema = (
+        "text string, n int, x double, none string, tags array<int>, raw binary, day date, "
+        "price decimal(4,2), `b c` boolean"
+    )
+    frame = spark.createDataFrame([tuple(ROW.values())], schema)
+
+    written, _ = checked(rule, list(ROW))
+    found = frame.select(F.expr(written).alias("ours"), F.expr(rule).alias("theirs")).collect()[0]
+
+    assert found.theirs is holds, "the test's own expectation"
+    assert found.ours is holds, written
