@@ -100,6 +100,6 @@ def _check_column(node: exp.Column, columns: Collection[str], bound: Collection[
     if node.name in bound and not node.table:
         return
     if node.table or node.name not in columns:
-        raise ValueError(  # noqa: TRY004 - a value of a job file, not a type of ours
+        raise ValueError(
             f"{node.sql()!r} is not a column of the contract; columns: {', '.join(columns)}"
         )
