@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import infer, ingest, ledger, runs, sink, validate
+from pipelines.ledger import Books
 from pipelines.progress import Progress
 from pipelines.runs import Run
 from pipelines.task_times import EventLog
@@ -112,12 +113,6 @@ def account(
             sink.append_values(spark, books.rows, work.lake, tables.LEDGER, transaction)
     scored, failed = counted
     balanced = scored + failed + verdict.quarantined == verdict.rows
-    unclear = metered and books.coverage is None
-    warnings = (
-        ("the ledger has the meters alone: Spark's task times could not be read",)
-        if unclear
-        else ()
-    )
     return Summary(
         run_id=run.run_id,
         state=runs.DONE,
@@ -133,5 +128,14 @@ def account(
         currency=work.rate.currency if work.rate else None,
         ledger_coverage=books.coverage,
         books_closed=None if books.coverage is None else balanced and books.adds_up,
-        warnings=warnings,
+        warnings=tuple(_warnings(work, books)),
     )
+
+
+def _warnings(work: Work, books: Books) -> Iterator[str]:
+    """What a user should know beside the totals."""
+    if books.rows and books.coverage is None:
+        yield "the ledger has the meters alone: Spark's task times could not be read"
+    budget = work.job.cost and work.job.cost.budget
+    if budget is not None and books.cost is not None and books.cost > budget:
+        yield f"the run cost more than its budget of {budget}: nothing stops a run for that yet"

@@ -31,10 +31,13 @@ def _known_type(sql: str) -> str:
     return sql.strip()
 
 
+TypeName = Annotated[str, AfterValidator(_known_type)]
+
+
 class ColumnSpec(Frozen):
     """One declared input column."""
 
-    type: Annotated[str, AfterValidator(_known_type)]
+    type: TypeName
     nullable: bool = True
     unique: bool = False
     comment: str = ""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from schemas.contract import Frozen
-from schemas.types import arrow_type
+from schemas.contract import Frozen, TypeName
 
 # What each step reads and gives. The steps themselves are in udfs/decode.py and udfs/models/heads.py;
 # the names live here so that a job is checked before any worker starts.
@@ -28,15 +27,10 @@ POSTPROCESS: dict[str, tuple[str, ...]] = {
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _known_type(sql: str) -> str:
-    arrow_type(sql)
-    return sql.strip()
-
-
 class Column(Frozen):
     """One typed column of a signature; ``shape`` is that of one row's value, without the batch."""
 
-    type: Annotated[str, AfterValidator(_known_type)]
+    type: TypeName
     shape: tuple[int, ...] = ()
     comment: str = ""
 
