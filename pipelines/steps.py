@@ -128,14 +128,14 @@ def account(
         currency=work.rate.currency if work.rate else None,
         ledger_coverage=books.coverage,
         books_closed=None if books.coverage is None else balanced and books.adds_up,
-        warnings=tuple(_warnings(work, books)),
+        warnings=tuple(_warnings(work, books, has_meters=bool(metered))),
     )
 
 
-def _warnings(work: Work, books: Books) -> Iterator[str]:
+def _warnings(work: Work, books: Books, *, has_meters: bool) -> Iterator[str]:
     """What a user should know beside the totals."""
-    if books.rows and books.coverage is None:
+    if has_meters and books.coverage is None:
         yield "the ledger has the meters alone: Spark's task times could not be read"
-    budget = work.job.cost and work.job.cost.budget
+    budget = work.job.cost.budget if work.job.cost else None
     if budget is not None and books.cost is not None and books.cost > budget:
         yield f"the run cost more than its budget of {budget}: nothing stops a run for that yet"
