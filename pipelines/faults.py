@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
+from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
@@ -25,11 +26,17 @@ _MAX_CHARS = 500
 
 @contextmanager
 def translated(log: str) -> Iterator[None]:
-    """Raise what Spark raises inside as a MillraceError; ``log`` is where the whole story is."""
+    """Raise what Spark or delta-rs raise inside as a MillraceError; ``log`` is where the whole story is."""
     try:
         yield
     except (PySparkException, Py4JError) as error:
         raise translate(str(error), log) from error
+    except DeltaError as error:
+        raise RunFailed(
+            "a table of the lake cannot be read or written",
+            got=str(error)[:_MAX_CHARS],
+            next="restore the table, then run the job again",
+        ) from error
 
 
 def translate(text: str, log: str) -> MillraceError:

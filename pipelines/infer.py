@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -80,7 +81,8 @@ def _by_arrow(
 def _by_pandas(
     rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer
 ) -> DataFrame:
-    classify = pandas_scorer(scorer, model.card)
+    # Spark carries the other columns past a UDF itself: the model's inputs are all that it reads.
+    classify = pandas_scorer(replace(scorer, plan=replace(scorer.plan, passthrough=())), model.card)
     inputs = [F.col(quoted(name)) for name in model.card.signature.inputs]
     kept = [quoted(name) for name in scorer.plan.passthrough]
     made = rows.select(*kept, classify(*inputs).alias("_scored"))

@@ -12,7 +12,7 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
@@ -22,7 +22,7 @@ from pipelines.query import query
 from pipelines.score import check, run
 from pipelines.work import prepare
 from schemas.config import Job
-from schemas.errors import GateRefused, MillraceError, UsageError
+from schemas.errors import GateRefused, RunFailed, UsageError
 from schemas.summary import Summary
 from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
 from udfs.plan import Plan, Scorer
@@ -184,7 +184,7 @@ def test_a_run_that_broke_after_its_commit_is_resumed_without_scoring_again(
     lake, job = tmp_path / "lake", job_of(tmp_path, model)
     lake.mkdir()
     (lake / "ledger").write_text("a file where the ledger's folder should be")
-    with pytest.raises((MillraceError, OSError)):
+    with pytest.raises(RunFailed):
         score(job)
     (lake / "ledger").unlink()
     committed = deltalake.DeltaTable(lake / "predictions_tiny").version()
@@ -207,6 +207,7 @@ def test_a_run_that_broke_after_its_commit_is_resumed_without_scoring_again(
 )
 @settings(
     max_examples=5,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes minutes of Spark
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -269,7 +270,7 @@ def test_both_surfaces_give_the_same_rows(spark: SparkSession, model: Path, tmp_
         for surface in ("arrow", "pandas")
     ]
 
-    assert both[0].schema == both[1].schema
+    assert both[0].schema.simpleString() == both[1].schema.simpleString()
     assert both[0].collect() == both[1].collect()
 
 
