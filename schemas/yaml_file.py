@@ -20,6 +20,8 @@ Lines = dict[Place, str]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MAX_BYTES = 1 << 20
+_MAX_VALUES, _MAX_DEPTH = 10_000, 50  # aliases make much of little
+_MIN_SECRET_CHARS = 4  # shorter ones would be found inside of other words
 
 
 def load(
@@ -37,11 +39,22 @@ def load(
     tree, lines = _read(path)
     for override in overrides:
         _override(tree, lines, override)
-    filled = _fill(tree, (), lines, os.environ if env is None else env)
+    known = os.environ if env is None else env
+    filled = _fill(tree, (), lines, known)
     try:
         return kind.model_validate(filled)
     except ValidationError as error:
-        raise _explained(error, kind, lines, path) from None
+        told = _explained(error, kind, lines, path)
+        used = {name: known[name] for name in _VARIABLE.findall(str(tree))}
+        raise JobFileError(_masked(told.what, used), next=told.next) from None
+
+
+def _masked(text: str, used: Mapping[str, str]) -> str:
+    """The text with variables' names in place of their values, which may be secret."""
+    for name, value in sorted(used.items(), key=lambda item: -len(item[1])):
+        if len(value) >= _MIN_SECRET_CHARS:
+            text = text.replace(repr(value)[1:-1], f"${{{name}}}").replace(value, f"${{{name}}}")
+    return text
 
 
 def _read(path: Path) -> tuple[Any, Lines]:
@@ -59,6 +72,8 @@ def _read(path: Path) -> tuple[Any, Lines]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise JobFileError(f"{path}: not UTF-8", got=str(error)) from None
+    except RecursionError:
+        raise JobFileError(f"{path}: too deep or too many values") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -75,6 +90,11 @@ def _plain(node: yaml.Node | None, place: Place, lines: Lines, path: Path) -> An
     if node is None:
         return {}
     lines[place] = f"{path}:{node.start_mark.line + 1}"
+    if len(lines) > _MAX_VALUES or len(place) > _MAX_DEPTH:
+        raise JobFileError(
+            f"{lines[place]}: too deep or too many values",
+            allowed=f"{_MAX_VALUES:,} values, {_MAX_DEPTH} levels",
+        )
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*place, i), lines, path) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
