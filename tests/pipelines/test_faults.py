@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import deltalake
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.faults import translated
-from schemas.errors import ModelError, OutputMismatch, RunFailed
+from schemas.errors import InputCorrupt, ModelError, OutputMismatch, RunFailed
+from tests.helpers import image_table, images, write_parquet
 
 pytestmark = pytest.mark.spark
 
@@ -69,3 +71,27 @@ def test_a_query_that_spark_cannot_analyse_is_told_in_a_line(spark: SparkSession
 def test_what_is_not_sparks_passes_through(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), translated("the-log"):
         (tmp_path / "nope").read_text()
+
+
+def test_a_damaged_page_is_told_with_the_name_of_its_file(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = write_parquet(tmp_path / "in put", image_table(images(300)))
+    bad = folder / "part-0.parquet"
+    content = bad.read_bytes()
+    bad.write_bytes(content[:4] + b"\xff" * 56 + content[60:])
+
+    with pytest.raises(InputCorrupt) as back, translated("the-log"):
+        spark.read.schema("id long, pixels binary").parquet(str(folder)).collect()
+
+    assert back.value.got == str(bad)
+    assert "run the job again" in str(back.value.next)
+
+
+def test_a_table_that_delta_cannot_read_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+
+    with pytest.raises(RunFailed, match="table of the lake") as back, translated("the-log"):
+        deltalake.DeltaTable(tmp_path / "lake")
+
+    assert "\n" not in str(back.value.got)
