@@ -17,7 +17,7 @@ from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, FloatType, IntegerType, StructField, StructType
 
-from benches.contestant import tell, told
+from benches.contestant import Told, tell, told
 from benches.workloads import WORKLOADS
 from pipelines.session import open_session
 from pipelines.task_times import tag
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = spark.read.parquet(str(task.input))
     started = time.time()
     predict = predict_batch_udf(
-        _maker(task.workload, str(task.model), str(workers)),
+        _maker(task, started),
         return_type=TYPES[task.workload],
         batch_size=task.batch,
     )
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stage_s = time.time() - started
     spark.stop()
     seen = [json.loads(path.read_text("utf-8")) for path in workers.iterdir()]
-    setup_s = sum(one["ready"] - max(one["born"], started) for one in seen)
+    setup_s = sum(one["ready"] - one["since"] for one in seen)
     tell(
         task.report,
         session_s=session_s,
@@ -76,17 +76,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _maker(name: str, model: str, workers: str) -> Callable[[], Callable[[Any], Any]]:
-    """What `predict_batch_udf` calls once a process."""
+def _maker(task: Told, started: float) -> Callable[[], Callable[[Any], Any]]:
+    """What `predict_batch_udf` calls once a process.
+
+    A worker's start is counted as Millrace's meter counts it: from the start of Spark's forking
+    server, where that came after ``started``.
+    """
+    name, model, workers = task.workload, str(task.model), str(task.output / WORKERS)
 
     def make() -> Callable[[Any], Any]:
-        import psutil
-
         from benches.predictors import LOADERS
+        from udfs.process import fresh_since
 
         began = time.time()
+        since = fresh_since(started) or began
         predict = LOADERS[name](Path(model))
-        seen = {"born": psutil.Process().create_time(), "began": began, "ready": time.time()}
+        seen = {"since": since, "began": began, "ready": time.time()}
         (Path(workers) / f"{os.getpid()}.json").write_text(json.dumps(seen), "utf-8")
         return predict
 

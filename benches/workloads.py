@@ -101,7 +101,11 @@ WORKLOADS = {
     ),
     "docs": Workload(
         name="docs",
-        about="paragraphs of 5 to 400 words, MiniLM with 22.7 million weights: much arithmetic a row",
+        about=(
+            "paragraphs of 5 to 400 words, MiniLM with 22.7 million weights: much arithmetic a row. "
+            "In the order they come, batches of 64 compute about 4.1 tokens for each real one; "
+            "Millrace puts texts of like length together, 32 at a time, and computes about 1.1"
+        ),
         rows=docs.ROWS,
         most_rows=docs.ROWS,
         files=docs.FILES,
