@@ -104,6 +104,8 @@ def test_a_run_as_a_user_sees_it(job_file: Path) -> None:
     assert [(run["run_id"], run["state"]) for run in runs] == [(summary["run_id"], "done")]
     counted = millrace("sql", "SELECT count(*) AS n FROM tiny_current", "--lake", lake, "--json")
     assert json.loads(counted.stdout) == [{"n": 20}]
+    assert (summary["rows_read"], summary["state"], summary["currency"]) == (21, "done", "USD")
+    assert summary["books_closed"] is True
     shown = millrace("show", summary["run_id"][:10], "--lake", lake)
     assert (shown.returncode, summary["run_id"] in shown.stdout) == (0, True)
     assert millrace("report", summary["run_id"], "--lake", lake).stdout.strip().endswith(".html")
