@@ -7,9 +7,11 @@ contract may be named, and what Spark gets is the text written from the checked 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.spark import Spark
 from sqlglot.errors import SqlglotError
 
 # Deterministic, pure functions of their arguments. `reflect`, `java_method`, `input_file_name`,
@@ -17,10 +19,12 @@ from sqlglot.errors import SqlglotError
 FUNCTIONS: dict[str, type[exp.Expression]] = {
     "abs": exp.Abs,
     "array_contains": exp.ArrayContains,
+    "bit_count": exp.BitwiseCount,
     "cast": exp.Cast,
     "ceil": exp.Ceil,
     "coalesce": exp.Coalesce,
     "concat": exp.Concat,
+    "contains": exp.Contains,
     "date_diff": exp.DateDiff,
     "ends_with": exp.EndsWith,
     "exists": exp.Exists,  # over an array; a subquery inside is refused as what it is
@@ -40,13 +44,14 @@ FUNCTIONS: dict[str, type[exp.Expression]] = {
     "split": exp.RegexpSplit,
     "starts_with": exp.StartsWith,
     "substring": exp.Substring,
+    "to_date": exp.TsOrDsToDate,
     "unhex": exp.Unhex,
     "upper": exp.Upper,
     "year": exp.Year,
     "month": exp.Month,
     "day": exp.Day,
 }
-NAMED_FUNCTIONS = {"bit_count", "contains", "crc32", "forall", "octet_length"}
+NAMED_FUNCTIONS = {"crc32", "forall", "octet_length"}
 
 _SYNTAX: tuple[type[exp.Expression], ...] = (
     exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Tuple, exp.DataType,
@@ -58,12 +63,25 @@ _SYNTAX: tuple[type[exp.Expression], ...] = (
 ALLOWED = "operators, CASE, and " + ", ".join(sorted([*FUNCTIONS, *NAMED_FUNCTIONS]))
 
 
+class Spark4(Spark):
+    """Spark's SQL as of version 4, where a quote that is doubled inside a text stands for itself."""
+
+    class Tokenizer(Spark.Tokenizer):  # noqa: D106 - sqlglot's way to set an option
+        STRING_ESCAPES: ClassVar[list[str]] = ["\\", "'", '"']
+
+
 def checked(sql: str, columns: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """The predicate as Spark SQL, written from its checked tree, and the columns it reads.
 
     Raises ValueError naming the first thing that is not allowed.
     """
-    tree = _parse(sql)
+    try:
+        return _written(_parse(sql), columns)
+    except RecursionError:
+        raise ValueError("the predicate is nested too deeply") from None
+
+
+def _written(tree: exp.Expr, columns: Collection[str]) -> tuple[str, tuple[str, ...]]:
     bound = {name.name for fn in tree.find_all(exp.Lambda) for name in fn.expressions}
     for node in tree.walk():
         _check(node, columns, bound)
@@ -75,7 +93,7 @@ def checked(sql: str, columns: Collection[str]) -> tuple[str, tuple[str, ...]]:
 
 def _parse(sql: str) -> exp.Expr:
     try:
-        trees = sqlglot.parse(sql, dialect="spark")
+        trees = sqlglot.parse(sql, dialect=Spark4)
     except SqlglotError as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"not a SQL predicate: {first}") from None
