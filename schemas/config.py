@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
+from schemas.tables import RESERVED
+
+_NOT_IN_DELTA = " ,;{}()\n\t="
 
 Path = Annotated[str, Field(min_length=1)]
 
@@ -144,6 +147,18 @@ class Job(Frozen):
             raise ValueError(
                 f"columns in both key and keep: {', '.join(both)}; key columns are always kept"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _predictions_can_have_these_columns(self) -> Job:
+        names = (*self.key, *self.keep)
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError(f"key and keep must differ by more than case: {', '.join(names)}")
+        for name in names:
+            if name.lower() in RESERVED:
+                raise ValueError(f"{name}: a column that every predictions table has already")
+            if set(name) & set(_NOT_IN_DELTA):
+                raise ValueError(f"{name!r}: a Delta column's name has none of {_NOT_IN_DELTA!r}")
         return self
 
     @property

@@ -60,6 +60,15 @@ class Expectation(BaseModel):
     expect: Annotated[str, Field(pattern=r"^Expect[A-Za-z]+$")]
     severity: Literal["critical", "warning", "info"] = "critical"
 
+    @model_validator(mode="after")
+    def _brings_no_sql(self) -> Expectation:
+        """Row rules are the way to write SQL: they are checked, word by word."""
+        if "Query" in self.expect or {"row_condition", "condition_parser"} & set(self.arguments):
+            raise ValueError(
+                f"{self.expect}: an expectation brings no SQL of its own; write a rule"
+            )
+        return self
+
     @property
     def arguments(self) -> dict[str, Any]:
         """What the expectation's class is called with, besides severity."""

@@ -38,7 +38,7 @@ def arrow_type(sql: str) -> pa.DataType:
     if match := _DECIMAL.fullmatch(name):
         return _decimal(int(match[1]), int(match[2]))
     if name.startswith("array<") and name.endswith(">"):
-        return pa.list_(arrow_type(name[6:-1]))
+        return pa.list_(arrow_type(sql.strip()[6:-1]))
     if name.startswith("struct<") and name.endswith(">"):
         return pa.struct([_field(part) for part in _split(sql.strip()[7:-1])])
     raise ValueError(f"unknown type {sql!r}; allowed: {ALLOWED}")
