@@ -90,7 +90,7 @@ def books(
     return Books(
         rows=rows,
         cost=None if rate is None else sum((row["EffectiveCost"] for row in rows), Decimal(0)),
-        model_load_s=sum(meter["load_s"] for meter in metered),
+        model_load_s=sum((meter["load_s"] for meter in metered), 0.0),
         coverage=round(1000 * wall_s / run_ms, 4) if complete and run_ms else None,
         adds_up=in_rows_ms == run_ms if complete else None,
     )

@@ -74,6 +74,7 @@ def test_the_full_example_loads(full: Path) -> None:
         ("output: {path: lake/}\n", "output: {path: lake/}\noutput: {path: lake/}\n", "the key 'output' is given twice"),
         ("model: {uri: models/sentiment", "model: {ur: models/sentiment", "model.uri is missing"),
         ("budget: 5.00", "budget: -1", "greater than 0"),
+        ("min_value: 1}", "min_value: 1, row_condition: 'a > 1'}", "an expectation brings no SQL of its own"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
