@@ -55,6 +55,11 @@ def logs(lake: Path) -> Path:
     return lake / "_logs"
 
 
+def _read_as(job: Job) -> dict[str, object]:
+    """How the source's bytes become values, delimiters and encodings; which bytes those are is pinned."""
+    return job.source.model_dump(mode="json", exclude={"path", "version", "labels"})
+
+
 def prepare(spark: SparkSession, job: Job) -> Work:
     """Check the model and the prices, pin the input and compare its schema; nothing is written.
 
@@ -69,7 +74,8 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     fingerprint = ids.fingerprint(
         job=job.name,
         pinned=pinned.digest,
-        contract=contract.model_dump(mode="json") | {"key": job.key, "keep": job.keep},
+        contract=contract.model_dump(mode="json")
+        | {"key": job.key, "keep": job.keep, "read_as": _read_as(job)},
         model_digest=model.digest,
         settings={"precision": settings["precision"]},
     )
