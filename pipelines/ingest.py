@@ -154,7 +154,11 @@ def _spark_schema(schema: pa.Schema) -> StructType:
 
 def _strict(spark: SparkSession) -> Any:
     """A reader that fails on corrupt and missing files, whatever the session's settings are."""
-    return spark.read.option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
+    return (
+        spark.read.option("ignoreCorruptFiles", "false")
+        .option("ignoreMissingFiles", "false")
+        .option("parquet.page.verify-checksum.enabled", "true")  # where the writer left checksums
+    )
 
 
 def _paths(pinned: Pinned) -> list[str]:
