@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from pipelines.schema_check import columns_found
@@ -9,6 +10,7 @@ from schemas.config import Source
 from schemas.contract import ColumnSpec, Contract
 from schemas.errors import SchemaMismatch
 from schemas.pinned import Pinned
+from schemas.types import ALLOWED
 
 # Text files say nothing of types: a kept column is handed through as the text that it is.
 UNTYPED = {"any": "string"}
@@ -33,5 +35,13 @@ def with_kept(
             allowed=f"the job keeps {', '.join(missing)}",
             next="correct keep in the job file, or declare the column in contract.columns",
         )
-    kept = {c: ColumnSpec(type=UNTYPED.get(types[c], types[c])) for c in undeclared}
+    try:
+        kept = {c: ColumnSpec(type=UNTYPED.get(types[c], types[c])) for c in undeclared}
+    except ValidationError:
+        raise SchemaMismatch(
+            f"{name}: a column to keep has a type that no table of Millrace has",
+            got=", ".join(f"{column} {types[column]}" for column in undeclared),
+            allowed=ALLOWED,
+            next="take it out of keep, or write the input with another type",
+        ) from None
     return contract.model_copy(update={"columns": {**contract.columns, **kept}})

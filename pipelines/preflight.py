@@ -11,6 +11,7 @@ from schemas.errors import ModelError, UsageError
 from schemas.model import ModelCard
 from schemas.prices import Instance, PriceBook
 from schemas.tables import RESERVED
+from schemas.types import arrow_type
 from schemas.yaml_file import load
 from udfs.models import base
 
@@ -86,15 +87,15 @@ def _fits(card: ModelCard, job: Job) -> None:
         declared = contract.columns.get(name)
         if declared is None:
             lines.append(f"{name}: the model reads {wanted.type}, the contract does not declare it")
-        elif declared.type != wanted.type:
+        elif arrow_type(declared.type) != arrow_type(wanted.type):
             lines.append(
                 f"{name}: the model reads {wanted.type}, the contract says {declared.type}"
             )
-    taken = {*job.key, *job.keep, *RESERVED}
+    taken = {column.lower() for column in (*job.key, *job.keep, *RESERVED)}
     lines += [
         f"{name}: an output of the model, and also a key, kept or reserved column"
         for name in card.signature.outputs
-        if name in taken
+        if name.lower() in taken
     ]
     if lines:
         raise ModelError(
