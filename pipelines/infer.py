@@ -75,7 +75,9 @@ def with_run(
 def _by_arrow(
     rows: DataFrame, schema: pa.Schema, _model: VerifiedModel, scorer: Scorer
 ) -> DataFrame:
-    return rows.mapInArrow(arrow_scorer(scorer), sink.spark_schema(schema))
+    # mapInArrow reads a dot or a backtick in a name as syntax: it gets numbers, the worker the names.
+    plain = rows.toDF(*map(str, range(len(rows.columns))))
+    return plain.mapInArrow(arrow_scorer(scorer, rows.columns), sink.spark_schema(schema))
 
 
 def _by_pandas(

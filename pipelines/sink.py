@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
+from schemas.contract import quoted
 from schemas.errors import RunFailed
 from schemas.tables import Table
 
@@ -88,4 +89,4 @@ def read(spark: SparkSession, lake: Path, table: str) -> DataFrame:
 
 
 def _declared(name: str, metadata: dict[str, Any]) -> Column:
-    return F.col(f"`{name}`").alias(name, metadata=metadata)
+    return F.col(quoted(name)).alias(name, metadata=metadata)

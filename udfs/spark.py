@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     Batches = Iterator[pa.RecordBatch]
 
 
-def arrow_scorer(scorer: Scorer) -> Callable[[Batches], Batches]:
-    """The function for `DataFrame.mapInArrow`: rows in, rows with predictions out."""
-    return partial(_score, scorer)
+def arrow_scorer(scorer: Scorer, names: Sequence[str]) -> Callable[[Batches], Batches]:
+    """The function for `DataFrame.mapInArrow`: rows in, whose columns are ``names``; predictions out."""
+    return partial(_score_named, scorer, list(names))
 
 
 def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
@@ -63,6 +63,10 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     schema = from_arrow_schema(output_schema(pa.schema([]), card.signature))
     # Not deterministic, so that no optimizer rule computes it twice.
     return pandas_udf(classify, schema).asNondeterministic()  # type: ignore[call-overload,no-any-return]
+
+
+def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
+    return _score(scorer, (batch.rename_columns(names) for batch in batches))
 
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
