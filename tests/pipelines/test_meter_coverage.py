@@ -17,7 +17,7 @@ from pipelines.score import run
 from tests.helpers import image_table, images, job_of, model_folder, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
-ROWS = 24_000
+ROWS = 150_000  # seconds of work a task: Spark's part of a shorter one is no small share
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +85,4 @@ def test_they_do_where_python_reads_the_input_too(
     )
 
     assert summary.scored == ROWS
-    assert 0.85 <= coverage(spark, tmp_path / "lake") <= 1.01
+    assert 0.90 <= coverage(spark, tmp_path / "lake") <= 1.01
