@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,6 @@ import click
 from schemas.errors import MillraceError, RunFailed, UsageError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from schemas.config import Job
 
 EXIT_CODES = """\b
@@ -107,9 +103,10 @@ def run(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from pipelines.console import print_summary
     from pipelines.progress import Progress
     from pipelines.score import run as run_job
+    from pipelines.work import session_for
 
     job = _job(job_file, overrides)
-    with _session(job) as spark:
+    with session_for(job) as spark:
         print_summary(run_job(spark, job, Progress(quiet=as_json)), as_json=as_json)
 
 
@@ -129,9 +126,10 @@ def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from pipelines import console, score
     from pipelines.progress import Progress
     from pipelines.validate import gate
+    from pipelines.work import session_for
 
     job = _job(job_file, overrides)
-    with _session(job) as spark:
+    with session_for(job) as spark:
         verdict = score.check(spark, job, Progress(quiet=as_json))
     rules = [
         {
@@ -264,18 +262,6 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     from schemas.yaml_file import load
 
     return load(path, Job, overrides=overrides)
-
-
-@contextmanager
-def _session(job: Job) -> Iterator[SparkSession]:
-    from pipelines.session import open_session
-    from pipelines.work import logs
-
-    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
-    try:
-        yield spark
-    finally:
-        spark.stop()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
     finally:
         preparing.kill()
     if as_json:
-        console.print_json({**summary.as_json(), **DEMOS[name].measure(lake)})
+        console.print_summary(summary, as_json=True, more=DEMOS[name].measure(lake))
     elif not quiet:
         console.print_summary(summary, as_json=False)
         DEMOS[name].show(lake)

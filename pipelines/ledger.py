@@ -45,9 +45,7 @@ class Books:
     cost: Decimal | None
     model_load_s: float
     coverage: float | None  # metered seconds / Spark's executor run time, inference stage
-    adds_up: (
-        bool | None
-    )  # whether the rows of metered tasks sum to Spark's time; None where unknown
+    adds_up: bool | None  # whether metered tasks' rows sum to Spark's time; None where unknown
 
 
 def meters(predictions: DataFrame) -> list[dict[str, Any]]:
@@ -71,10 +69,10 @@ def books(
     """
     times = {task.task_id: task for task in tasks}
     here = [meter for meter in metered if meter["application"] == run["x_AppId"]]
+    elsewhere = [meter for meter in metered if meter["application"] != run["x_AppId"]]
     metered_ids = {meter["task_id"] for meter in here}
-    spent = [
-        row for m in metered for row in _of_meter(m, times.get(m["task_id"]) if m in here else None)
-    ]
+    spent = [row for meter in here for row in _of_meter(meter, times.get(meter["task_id"]))]
+    spent += [row for meter in elsewhere for row in _of_meter(meter, None)]
     spent += [
         _of_task(task)
         for task in tasks
@@ -84,7 +82,7 @@ def books(
         _priced({**run, **row}, meter, rate) for row in spent for meter in ("Core", "Memory")
     )
     run_ms = sum(times[i].run_ms for i in metered_ids if i in times)
-    complete = bool(metered) and here == list(metered) and metered_ids <= set(times)
+    complete = bool(here) and not elsewhere and metered_ids <= set(times)
     wall_s = sum(meter["wall_s"] for meter in metered)
     in_rows_ms = sum(row["x_SlotMs"] for row in spent if row["x_TaskId"] in metered_ids)
     return Books(

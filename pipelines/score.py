@@ -19,11 +19,10 @@ from pipelines import console, report, runs, validate
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
-from pipelines.session import open_session
 from pipelines.steps import Clock, account, infer_rows, validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
-from pipelines.work import Work, logs, prepare
+from pipelines.work import Work, prepare, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
 from schemas.errors import GateRefused, MillraceError
@@ -51,7 +50,7 @@ def run(
 ) -> Summary:
     """Run the job, or what is left of it. Raises MillraceError; what was committed stays committed."""
     started = time.monotonic()
-    with translated(f"{job.output.path}/_logs/spark.log"):
+    with translated(spark_log(job)):
         log = EventLog.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
@@ -70,7 +69,7 @@ def run(
 
 def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc_now) -> Verdict:
     """Validation and gate only: refused rows and results are written, nothing is scored."""
-    with translated(f"{job.output.path}/_logs/spark.log"):
+    with translated(spark_log(job)):
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
@@ -98,7 +97,7 @@ def _claimed(
         return runs.tell(spark, work.lake, run, "started", at), None
     run = replace(run, run_id=before["run_id"], events=before["event"] + 1)
     if before["state"] == runs.DONE:
-        return run, runs.summary_of(before, work.lake, work.report(run.run_id))
+        return run, runs.summary_of(before, work.lake, report.path_of(work.lake, run.run_id))
     return runs.tell(spark, work.lake, run, "resumed", at), None
 
 
@@ -108,7 +107,7 @@ def _told_if_it_fails(
 ) -> Iterator[None]:
     """What fails inside becomes an event of the run and a report, and is raised all the same."""
     try:
-        with translated(str(work.log)), _without_traces(work, run):
+        with translated(spark_log(work.job)), _without_traces(work, run):
             yield
     except BaseException as error:
         state = "refused" if isinstance(error, GateRefused) else "failed"
@@ -158,11 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         job = load(asked.job_file, Job, overrides=asked.set)
-        spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
-        try:
+        with session_for(job) as spark:
             summary = run(spark, job, Progress(quiet=asked.json))
-        finally:
-            spark.stop()
     except MillraceError as error:
         return console.print_error(error, as_json=asked.json)
     console.print_summary(summary, as_json=asked.json)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from pyspark.sql import SparkSession
 from pipelines import ingest, preflight
 from pipelines.kept import with_kept
 from pipelines.preflight import Rate, VerifiedModel
+from pipelines.session import open_session
 from schemas import ids, tables
 from schemas.config import Job
 from schemas.contract import Contract, Rule
@@ -36,15 +39,6 @@ class Work:
         job, outputs = self.job, self.model.card.signature
         return tables.predictions(job.table, job.key, job.keep, self.contract, outputs)
 
-    @property
-    def log(self) -> Path:
-        """Where Spark's own log is."""
-        return logs(self.lake) / "spark.log"
-
-    def report(self, run_id: str) -> Path:
-        """Where a run's report is, or will be."""
-        return self.lake / "_reports" / f"{run_id}.html"
-
     def staging(self, run_id: str) -> Path:
         """A folder for what a run needs for a while."""
         return self.lake / "_staging" / run_id
@@ -53,6 +47,21 @@ class Work:
 def logs(lake: Path) -> Path:
     """Where the runs of a lake leave Spark's log and event logs."""
     return lake / "_logs"
+
+
+def spark_log(job: Job) -> str:
+    """Where the whole story of a failure is told."""
+    return str(logs(Path(job.output.path)) / "spark.log")
+
+
+@contextmanager
+def session_for(job: Job) -> Iterator[SparkSession]:
+    """A session that logs into the job's lake, stopped at the end."""
+    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
+    try:
+        yield spark
+    finally:
+        spark.stop()
 
 
 def _read_as(job: Job) -> dict[str, object]:

@@ -45,11 +45,7 @@ def pixels(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
     def decode(batch: pa.RecordBatch) -> Examples:
         cells = batch.column(name)
         lengths = pc.fill_null(pc.binary_length(cells), -1).to_numpy(zero_copy_only=False)
-        good = np.flatnonzero(lengths == size)
-        errors = {
-            int(row): "null" if lengths[row] < 0 else f"{lengths[row]} bytes, expected {size}"
-            for row in np.flatnonzero(lengths != size)
-        }
+        good, errors = _of_size(lengths, size, "bytes")
         kept = cells if not errors else cells.take(pa.array(good))
         return Examples(_joined(kept, size).reshape(len(good), *column.shape), good, errors)
 
@@ -88,11 +84,7 @@ def vector(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
     def decode(batch: pa.RecordBatch) -> Examples:
         cells = batch.column(name)
         lengths = pc.fill_null(pc.list_value_length(cells), -1).to_numpy(zero_copy_only=False)
-        right = np.flatnonzero(lengths == size)
-        errors = {
-            int(row): "null" if lengths[row] < 0 else f"{lengths[row]} values, expected {size}"
-            for row in np.flatnonzero(lengths != size)
-        }
+        right, errors = _of_size(lengths, size, "values")
         flat = cells.take(pa.array(right)).flatten()
         return _finite(_numbers(flat).reshape(len(right), *column.shape), right, errors)
 
@@ -117,6 +109,17 @@ DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
     "vector": vector,
     "columns": columns,
 }
+
+
+def _of_size(
+    lengths: NDArray[Any], size: int, unit: str
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """The rows that have the right length, and what is wrong with the others; -1 stands for null."""
+    errors = {
+        int(row): "null" if lengths[row] < 0 else f"{lengths[row]} {unit}, expected {size}"
+        for row in np.flatnonzero(lengths != size)
+    }
+    return np.flatnonzero(lengths == size), errors
 
 
 def _joined(cells: pa.Array, size: int) -> NDArray[np.uint8]:
