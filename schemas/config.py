@@ -92,7 +92,8 @@ class Engine(Frozen):
     """How to compute: none of it changes which rows are scored."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32"] = "auto"
+    backend: Literal["auto", "torch", "torch_compile", "onnxruntime", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     batch: Annotated[int | Literal["auto"], BeforeValidator(_batch)] = "auto"
     surface: Literal["arrow", "pandas"] = "arrow"
 

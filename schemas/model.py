@@ -56,6 +56,18 @@ class Architecture(Frozen):
     options: dict[str, Any] = {}
 
 
+class Tolerance(Frozen):
+    """How far outputs may be from those in fp32, on every row, for a faster way to be taken.
+
+    Embeddings: the cosine of each row. Labels: the share that is equal. Values: the largest
+    difference, relative to the values' own spread.
+    """
+
+    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.999
+    min_equal_labels: Annotated[float, Field(gt=0, le=1)] = 0.999
+    max_relative_error: Annotated[float, Field(ge=0)] = 0.01
+
+
 class ModelCard(Frozen):
     """Everything that ``model.yaml`` says."""
 
@@ -68,6 +80,7 @@ class ModelCard(Frozen):
     postprocess: Step
     files: dict[str, Sha256] = Field(min_length=1)
     licence: str
+    tolerance: Tolerance = Tolerance()
     metrics: dict[str, float] = {}
 
     @model_validator(mode="after")

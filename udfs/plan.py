@@ -7,6 +7,16 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """On what a model computes, and how. ``device`` may be ``auto``; the rest has been decided."""
+
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    backend: str = "torch"  # torch, torch_compile, onnxruntime or openvino
+    precision: str = "fp32"  # fp32, bf16, fp16 or int8
+    threads: int = 1  # cores that the model may use at the same time
+
+
+@dataclass(frozen=True)
 class Plan:
     """What to read, what to hand through, and how many rows at a time."""
 
