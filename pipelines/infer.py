@@ -44,7 +44,7 @@ def scored(
     return SURFACES[job.engine.surface](accepted, schema, model, scorer)
 
 
-def plan_of(job: Job, model: VerifiedModel, batch_rows: int) -> Plan:
+def plan_of(job: Job, model: VerifiedModel, batch_rows: int | None) -> Plan:
     """What the engine reads and hands through for this job."""
     return Plan(
         inputs=tuple(model.card.signature.inputs),

@@ -22,7 +22,7 @@ KINDS = {
     "model_load": ("load_s",),
     "read": ("wait_s",),
     "useful": ("decode_s", "compute_s"),
-    "write": ("emit_s",),
+    "write": ("convert_s", "emit_s"),
 }
 # What the driver asks Spark for while it accounts is not among them: a ledger cannot hold its own writing.
 STEP_KINDS = {"validate": "validation", "infer": "write", "write": "write"}

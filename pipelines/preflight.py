@@ -15,11 +15,6 @@ from schemas.types import arrow_type
 from schemas.yaml_file import load
 from udfs.models import base
 
-# Until the engine measures the best size itself: large enough that calls cost little, small enough
-# that a batch's activations stay in the cache (benches/results/).
-BATCH_ROWS = 64
-
-
 @dataclass(frozen=True)
 class VerifiedModel:
     """A model folder whose every file has been checked against its card."""
@@ -74,7 +69,7 @@ def settings(engine: Engine) -> dict[str, str | int]:
     return {
         "device": engine.device,  # auto: each worker takes CUDA where it has it; the meter says which
         "precision": "fp32",
-        "batch_rows": BATCH_ROWS if engine.batch == "auto" else engine.batch,
+        "batch": engine.batch,
         "surface": engine.surface,
     }
 

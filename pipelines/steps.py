@@ -18,7 +18,7 @@ from pipelines.validate import Verdict
 from pipelines.work import Work
 from schemas import ids, tables
 from schemas.summary import Summary
-from udfs.plan import Scorer
+from udfs.plan import Runtime, Scorer
 
 UNIT = 0  # the whole input is one unit
 Clock = Callable[[], datetime]
@@ -67,10 +67,11 @@ def infer_rows(
     if sink.committed(work.lake, work.predictions.name, transaction):
         progress.say("  predictions were committed by an earlier attempt: nothing is scored again")
         return 0.0
-    plan = infer.plan_of(work.job, work.model, int(work.settings["batch_rows"]))
+    batch = work.job.engine.batch
+    plan = infer.plan_of(work.job, work.model, None if batch == "auto" else batch)
     model = work.model
-    application, device = spark.sparkContext.applicationId, work.job.engine.device
-    scorer = Scorer(model.folder, model.digest, device, plan, application, time.time())
+    application, runtime = spark.sparkContext.applicationId, Runtime(work.job.engine.device)
+    scorer = Scorer(model.folder, model.digest, runtime, plan, application, time.time())
     with progress.step(spark, "infer", f"scoring with {model.card.title}"):
         accepted = infer.accepted(marked, work.rules, work.job, model)
         if ingest.reads_in_python(work.job.source):

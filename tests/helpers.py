@@ -16,6 +16,7 @@ from schemas.config import Job
 from udfs.models import base
 from udfs.models.folder import write_card
 from udfs.models.networks import build, save
+from udfs.plan import Runtime
 
 SIDE = 4  # images of 4 x 4 pixels: as real as larger ones, and quick
 CLASSES = 3
@@ -182,7 +183,7 @@ def bert_card(folder: Path, task: str, max_tokens: int | None = 32) -> Path:
 
 def loaded(folder: Path) -> base.Model:
     """The folder's model on the CPU, its digest checked as a worker does."""
-    return base.load(folder, base.digest_of(folder), "cpu")
+    return base.load(folder, base.digest_of(folder), Runtime("cpu"))
 
 
 def torch_loop(folder: Path, pixels: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -8,23 +8,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from udfs.sizing import Sizer
+
+FIRST_ROWS = 256  # of a task's first window: what is scored first is not held back for long
+
 
 def windows(
-    batches: Iterable[pa.RecordBatch], rows: int, max_bytes: int
+    batches: Iterable[pa.RecordBatch], rows: int, max_bytes: int, *, first: int = FIRST_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """The same rows in the same order, ``rows`` at a time, less only in the last and where bytes say so.
+    """The same rows in the same order: at most ``rows`` at a time, and at most ``first`` in the first.
 
-    Small batches are joined, large ones cut. A window closes before it would exceed ``max_bytes``
-    by more than one incoming batch.
+    Small batches are joined, large ones cut. Each window may hold twice the rows of the one before:
+    the first results leave soon, and later ones have more rows to order by length. A window closes
+    before it would exceed ``max_bytes`` by more than one incoming batch.
     """
     held: list[pa.RecordBatch] = []
     count = size = 0
+    most = min(rows, first)
     for batch in batches:
         piece = batch
-        while count + piece.num_rows >= rows:
-            head = rows - count
+        while count + piece.num_rows >= most:
+            head = most - count
             yield _joined([*held, piece.slice(0, head)])
             piece, held, count, size = piece.slice(head), [], 0, 0
+            most = min(rows, 2 * most)
         if piece.num_rows:
             held.append(piece)
             count, size = count + piece.num_rows, size + piece.nbytes
@@ -36,15 +43,20 @@ def windows(
 
 
 def cut(
-    count: int, rows: int, lengths: NDArray[np.int64] | None = None
+    count: int, sizer: Sizer, lengths: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Positions 0..count in model batches of ``rows``; by length, longest first, where lengths differ.
+    """Positions 0..count in model batches; by length, longest first, where lengths differ.
 
-    Alike lengths in a batch waste no padding, and the longest first shows at once what memory it needs.
+    Alike lengths in a batch waste no padding, and the longest first shows at once what memory it
+    needs. The sizer is asked before each batch, with the longest length in it.
     """
     order = np.arange(count) if lengths is None else np.argsort(-lengths, kind="stable")
-    for start in range(0, count, rows):
-        yield order[start : start + rows]
+    start = 0
+    while start < count:
+        width = 1 if lengths is None else int(lengths[order[start]])
+        stop = start + sizer.rows_of(width)
+        yield order[start:stop]
+        start = stop
 
 
 def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:

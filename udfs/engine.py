@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from udfs.batching import cut, windows
 from udfs.decode import Examples
 from udfs.meter import Meter
 from udfs.models.base import Model
-from udfs.outputs import checked, column_of, not_finite
+from udfs.outputs import Gathered, Outputs
+from udfs.overlap import ahead
 from udfs.plan import Plan
+from udfs.sizing import Sizer, sizer_for
 
 ERROR_TYPE = arrow_type(struct_of(ERROR))
 METER_TYPE = arrow_type(struct_of(METER))
@@ -34,35 +38,32 @@ def score(
     rows come; a partition without rows loads none. Raises OutputMismatch, and whatever the model
     raises.
     """
-    model = None
     waiting = _timed(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), meter)
-    for window in waiting:
-        if model is None:
-            with meter.lap("load_s"):
-                model = load()
-        with meter.lap("decode_s"):
-            examples = model.decode(window.select(plan.inputs))
+    first = next(waiting, None)
+    if first is None:
+        return
+    with meter.lap("load_s"):
+        model = load()
+    sizer = sizer_for(plan.batch_rows, plan.batch_cost)
+    for window, examples in _decoded(model, chain([first], waiting), plan, meter):
         with meter.lap("compute_s"):
-            outputs, bad, calls = _predict(model, examples, plan.batch_rows)
-        with meter.lap("emit_s"):
-            columns, errors = _columns(window, outputs, bad, examples, model.card.signature)
+            made, work = _predict(model, examples, window.num_rows, sizer)
+        with meter.lap("convert_s"):
+            errors = _errors(made, examples)
+            columns = made.columns(model.card.signature)
+            told = _error_column(errors, window.num_rows)
         reading = meter.take(
             device=model.device,
+            backend=model.runtime.backend,
+            precision=model.runtime.precision,
             rows=window.num_rows,
             failed=len(errors),
-            model_batches=calls,
             tokens=None if examples.lengths is None else int(examples.lengths.sum()),
             size_bytes=window.select(plan.inputs).nbytes,
+            **work,
         )
-        kept = {name: window.column(name) for name in plan.passthrough}
-        out = pa.RecordBatch.from_pydict(
-            {
-                **kept,
-                **columns,
-                "error": _error_column(errors, window.num_rows),
-                "_meter": _meter_column(reading, window.num_rows),
-            }
-        )
+        with meter.lap("convert_s"):
+            out = _row_batch(window, plan.passthrough, columns, told, reading)
         with meter.lap("emit_s"):
             yield out
 
@@ -84,52 +85,90 @@ def _timed(batches: Iterator[pa.RecordBatch], meter: Meter) -> Iterator[pa.Recor
         yield batch
 
 
+def _decoded(
+    model: Model, waiting: Iterator[pa.RecordBatch], plan: Plan, meter: Meter
+) -> Iterator[tuple[pa.RecordBatch, Examples]]:
+    """Each window with what the model reads of it; with cores to spare, the next while one computes."""
+    if plan.decode_ahead:  # what is not hidden behind compute shows as time spent waiting
+        pairs = ((w, model.decode(w.select(plan.inputs))) for w in waiting)
+        return _timed(ahead(pairs), meter)
+    return _in_turn(model, waiting, plan, meter)
+
+
+def _in_turn(
+    model: Model, waiting: Iterator[pa.RecordBatch], plan: Plan, meter: Meter
+) -> Iterator[tuple[pa.RecordBatch, Examples]]:
+    for window in waiting:
+        with meter.lap("decode_s"):
+            examples = model.decode(window.select(plan.inputs))
+        yield window, examples
+
+
 def _predict(
-    model: Model, examples: Examples, batch_rows: int
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], int]:
-    """The outputs in the order of ``examples``, which of them are not finite, and how many calls they took.
-
-    A label made of NaN looks like any other: all that the model returns is looked at, promised or not.
-    """
-    count, signature = len(examples.rows), model.card.signature
-    index = list(cut(count, batch_rows, examples.lengths))
-    made = [model.predict(examples.take(rows)) for rows in index]
-    parts = [checked(one, signature, len(rows)) for one, rows in zip(made, index, strict=True)]
-    if not parts:
-        return {}, np.empty(0, bool), 0
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in signature.outputs}
-    bad = np.concatenate([not_finite(m, len(rows)) for m, rows in zip(made, index, strict=True)])
-    if examples.lengths is not None:  # computed by length: back to the order they came in
-        back = np.argsort(np.concatenate(index), kind="stable")
-        joined, bad = {name: values[back] for name, values in joined.items()}, bad[back]
-    return joined, bad, len(parts)
+    model: Model, examples: Examples, rows: int, sizer: Sizer
+) -> tuple[Gathered, dict[str, int | None]]:
+    """What the model says of a window's rows, each in its place, and how much work that was."""
+    made = Gathered(rows)
+    calls = computed = 0
+    tokens_out: int | None = None
+    for index in cut(len(examples.rows), sizer, examples.lengths):
+        for part, outputs in _called(model, examples, index, sizer):
+            made.put(examples.rows[part], outputs, model.card.signature)
+            calls, computed = calls + 1, computed + _cost(examples, part)
+            if "tokens_out" in outputs:
+                tokens_out = (tokens_out or 0) + int(np.sum(outputs["tokens_out"]))
+    padded = None if examples.lengths is None else computed
+    return made, {"model_batches": calls, "tokens_computed": padded, "tokens_out": tokens_out}
 
 
-def _columns(
-    window: pa.RecordBatch,
-    outputs: dict[str, NDArray[Any]],
-    bad: NDArray[np.bool_],
-    examples: Examples,
-    signature: Signature,
-) -> tuple[dict[str, pa.Array], dict[int, tuple[str, str]]]:
-    """One Arrow array an output, a row each, and what was wrong with the rows that have none."""
+def _called(
+    model: Model, examples: Examples, index: NDArray[np.int64], sizer: Sizer
+) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+    """The model's outputs for these positions; what does not fit into memory is computed in halves."""
+    cost, started = _cost(examples, index), time.perf_counter()
+    try:
+        outputs = model.predict(examples.take(index))
+    except Exception as error:
+        if len(index) == 1 or not _out_of_memory(error):
+            raise
+        sizer.failed(cost)
+    else:
+        sizer.took(cost, time.perf_counter() - started)
+        yield index, outputs
+        return
+    # Outside of the handler: its traceback would keep the failed batch's memory alive.
+    for half in np.array_split(index, 2):
+        yield from _called(model, examples, half, sizer)
+
+
+def _cost(examples: Examples, index: NDArray[np.int64]) -> int:
+    """Padded tokens of a batch, or its rows where all shapes are equal."""
+    width = 1 if examples.lengths is None else int(examples.lengths[index].max())
+    return len(index) * width
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """NumPy's, torch's for CUDA, and torch's allocator for the CPU, which only says so in words."""
+    told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or told
+
+
+def _errors(made: Gathered, examples: Examples) -> dict[int, tuple[str, str]]:
+    """Why rows have no prediction: row -> kind and message."""
     errors = {row: ("decode", reason) for row, reason in examples.errors.items()}
-    if not outputs:
-        empty = {
-            name: pa.nulls(window.num_rows, arrow_type(s.type))
-            for name, s in signature.outputs.items()
-        }
-        return empty, errors
-    errors |= {int(row): ("output", "NaN or infinite") for row in examples.rows[bad]}
-    arrays = {
-        name: column_of(name, outputs[name], spec) for name, spec in signature.outputs.items()
-    }
-    if not errors:
-        return arrays, errors
-    place = np.full(window.num_rows, -1)
-    place[examples.rows[~bad]] = np.flatnonzero(~bad)
-    index = pa.array(place, mask=place < 0)
-    return {name: array.take(index) for name, array in arrays.items()}, errors
+    return errors | {int(row): ("output", "NaN or infinite") for row in made.not_finite}
+
+
+def _row_batch(
+    window: pa.RecordBatch,
+    passthrough: Iterable[str],
+    columns: dict[str, pa.Array],
+    errors: pa.Array,
+    reading: dict[str, Any],
+) -> pa.RecordBatch:
+    kept = {name: window.column(name) for name in passthrough}
+    meters = _meter_column(reading, window.num_rows)
+    return pa.RecordBatch.from_pydict({**kept, **columns, "error": errors, "_meter": meters})
 
 
 def _error_column(errors: dict[int, tuple[str, str]], rows: int) -> pa.Array:

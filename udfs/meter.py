@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-LAPS = ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "emit_s")  # columns of METER
+# Columns of METER.
+LAPS = ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "convert_s", "emit_s")
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
 
 
@@ -57,27 +58,17 @@ class Meter:
         finally:
             self._laps[name] += time.perf_counter() - start
 
-    def take(
-        self,
-        *,
-        device: str,
-        rows: int,
-        failed: int,
-        model_batches: int,
-        tokens: int | None,
-        size_bytes: int,
-    ) -> dict[str, Any]:
-        """The meter row of the batch that ends now; the next one begins."""
+    def take(self, *, size_bytes: int, **facts: Any) -> dict[str, Any]:
+        """The meter row of the batch that ends now; the next one begins.
+
+        ``facts`` are the columns of METER that say what was computed, and on what.
+        """
         now, cpu_s = self._clock(), _cpu_s()
         row = {
             **vars(self._place),
             "pid": os.getpid(),
-            "device": device,
             "started_at": datetime.fromtimestamp(self._began, UTC),
-            "rows": rows,
-            "failed": failed,
-            "model_batches": model_batches,
-            "tokens": tokens,
+            **facts,
             "bytes": size_bytes,
             "wall_s": now - self._began,
             "cpu_s": cpu_s - self._cpu_s,

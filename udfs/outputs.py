@@ -14,6 +14,56 @@ from schemas.model import Column, Signature
 from schemas.types import arrow_type
 
 
+Outputs = Mapping[str, NDArray[Any]]
+
+
+class Gathered:
+    """The outputs of a window, each written once, to the row that it belongs to."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._good = np.zeros(rows, bool)
+        self._bad = np.zeros(rows, bool)
+
+    def put(self, rows: NDArray[np.int64], outputs: Outputs, signature: Signature) -> None:
+        """Take the outputs of a batch, whose rows are these. Raises OutputMismatch.
+
+        A label made of NaN looks like any other: all that the model returns is looked at, promised
+        or not.
+        """
+        for name, values in checked(outputs, signature, len(rows)).items():
+            self._room(name, values)[rows] = values
+        bad = not_finite(outputs, len(rows))
+        self._good[rows], self._bad[rows] = ~bad, bad
+
+    @property
+    def not_finite(self) -> NDArray[np.int64]:
+        """The rows of which some output is NaN or infinite."""
+        return np.flatnonzero(self._bad)
+
+    def columns(self, signature: Signature) -> dict[str, pa.Array]:
+        """One Arrow array an output, null where a row has no finite one. Raises OutputMismatch."""
+        if not self._arrays:
+            kinds = {name: arrow_type(spec.type) for name, spec in signature.outputs.items()}
+            return {name: pa.nulls(self._rows, kind) for name, kind in kinds.items()}
+        missing = None if self._good.all() else ~self._good
+        return {
+            name: column_of(name, self._arrays[name], spec, missing)
+            for name, spec in signature.outputs.items()
+        }
+
+    def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The window's array for an output, of a type that holds what came before and this."""
+        held = self._arrays.get(name)
+        if held is None:
+            held = np.zeros((self._rows, *values.shape[1:]), values.dtype)
+        elif held.dtype != values.dtype:
+            held = held.astype(np.result_type(held.dtype, values.dtype))
+        self._arrays[name] = held
+        return held
+
+
 def checked(
     outputs: Mapping[str, NDArray[Any]], signature: Signature, rows: int
 ) -> dict[str, NDArray[Any]]:
@@ -30,16 +80,22 @@ def checked(
     }
 
 
-def column_of(name: str, values: NDArray[Any], spec: Column) -> pa.Array:
-    """``values`` ``[rows]`` or ``[rows, width]`` as an Arrow array of the declared type, without objects."""
+def column_of(
+    name: str, values: NDArray[Any], spec: Column, missing: NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """``values`` ``[rows]`` or ``[rows, width]`` as an Arrow array of the declared type, without objects.
+
+    Null where ``missing`` says so. Numbers are not copied where their type is the declared one.
+    """
     kind = arrow_type(spec.type)
     try:
         if not pa.types.is_list(kind):
-            return pa.array(values).cast(kind)
+            return pa.array(values, mask=missing).cast(kind)
         flat = pa.array(values.reshape(-1)).cast(kind.value_type)
         rows, width = values.shape
         offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
-        return pa.ListArray.from_arrays(offsets, flat)
+        mask = None if missing is None else pa.array(missing)
+        return pa.ListArray.from_arrays(offsets, flat, mask=mask)
     except pa.ArrowException as error:
         raise OutputMismatch(
             f"the model's output {name!r} is not {spec.type}",

@@ -22,8 +22,14 @@ class Plan:
 
     inputs: tuple[str, ...]
     passthrough: tuple[str, ...] = ()
-    batch_rows: int = 64
-    window_rows: int = 4096  # rows decoded, ordered, metered and handed back together
+    batch_rows: int | None = None  # pinned; None: found by measuring
+    window_rows: int = (
+        4096  # at most so many are decoded, ordered, metered and handed back together
+    )
+    batch_cost: int | None = None  # a size that was found good (udfs/sizing.py)
+    decode_ahead: bool = (
+        False  # in a thread; where the task has a core for it, or computes on a GPU
+    )
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Scorer:
 
     folder: Path
     digest: str
-    device: str
+    runtime: Runtime
     plan: Plan
     application: str  # Spark's id of it
     submitted_at: float  # seconds since 1970; a worker born later owes its start-up to this stage

@@ -77,7 +77,7 @@ def _score(scorer: Scorer, batches: Batches) -> Batches:
     from udfs.models import base
 
     importlib.import_module("torch")  # seconds, once a worker; loading the model is another matter
-    load = partial(base.load, scorer.folder, scorer.digest, scorer.device)
+    load = partial(base.load, scorer.folder, scorer.digest, scorer.runtime)
     meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
     return score(batches, load, scorer.plan, meter)
 

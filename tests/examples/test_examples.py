@@ -29,7 +29,7 @@ from schemas.yaml_file import load
 from udfs.engine import score
 from udfs.meter import Meter, Place
 from udfs.models import base
-from udfs.plan import Plan
+from udfs.plan import Plan, Runtime
 
 JOBS = Path(__file__).resolve().parents[2] / "conf" / "jobs"
 
@@ -61,7 +61,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(folder: Path, table: pa.Table, column: str) -> list[dict[str, object]]:
     """The rows of ``table`` as the engine scores them with the model in ``folder``."""
-    model = base.load(folder, base.digest_of(folder), "cpu")
+    model = base.load(folder, base.digest_of(folder), Runtime("cpu"))
     batches = iter(table.to_batches(max_chunksize=97))
     out = score(batches, lambda: model, Plan((column,), batch_rows=32), Meter(Place()))
     return pa.Table.from_batches(list(out)).to_pylist()

@@ -42,7 +42,7 @@ from tests.helpers import (
     vector_mlp,
     write_parquet,
 )
-from udfs.plan import Scorer
+from udfs.plan import Runtime, Scorer
 
 pytestmark = pytest.mark.spark
 Score = Callable[[Job], Summary]
@@ -152,7 +152,7 @@ def test_a_model_that_is_swapped_after_the_check_fails_in_the_worker(
     work = prepare(spark, job)
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
-    scorer = Scorer(folder, work.model.digest, "cpu", infer.plan_of(job, work.model, 8), "", 0.0)
+    scorer = Scorer(folder, work.model.digest, Runtime("cpu"), infer.plan_of(job, work.model, 8), "", 0.0)
     accepted = infer.accepted(
         spark.read.parquet(str(tmp_path / "input")), work.rules, job, work.model
     )

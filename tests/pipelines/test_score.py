@@ -25,7 +25,7 @@ from schemas.config import Job
 from schemas.errors import GateRefused, RunFailed, UsageError
 from schemas.summary import Summary
 from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
-from udfs.plan import Plan, Scorer
+from udfs.plan import Plan, Runtime, Scorer
 from udfs.spark import pandas_scorer
 
 pytestmark = pytest.mark.spark
@@ -235,7 +235,7 @@ def scored_frame(spark: SparkSession, job: Job) -> DataFrame:
     work = prepare(spark, job)
     source = spark.read.parquet(str(Path(job.source.path)))
     scorer = Scorer(
-        work.model.folder, work.model.digest, "auto", infer.plan_of(job, work.model, 8), "", 0.0
+        work.model.folder, work.model.digest, Runtime(), infer.plan_of(job, work.model, 8), "", 0.0
     )
     accepted = infer.accepted(source, work.rules, job, work.model)
     return infer.scored(accepted, job, work.contract, work.model, scorer)
@@ -279,7 +279,7 @@ def test_the_model_can_be_called_from_sql(spark: SparkSession, model: Path, tmp_
     write_parquet(tmp_path / "input", image_table(pixels))
     verified = prepare(spark, job_of(tmp_path, model)).model
     scorer = Scorer(
-        verified.folder, verified.digest, "cpu", Plan(("pixels",), batch_rows=7), "", 0.0
+        verified.folder, verified.digest, Runtime("cpu"), Plan(("pixels",), batch_rows=7), "", 0.0
     )
     spark.udf.register("classify", pandas_scorer(scorer, verified.card))
     spark.read.parquet(str(tmp_path / "input")).createOrReplaceTempView("pictures")

@@ -33,7 +33,7 @@ from udfs.engine import output_schema, score
 from udfs.meter import LAPS, Meter, Place
 from udfs.models.base import Model
 from udfs.models.folder import write_card
-from udfs.plan import Plan
+from udfs.plan import Plan, Runtime
 
 TOLERANCE = 1e-5
 PLAN = Plan(inputs=("pixels",), passthrough=("id",))
@@ -309,9 +309,10 @@ def test_a_window_in_which_every_row_fails_has_errors_and_a_meter(mlp: Path) -> 
 
 
 class Stub:
-    """The shortest real model: the engine asks for no more than these four."""
+    """The shortest real model: the engine asks for no more than these five."""
 
     device = "cpu"
+    runtime = Runtime("cpu")
 
     def __init__(self, outputs: dict[str, Any], signature: dict[str, Any], folder: Path) -> None:
         self.card = loaded_card(pixel_mlp(folder, outputs=signature))
