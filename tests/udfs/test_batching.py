@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.batching import cut, windows
+from udfs.sizing import Measured, Pinned
 
 MANY_BYTES = 1 << 40
 
@@ -51,7 +52,7 @@ def test_windows_of_batches_cut_from_a_larger_one_do_not_count_the_bytes_of_the_
     whole = batches([1000])[0]
     slices = [whole.slice(start, 100) for start in range(0, 1000, 100)]
 
-    assert [w.num_rows for w in windows(slices, 1000, 5000)] == [700, 300]
+    assert [w.num_rows for w in windows(slices, 1000, 5000, first=1000)] == [700, 300]
 
 
 def test_no_batches_and_empty_batches_make_no_windows() -> None:
@@ -66,7 +67,7 @@ def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
 ) -> None:
     tokens = np.array(lengths, np.int64)
 
-    parts = list(cut(len(lengths), rows, tokens))
+    parts = list(cut(len(lengths), Pinned(rows), tokens))
 
     order = np.concatenate(parts) if parts else np.array([], int)
     assert sorted(order) == list(range(len(lengths)))
@@ -77,4 +78,23 @@ def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
 @settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 70))
 def test_a_cut_without_lengths_keeps_the_order(count: int, rows: int) -> None:
-    assert [int(i) for part in cut(count, rows) for i in part] == list(range(count))
+    assert [int(i) for part in cut(count, Pinned(rows)) for i in part] == list(range(count))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 1000))
+def test_a_padded_batch_costs_no_more_than_the_budget_unless_one_row_alone_does(
+    lengths: list[int], budget: int
+) -> None:
+    tokens = np.array(lengths, np.int64)
+
+    parts = list(cut(len(lengths), Measured(budget, ceiling=budget), tokens))
+
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+    assert all(len(part) == 1 or len(part) * tokens[part].max() <= budget for part in parts)
+
+
+def test_the_first_window_is_short_and_each_may_hold_twice_the_rows_of_the_one_before() -> None:
+    found = list(windows(batches([1000]), 400, MANY_BYTES, first=50))
+
+    assert [w.num_rows for w in found] == [50, 100, 200, 400, 250]

@@ -11,7 +11,18 @@ from udfs.meter import LAPS, Meter, Place
 
 
 def take(meter: Meter, rows: int = 1) -> dict[str, object]:
-    return meter.take(device="cpu", rows=rows, failed=0, model_batches=1, tokens=None, size_bytes=1)
+    return meter.take(
+        device="cpu",
+        backend="torch",
+        precision="fp32",
+        rows=rows,
+        failed=0,
+        model_batches=1,
+        tokens=None,
+        tokens_computed=None,
+        tokens_out=None,
+        size_bytes=1,
+    )
 
 
 def test_a_reading_has_every_field_of_the_meter_column_and_no_other() -> None:
