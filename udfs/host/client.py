@@ -1,0 +1,130 @@
+"""A model that another process holds: decoded here, computed there; the engine does not see a difference."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.errors import ModelError, RunFailed
+from schemas.model import ModelCard
+from udfs.decode import Decoder, Examples, Values
+from udfs.host.election import tail
+from udfs.host.lease import Lease
+from udfs.host.place import HostPlace
+from udfs.models.base import digest_of, read_card
+from udfs.models.loaded import reader_of
+from udfs.plan import Runtime
+
+
+def hosted(folder: Path, digest: str, runtime: Runtime, place: HostPlace) -> HostedModel:
+    """The model in the place's host, which is started if need be; its device is the place's.
+
+    The host keeps the model until this object is closed or collected. Raises what loading raises
+    there: ModelError, or RunFailed where it has no memory for it.
+    """
+    return HostedModel(folder, digest, replace(runtime, device=place.device), place)
+
+
+class HostedModel:
+    """A lease on a model in a host process. `predict` may be called from several threads."""
+
+    def __init__(self, folder: Path, digest: str, runtime: Runtime, place: HostPlace) -> None:
+        self._place = place
+        self._asked = {"folder": str(folder), "digest": digest, "runtime": asdict(runtime)}
+        self._lock = threading.Lock()
+        self._idle: list[Lease] = []
+        self.card, self._decode = _reader(folder, digest)
+        self._idle.append(self._answered(None))
+        self.runtime = self._idle[0].runtime
+        self.device = self.runtime.device
+        self.close = weakref.finalize(self, _close_all, self._idle)
+
+    def decode(self, batch: pa.RecordBatch) -> Examples:
+        """The model's input columns as what `predict` reads; made in this process."""
+        return self._decode(batch)
+
+    def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
+        """The outputs of the signature, each ``[rows, ...]``; computed by the host.
+
+        A host that dies under it is started again, and asked again: predicting has no other effect.
+        Raises RunFailed where that happens ``deaths`` times, and what the model raises: Millrace's
+        errors and MemoryError as themselves, others as RunFailed with their text.
+        """
+        found: Mapping[str, NDArray[Any]] = self._answered(values)
+        return found
+
+    def outstanding(self) -> int:
+        """What the host has been asked and has not answered yet: rows, or padded tokens, of all clients."""
+        return self._latest.outstanding()
+
+    def _answered(self, values: Values | None) -> Any:
+        """The outputs for ``values``; for None a lease. Whatever host it takes."""
+        for _ in range(self._place.deaths):
+            lease = None
+            try:
+                lease = self._taken()
+                if values is None:
+                    return lease
+                outputs = lease.predict(values)
+            except (EOFError, ConnectionError):
+                self._forget(lease)
+                continue
+            except BaseException:
+                self._give_back(lease)
+                raise
+            self._give_back(lease)
+            return outputs
+        raise RunFailed(
+            f"the host of {self._place.device} died {self._place.deaths} times over the same work",
+            got=tail(self._place.directory),
+            next="see whether the system's out-of-memory killer ended it",
+        )
+
+    def _taken(self) -> Lease:
+        """A lease that no other thread uses."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        self._latest = Lease(self._place, self._asked)
+        return self._latest
+
+    def _give_back(self, lease: Lease | None) -> None:
+        if lease is not None and not lease.is_between_questions:  # interrupted
+            lease.close()
+        elif lease is not None:
+            with self._lock:
+                self._idle.append(lease)
+
+    def _forget(self, lease: Lease | None) -> None:
+        """The host is gone, so all leases on it are void."""
+        with self._lock:
+            void, self._idle[:] = [*self._idle], []
+        for one in [*void, *([lease] if lease else [])]:
+            one.close()
+
+
+def _close_all(leases: list[Lease]) -> None:
+    for lease in leases:
+        lease.close()
+
+
+@lru_cache(maxsize=8)
+def _reader(folder: Path, digest: str) -> tuple[ModelCard, Decoder]:
+    """The folder's card and decoder, once a process. Raises ModelError where the folder changed."""
+    if (found := digest_of(folder)) != digest:
+        raise ModelError(
+            f"model {folder} changed during the run",
+            got=f"sha256 {found}",
+            allowed=f"sha256 {digest}",
+        )
+    card = read_card(folder)
+    decoder, _ = reader_of(folder, card)
+    return card, decoder

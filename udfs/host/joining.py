@@ -1,0 +1,73 @@
+"""Several clients' questions as one batch of the model, and its outputs as several answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.decode import Values
+from udfs.host.payload import cost_of
+
+_PADDING = 1.1  # a joined batch may cost so much more than its parts computed alone
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a joined batch may become; a question that is larger by itself stays alone."""
+
+    rows: int  # where all shapes are equal
+    tokens: int  # where lengths differ: rows times the longest
+
+
+def joinable(questions: Sequence[Values], limits: Limits) -> list[int]:
+    """Which questions to compute together with the first, itself included, in their order.
+
+    Never waits for more, never cuts one: of those that are there, what fits.
+    """
+    if not questions:
+        return []
+    first = questions[0]
+    rows, longest = cost_of(first)
+    limit = limits.rows if isinstance(first, np.ndarray) else limits.tokens
+    chosen, alone = [0], rows * longest
+    for index, values in enumerate(questions[1:], 1):
+        if not _alike(first, values):
+            continue
+        more, length = cost_of(values)
+        together = (rows + more) * max(longest, length)
+        if together <= min(limit, _PADDING * (alone + more * length)):
+            chosen.append(index)
+            rows, longest, alone = rows + more, max(longest, length), alone + more * length
+    return chosen
+
+
+def joined(questions: Sequence[Values]) -> Values:
+    """One batch of all their rows, in their order."""
+    if len(questions) == 1:
+        return questions[0]
+    if isinstance(questions[0], np.ndarray):
+        return np.concatenate(questions)
+    return list(chain.from_iterable(questions))
+
+
+def split(outputs: Outputs, counts: Sequence[int]) -> list[Outputs]:
+    """The outputs of each question, which had so many rows."""
+    ends = np.cumsum([0, *counts])
+    return [
+        {name: values[start:end] for name, values in outputs.items()}
+        for start, end in pairwise(ends)
+    ]
+
+
+def _alike(one: Values, other: Values) -> bool:
+    """Whether two questions can stand in one batch."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and one.shape[1:] == other.shape[1:]
+    return not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray)

@@ -1,0 +1,48 @@
+"""Loading a model in its host, what it will take, what it took, and letting it go."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+from udfs.models.base import Model, opened, read_card
+from udfs.plan import Runtime
+
+# What weights of fp32 on disk come to in memory, in each precision; the file may be smaller already.
+_SHARE = {"fp32": 1.0, "bf16": 0.5, "fp16": 0.5, "int8": 0.25}
+_MARGIN = 1.25  # buffers, embeddings that stay in fp32, the allocator's rounding
+
+
+def estimate_bytes(folder: Path, runtime: Runtime) -> int:
+    """What the model's weights will take in memory, a little more than less, from its files' sizes."""
+    names = read_card(folder).files
+    largest = sum((folder / name).stat().st_size for name in names if _is_weights(name))
+    return int(largest * _SHARE[runtime.precision] * _MARGIN)
+
+
+def loaded(folder: Path, digest: str, runtime: Runtime) -> tuple[Model, int]:
+    """The model, its files verified, and the bytes that it takes: measured on CUDA, else estimated."""
+    before = _cuda_bytes(runtime.device)
+    model = opened(folder, digest, runtime)
+    took = _cuda_bytes(runtime.device) - before
+    return model, took or estimate_bytes(folder, runtime)
+
+
+def freed() -> None:
+    """Give the memory of models that nobody holds any more back to the device."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _is_weights(name: str) -> bool:
+    return Path(name).suffix in {".safetensors", ".onnx", ".bin", ".pt", ".data"}
+
+
+def _cuda_bytes(device: str) -> int:
+    if not device.startswith("cuda"):
+        return 0
+    import torch
+
+    return torch.cuda.memory_allocated(device)

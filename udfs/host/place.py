@@ -1,0 +1,112 @@
+"""Where a host lives and how long: one a device of one owner, whose end is its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from schemas.errors import RunFailed
+
+_LONGEST_SOCKET_PATH = 107  # bytes, of sun_path in Linux, less its final zero
+_SOCKET_NAME_BYTES = 16
+
+
+@dataclass(frozen=True)
+class HostPlace:
+    """Which device of which owner a host serves, and its limits.
+
+    Clients with equal ``folder``, ``owner`` and ``device`` share a host. The owner is a process: the
+    executor, as a rule, so that two executors on one machine have hosts of their own.
+    """
+
+    folder: Path  # where hosts make their private directories: local, its path short
+    owner: int  # process id; the host ends when this process does
+    device: str  # cpu or cuda:N
+    limit_bytes: int  # what its models may take together
+    reserve_bytes: int = 0  # of that, kept free for what computing takes beside the weights
+    join_rows: int = 256  # of a batch made of several clients' rows, where shapes are equal
+    join_tokens: int = 2048  # the same where lengths differ: rows times the longest of them
+    idle_s: float = 60.0  # without a client, before it ends
+    start_s: float = 60.0  # until a new host must answer; loading a model comes after that
+    room_s: float = 120.0  # that a model waits for memory which others hold
+    deaths: int = 3  # hosts that may die over one batch before the batch is given up
+
+    @property
+    def directory(self) -> Path:
+        """The host's own directory; equal for all that share it, and for nobody else."""
+        # In another container the same process id is another process.
+        namespace = Path("/proc/self/ns/pid").readlink()
+        seed = f"{namespace} {self.owner} {born(self.owner)} {self.device}"
+        return self.folder / f"mh-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
+
+    def as_json(self) -> str:
+        """What `from_json` reads."""
+        return json.dumps({**asdict(self), "folder": str(self.folder)})
+
+    @classmethod
+    def from_json(cls, text: str) -> HostPlace:
+        """The place that `as_json` wrote."""
+        found = json.loads(text)
+        return replace(cls(**found), folder=Path(found["folder"]))
+
+
+def born(pid: int) -> int:
+    """When a process was started, in clock ticks since boot: with its id, a name for it alone.
+
+    Raises RunFailed where there is none.
+    """
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError as error:
+        raise RunFailed(
+            f"no process {pid}, so no host can serve it",
+            got=str(error),
+            allowed="the id of a living process, on Linux",
+            next="give the executor's process id as the owner",
+        ) from None
+    return int(told.rpartition(")")[2].split()[19])  # the name before it may hold anything
+
+
+def executor_pid() -> int:
+    """The nearest ancestor of this process that is a JVM: the executor of a Python worker.
+
+    Raises RunFailed where there is none.
+    """
+    parents = psutil.Process().parents()
+    for parent in parents:
+        if parent.name() == "java":
+            return parent.pid
+    raise RunFailed(
+        "no Spark executor is above this process",
+        got=", ".join(parent.name() for parent in parents),
+        allowed="a process named java among them",
+        next="give the owner's process id",
+    )
+
+
+def made_private(directory: Path) -> Path:
+    """The directory, made if need be, for this user alone. Raises RunFailed where others could get in."""
+    if len(os.fsencode(directory)) + _SOCKET_NAME_BYTES > _LONGEST_SOCKET_PATH:
+        raise RunFailed(
+            "the path of the host's socket would be too long",
+            got=f"{directory}, {len(os.fsencode(directory))} bytes",
+            allowed=f"{_LONGEST_SOCKET_PATH - _SOCKET_NAME_BYTES} bytes",
+            next="give the host a folder with a shorter path",
+        )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return directory
+    raise RunFailed(
+        f"the host's directory {directory} is not this user's alone",
+        got=f"{stat.filemode(found.st_mode)}, user {found.st_uid}",
+        allowed=f"drwx------, user {os.geteuid()}",
+        next="remove it, or give the host another folder",
+    )

@@ -1,0 +1,162 @@
+"""The host process: ``python -m udfs.host.server PLACE DIRECTORY``, started by `udfs.host.election`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from pathlib import Path
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+
+from udfs.host import wire
+from udfs.host.area import Area
+from udfs.host.computing import Computer, Ensure, Key, Question
+from udfs.host.election import ADDRESS, LOCK, read_address, write_address
+from udfs.host.place import HostPlace, born
+from udfs.host.tenant import Tenant
+from udfs.plan import Runtime
+
+_BACKLOG = 128
+_KEY_BYTES = 32
+
+
+class Server:
+    """Accepts clients and reads their questions, in a thread that never computes: it always notices.
+
+    A client that dies, the owner's end and idleness are seen at once, whatever is being computed.
+    """
+
+    def __init__(self, place: HostPlace, directory: Path) -> None:
+        self._place, self._directory = place, directory
+        self._owner = os.pidfd_open(place.owner)
+        self._key = secrets.token_bytes(_KEY_BYTES)
+        self._name = f"s{os.getpid()}"
+        self._board = Area.made()
+        self._computer = Computer(place, self._board.counter())
+        self._models: dict[Tenant, Key] = {}
+        self._proven: deque[Tenant] = deque()
+        self._wake = os.eventfd(0)
+        self._idle_since = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self._listener = _listening(directory / self._name)
+
+    def run(self) -> NoReturn:
+        """Serve until the owner ends, or nobody has been there for ``idle_s``."""
+        self._selector.register(self._owner, selectors.EVENT_READ, self._owner_ended)
+        self._selector.register(self._wake, selectors.EVENT_READ, self._welcome)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        threading.Thread(target=self._compute, daemon=True).start()
+        write_address(self._directory, self._name, self._key)
+        while True:
+            for key, _ in self._selector.select(self._patience_s()):
+                if isinstance(key.data, Tenant):
+                    self._read(key.data)
+                else:
+                    key.data()
+            if self._patience_s() == 0:
+                self._retire()
+
+    def _patience_s(self) -> float | None:
+        """How long to go on without a client; None while there is one."""
+        if self._models or self._proven:
+            return None
+        return max(0.0, self._idle_since + self._place.idle_s - time.monotonic())
+
+    def _compute(self) -> None:
+        try:
+            self._computer.run()
+        finally:  # without it nobody would be answered, and all would wait
+            os._exit(1)
+
+    def _accept(self) -> None:
+        opened, _ = self._listener.accept()
+        threading.Thread(target=self._prove, args=(opened,), daemon=True).start()
+
+    def _prove(self, opened: socket.socket) -> None:
+        """Let a client in that knows the key; one that says nothing keeps nobody else waiting."""
+        with suppress(AuthenticationError, OSError, EOFError), opened:
+            tenant = Tenant(opened, self._key, self._board, self._place.start_s)
+            self._proven.append(tenant)
+            os.eventfd_write(self._wake, 1)
+
+    def _welcome(self) -> None:
+        os.eventfd_read(self._wake)
+        while self._proven:
+            tenant = self._proven.popleft()
+            self._models[tenant] = Key(Path(), "", Runtime())
+            self._selector.register(tenant.connection, selectors.EVENT_READ, tenant)
+
+    def _read(self, tenant: Tenant) -> None:
+        try:
+            self._take(tenant, wire.receive(tenant.connection))
+        except (EOFError, OSError):
+            self._leave(tenant)
+        except Exception as error:  # noqa: BLE001 - a message that makes no sense is its sender's alone
+            tenant.say(wire.told(error))
+            self._leave(tenant)
+
+    def _take(self, tenant: Tenant, message: dict[str, Any]) -> None:
+        if message["do"] == "ensure":
+            runtime = Runtime(**message["runtime"])
+            self._models[tenant] = Key(Path(message["folder"]), message["digest"], runtime)
+            self._computer.put(Ensure(tenant, self._models[tenant], time.monotonic()))
+        else:
+            values = tenant.values(message["bytes"])
+            self._computer.put(Question(tenant, self._models[tenant], values))
+
+    def _leave(self, tenant: Tenant) -> None:
+        self._selector.unregister(tenant.connection)
+        del self._models[tenant]
+        self._computer.drop(tenant)
+        tenant.close()
+        self._idle_since = time.monotonic()
+
+    def _owner_ended(self) -> NoReturn:
+        shutil.rmtree(self._directory, ignore_errors=True)  # nobody else comes here
+        os._exit(0)
+
+    def _retire(self) -> NoReturn:
+        """End; the address goes only if it is still this process's, and nobody is electing another."""
+        self._listener.close()
+        with suppress(Timeout), FileLock(self._directory / LOCK, timeout=0, mode=0o600):
+            address = read_address(self._directory)
+            if address is not None and address["pid"] == os.getpid():
+                (self._directory / ADDRESS).unlink(missing_ok=True)
+        (self._directory / self._name).unlink(missing_ok=True)
+        os._exit(0)
+
+
+def _listening(path: Path) -> socket.socket:
+    """A Unix socket for this user alone."""
+    listener = socket.socket(socket.AF_UNIX)
+    os.umask(0o177)
+    listener.bind(str(path))
+    os.umask(0o077)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Serve the place that the elector gives, from its directory."""
+    text, directory = arguments
+    place = HostPlace.from_json(text)
+    if place.directory != Path(directory):  # the owner ended, and another has its id
+        sys.exit(
+            f"process {place.owner}, born {born(place.owner)}, is not the owner of {directory}"
+        )
+    Server(place, Path(directory)).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,90 @@
+"""What goes over the socket: small messages of JSON, after both sides have shown that they know the key."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Any
+
+from schemas import errors
+from schemas.errors import MillraceError, RunFailed
+
+_LONGEST_BYTES = 1 << 20
+_LONGEST_TEXT = 2000  # characters of a foreign error
+
+
+def proven(
+    opened: socket.socket, key: bytes, *, is_host: bool, timeout_s: float
+) -> Connection[Any, Any]:
+    """The socket as a connection to one who knows the key; HMAC challenges both ways, the host's first.
+
+    Raises AuthenticationError, or OSError and EOFError where the other side says nothing. Nothing is
+    ever unpickled: `send` and `receive` move bytes.
+    """
+    _set_timeout(opened, timeout_s)
+    connection: Connection[Any, Any] = Connection(opened.detach())
+    try:
+        for challenge in (deliver_challenge, answer_challenge)[:: 1 if is_host else -1]:
+            challenge(connection, key)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def without_timeout(connection: Connection[Any, Any]) -> None:
+    """From now on receiving waits as long as the other side lives."""
+    with socket.socket(fileno=connection.fileno()) as opened:
+        _set_timeout(opened, 0)
+        opened.detach()
+
+
+def send(connection: Connection[Any, Any], message: Mapping[str, Any]) -> None:
+    """Send a message. Raises OSError where nobody is there any more."""
+    connection.send_bytes(json.dumps(message).encode())
+
+
+def receive(connection: Connection[Any, Any]) -> dict[str, Any]:
+    """The next message. Raises EOFError or OSError where none can come any more."""
+    found: dict[str, Any] = json.loads(connection.recv_bytes(_LONGEST_BYTES))
+    return found
+
+
+def told(error: BaseException) -> dict[str, Any]:
+    """An error as a message; what ran out of memory is a MemoryError on the other side too."""
+    if isinstance(error, MillraceError):
+        parts = {"what": error.what, "got": error.got, "allowed": error.allowed, "next": error.next}
+        return {"kind": type(error).__name__, **parts}
+    text = "".join(traceback.format_exception_only(error)).strip()[:_LONGEST_TEXT]
+    return {"kind": "MemoryError" if _out_of_memory(error) else "foreign", "got": text}
+
+
+def rebuilt(message: Mapping[str, Any]) -> Exception:
+    """The error that `told` made a message of: its own kind if it is one of Millrace's."""
+    kind = getattr(errors, message["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, MillraceError):
+        parts = {name: message[name] for name in ("got", "allowed", "next")}
+        return kind(message["what"], **parts)
+    if message["kind"] == "MemoryError":
+        return MemoryError(message["got"])
+    return RunFailed(
+        "the model failed in its host process",
+        got=message["got"],
+        next="the host's log has where: the file named log in its directory, while it lives",
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """NumPy's, torch's for CUDA, and torch's allocator for the CPU, which only says so in words."""
+    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _set_timeout(opened: socket.socket, seconds: float) -> None:
+    """By the kernel, since a connection reads its descriptor directly; 0 means none."""
+    value = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
