@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.query import query
 from udfs.models.base import digest_of, load
+from udfs.plan import Runtime
 
 BEST = 5
 _SHOWN_CHARS = 320
@@ -22,7 +23,7 @@ _SHOWN_CHARS = 320
 
 def embedding(question: str, model_folder: Path) -> NDArray[np.float32]:
     """The question as the model sees it: ``[dimensions]``, of length one."""
-    model = load(model_folder, digest_of(model_folder), "auto")
+    model = load(model_folder, digest_of(model_folder), Runtime())
     (column,) = model.card.signature.inputs
     examples = model.decode(pa.record_batch({column: [question]}))
     return np.asarray(model.predict(examples.values)["embedding"][0], np.float32)

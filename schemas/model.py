@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from schemas.contract import Frozen, TypeName
+from schemas.generation import check_generate
 
 # What each step reads and gives. The steps themselves are in udfs/decode.py and udfs/models/heads.py;
 # the names live here so that a job is checked before any worker starts.
@@ -22,6 +23,7 @@ POSTPROCESS: dict[str, tuple[str, ...]] = {
     "classify": ("label", "score", "probabilities"),
     "embed": ("embedding",),
     "values": ("value", "values"),
+    "generate": ("text", "tokens_in", "tokens_out", "finish"),
 }
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -68,12 +70,20 @@ class Tolerance(Frozen):
     max_relative_error: Annotated[float, Field(ge=0)] = 0.01
 
 
+class MadeFrom(Frozen):
+    """What a converted folder was made from. Its graph scales its input and ends as the steps say."""
+
+    digest: Sha256  # of the source's model.yaml
+    format: str
+    precision: Literal["fp32", "int8"] = "fp32"  # of the weights as they are stored
+
+
 class ModelCard(Frozen):
     """Everything that ``model.yaml`` says."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     version: str
-    format: Literal["safetensors", "huggingface"]
+    format: Literal["safetensors", "huggingface", "torchscript", "onnx", "openvino"]
     architecture: Architecture | None = None
     signature: Signature
     preprocess: Step
@@ -81,6 +91,7 @@ class ModelCard(Frozen):
     files: dict[str, Sha256] = Field(min_length=1)
     licence: str
     tolerance: Tolerance = Tolerance()
+    made_from: MadeFrom | None = None
     metrics: dict[str, float] = {}
 
     @model_validator(mode="after")
@@ -91,9 +102,9 @@ class ModelCard(Frozen):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"file {name!r} is outside of the model's folder")
-            if path.suffix not in DATA_SUFFIXES:
+            if path.suffix not in (allowed := DATA_SUFFIXES + FORMAT_SUFFIXES[self.format]):
                 raise ValueError(
-                    f"file {name!r} may hold code; models load as data: {', '.join(DATA_SUFFIXES)}"
+                    f"file {name!r} may hold code; models load as data: {', '.join(allowed)}"
                 )
         return self
 
@@ -123,15 +134,32 @@ class ModelCard(Frozen):
     @model_validator(mode="after")
     def _step_can_read_the_inputs(self) -> ModelCard:
         step, inputs = self.preprocess.name, list(self.signature.inputs.values())
-        if (step == "tokens") != (self.format == "huggingface"):
-            raise ValueError("preprocess tokens is for format huggingface, and only there")
+        if step == "tokens" and self.format == "safetensors":
+            raise ValueError("preprocess tokens is not for format safetensors")
+        if step != "tokens" and self.format == "huggingface":
+            raise ValueError("format huggingface reads texts: preprocess tokens")
         if step != "columns" and len(inputs) > 1:
             raise ValueError(f"{step} reads one column, not {', '.join(self.signature.inputs)}")
         if step == "image" and (len(inputs[0].shape) != 3 or inputs[0].shape[0] not in (1, 3)):  # noqa: PLR2004
             raise ValueError("image gives the shape [channels, height, width], of 1 or 3 channels")
-        weights = [name for name in self.files if name.endswith(".safetensors")]
-        if self.format == "safetensors" and len(weights) != 1:
-            raise ValueError(f"format safetensors has one file of weights, not {len(weights)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_graph(self) -> ModelCard:
+        if self.format != "huggingface":
+            suffix = {"safetensors": ".safetensors", **GRAPH_SUFFIXES}[self.format]
+            found = [name for name in self.files if name.endswith(suffix)]
+            if len(found) != 1:
+                what = "weights" if self.format == "safetensors" else suffix
+                raise ValueError(f"format {self.format} has one file of {what}, not {len(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_can_be_written(self) -> ModelCard:
+        if self.postprocess.name == "generate":
+            if self.format != "huggingface":
+                raise ValueError("postprocess generate is for format huggingface, and only there")
+            check_generate(self.postprocess.options, self.preprocess.options)
         return self
 
     @property
@@ -141,3 +169,11 @@ class ModelCard(Frozen):
 
 
 DATA_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".md")
+GRAPH_SUFFIXES = {"torchscript": ".ts", "onnx": ".onnx", "openvino": ".xml"}
+FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "safetensors": (),
+    "huggingface": (),
+    "torchscript": (".ts",),  # code: a job must trust it (ModelRef.trust)
+    "onnx": (".onnx", ".data"),
+    "openvino": (".xml", ".bin"),
+}

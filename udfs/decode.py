@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.model import Signature
 
-Values = NDArray[Any] | Sequence[Sequence[int]]
+Values = NDArray[Any] | Sequence[NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def columns(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
     return decode
 
 
-# `tokens` needs the model's own tokenizer: udfs/models/huggingface.py brings it.
+# `tokens` needs the model's own tokenizer: udfs/models/tokens.py brings it.
 DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
     "pixels": pixels,
     "image": image,

@@ -113,7 +113,7 @@ def test_a_cnn_over_pngs_equals_the_network_itself(tmp_path: Path) -> None:
 
     found = run(folder, pa.table({"content": pictures}), Plan(("content",), (), 2)).to_pylist()
 
-    network = loaded(folder)._network  # type: ignore[attr-defined]
+    network = loaded(folder).runner.graph.network  # type: ignore[attr-defined]
     for number, row in enumerate(found):
         x = torch.tensor([number, 2 * number, 3 * number]).float().view(1, 3, 1, 1) / 255
         with torch.inference_mode():
@@ -145,7 +145,7 @@ def test_values_of_an_lstm_equal_the_network_row_by_row(tmp_path: Path) -> None:
 
     found = run(folder, pa.table({"series": column}), Plan(("series",), (), 3)).to_pylist()
 
-    network = loaded(folder)._network  # type: ignore[attr-defined]
+    network = loaded(folder).runner.graph.network  # type: ignore[attr-defined]
     for row, flat in zip(found, series, strict=True):
         with torch.inference_mode():
             expected = network(torch.tensor(flat).view(1, 3, 2))[0].tolist()

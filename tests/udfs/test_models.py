@@ -21,7 +21,7 @@ from udfs.meter import Meter, Place
 from udfs.models import base
 from udfs.models.base import digest_of, load, read_card, sha256, verify
 from udfs.models.networks import NETWORKS, build
-from udfs.plan import Plan
+from udfs.plan import Plan, Runtime
 
 
 def card_of(folder: Path) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_a_folder_that_changed_after_the_driver_looked_is_refused(tmp_path: Path
     rewrite(folder, licence="other")
 
     with pytest.raises(ModelError, match="changed during the run"):
-        load(folder, digest, "cpu")
+        load(folder, digest, Runtime("cpu"))
 
 
 def test_a_folder_without_a_card_says_where_it_looked(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_cuda_that_is_not_there_is_an_error_and_no_quiet_cpu(tmp_path: Path) -> 
     folder = pixel_mlp(tmp_path)
 
     with pytest.raises(RunFailed, match="asks for CUDA"):
-        load(folder, digest_of(folder), "cuda")
+        load(folder, digest_of(folder), Runtime("cuda"))
 
 
 # preprocessing and postprocessing of a loaded model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,16 +14,22 @@ from schemas.errors import ModelError
 from schemas.model import ModelCard
 from schemas.yaml_file import load as load_yaml
 from udfs.decode import Examples, Values
+from udfs.models.loaded import LoadedModel
+from udfs.models.runtimes import runtimes
+from udfs.plan import Runtime
+
+__all__ = ["Model", "digest_of", "load", "opened", "read_card", "runtimes", "sha256", "verify"]
 
 CARD = "model.yaml"
 _CHUNK_BYTES = 1 << 20
 
 
 class Model(Protocol):
-    """A loaded model on one device."""
+    """A loaded model on one device; ``runtime`` has nothing left to decide."""
 
     card: ModelCard
     device: str
+    runtime: Runtime
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
         """The model's input columns as what `predict` reads."""
@@ -77,37 +83,40 @@ def verify(folder: Path, card: ModelCard) -> None:
             )
 
 
-def load(folder: Path, digest: str, device: str) -> Model:
-    """The model, loaded at most once a process; its files are verified before they are read.
+def load(folder: Path, digest: str, runtime: Runtime) -> Model:
+    """The model, loaded at most once a process and runtime; its files are verified before they are read.
 
-    ``digest`` is what the driver saw: a folder that changed since is refused with ModelError.
+    ``digest`` is what the driver saw: a folder that changed since is refused with ModelError. Raises
+    RunFailed for a runtime that cannot be had here.
     """
-    place = (str(folder), digest, device)
+    place = (str(folder), digest, runtime)
     if place not in _LOADED:
-        if (found := digest_of(folder)) != digest:
-            raise ModelError(
-                f"model {folder} changed during the run",
-                got=f"sha256 {found}",
-                allowed=f"sha256 {digest}",
-            )
-        card = read_card(folder)
-        verify(folder, card)
-        _LOADED[place] = _loader(card.format)(folder, card, device)
+        _LOADED[place] = opened(folder, digest, runtime)
     return _LOADED[place]
 
 
-_LOADED: dict[tuple[str, str, str], Model] = {}
+def opened(folder: Path, digest: str, runtime: Runtime) -> Model:
+    """The model, loaded anew and kept by nobody else; checks and errors are those of `load`."""
+    if (found := digest_of(folder)) != digest:
+        raise ModelError(
+            f"model {folder} changed during the run",
+            got=f"sha256 {found}",
+            allowed=f"sha256 {digest}",
+        )
+    card = read_card(folder)
+    verify(folder, card)
+    return _made(folder, card, runtime)
 
 
-def _loader(format_name: str) -> Callable[[Path, ModelCard, str], Model]:
-    """Imported when first needed: only a worker that loads a model pays for torch."""
-    if format_name == "huggingface":
-        from udfs.models.huggingface import HuggingFaceModel
+_LOADED: dict[tuple[str, str, Runtime], Model] = {}
 
-        return HuggingFaceModel
-    from udfs.models.network import NetworkModel
 
-    return NetworkModel
+def _made(folder: Path, card: ModelCard, runtime: Runtime) -> Model:
+    if card.postprocess.name != "generate":
+        return LoadedModel(folder, card, runtime)
+    from udfs.models.writers import writer  # torch and Transformers, for those that write
+
+    return writer(folder, card, runtime)
 
 
 def sha256(path: Path) -> str:

@@ -1,56 +1,56 @@
-"""Format ``safetensors``: weights for one of the shipped networks."""
+"""Format ``safetensors``: the graph of a shipped network, from decoded arrays to the last tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from schemas.errors import ModelError
 from schemas.model import ModelCard
-from udfs.decode import DECODERS, Examples, Values
-from udfs.models.device import resolve, to_device
 from udfs.models.heads import HEADS
 from udfs.models.networks import build
 
 
-class NetworkModel:
-    """A shipped network with its weights, on one device."""
+class NetworkGraph(nn.Module):
+    """Scale, network, head: ``[rows, *shape]`` of any number type to ``[rows, ...]`` float32.
 
-    def __init__(self, folder: Path, card: ModelCard, device: str) -> None:
-        if card.architecture is None:  # the card's own check has refused this already
-            raise ModelError("format safetensors needs an architecture", got=str(folder))
-        self.card = card
-        self._device = resolve(device)
-        self.device = str(self._device)
-        self._decode = DECODERS[card.preprocess.name](card.signature, card.preprocess.options)
+    ``network`` may be in another precision; scaling before it and the head after it are in float32.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+        super().__init__()
+        self.network = network
         self._head = HEADS[card.postprocess.name](card.postprocess.options)
         self._scale = float(card.preprocess.options.get("scale", 1.0))
-        self._network = build(card.architecture.name, _shape(card), card.architecture.options)
-        (weights,) = [name for name in card.files if name.endswith(".safetensors")]
-        try:
-            self._network.load_state_dict(load_file(folder / weights))
-        except (RuntimeError, SafetensorError) as error:  # torch's list of tensors that do not fit
-            raise ModelError(
-                f"the weights in {folder} do not fit the architecture", got=str(error)
-            ) from None
-        self._network.eval().to(self._device)
 
-    def decode(self, batch: pa.RecordBatch) -> Examples:
-        """The signature's inputs as one array, ``[rows, *shape]``."""
-        return self._decode(batch)
+    def forward(self, values: Tensor) -> Tensor:
+        """The head's tensor."""
+        x = (values.float() * self._scale).to(dtype_of(self.network))
+        return self._head(self.network(x).float())
 
-    @torch.inference_mode()
-    def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """The head's outputs for ``values``, ``[rows, *shape]``; integers are scaled to float32 first."""
-        x = to_device(values, self._device).float() * self._scale
-        return self._head(self._network(x))
+
+def network_graph(folder: Path, card: ModelCard) -> NetworkGraph:
+    """The folder's network in float32, on the CPU. Raises ModelError where weights do not fit."""
+    if card.architecture is None:  # the card's own check has refused this already
+        raise ModelError("format safetensors needs an architecture", got=str(folder))
+    network = build(card.architecture.name, _shape(card), card.architecture.options)
+    (weights,) = [name for name in card.files if name.endswith(".safetensors")]
+    try:
+        network.load_state_dict(load_file(folder / weights))
+    except (RuntimeError, SafetensorError) as error:  # torch's list of tensors that do not fit
+        raise ModelError(
+            f"the weights in {folder} do not fit the architecture", got=str(error)
+        ) from None
+    return NetworkGraph(network, card)
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The type that a network computes in."""
+    return next((p.dtype for p in network.parameters()), torch.float32)
 
 
 def _shape(card: ModelCard) -> tuple[int, ...]:

@@ -1,0 +1,115 @@
+"""A model folder exported for another backend: itself a model folder, checked against its source."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from schemas.errors import ModelError
+from schemas.model import ModelCard
+from udfs.models.base import digest_of, read_card, verify
+from udfs.models.folder import write_card
+from udfs.models.loaded import LoadedModel
+from udfs.models.samples import ROWS, sample
+from udfs.plan import Runtime
+
+FORMATS = {
+    "openvino": "openvino",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "torchscript": "torchscript",
+}
+BACKENDS = {"openvino": "openvino", "onnx": "onnxruntime", "torchscript": "torch"}
+PRECISIONS = {"openvino": ("fp32",), "onnx": ("fp32", "int8"), "torchscript": ("fp32",)}
+MAX_DIFFERENCE = 1e-4
+_TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
+
+
+def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> ModelCard:
+    """The card of ``out``, a new model folder for ``backend``, made from the one in ``folder``.
+
+    ``backend`` is openvino, onnx (or onnxruntime) or torchscript. Both folders are run on a sample,
+    and in fp32 ``out`` appears only where they agree within 1e-4. Raises ModelError.
+    """
+    card = read_card(folder)
+    verify(folder, card)
+    format_ = _format(backend, precision)
+    if out.exists():
+        raise ModelError(
+            f"{out} exists already", got=str(out), next="remove it, or choose another --out"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        made = Path(scratch) / "model"
+        made.mkdir()
+        _copy_tokenizer(folder, card, made)
+        source = LoadedModel(folder, card, Runtime("cpu"))
+        _export(source, folder, made, format_, precision)
+        origin = {"digest": digest_of(folder), "format": card.format, "precision": precision}
+        new = write_card(made, **_told(card, format_), made_from=origin)
+        for path in made.iterdir():
+            path.chmod(0o644)  # executors may run as another user than the one who converted
+        _check(source, LoadedModel(made, new, Runtime("cpu", BACKENDS[format_], precision)))
+        made.chmod(0o755)
+        made.rename(out)
+    return new
+
+
+def _format(backend: str, precision: str) -> str:
+    if backend not in FORMATS or precision not in PRECISIONS[FORMATS[backend]]:
+        raise ModelError(
+            f"no conversion to {backend} in {precision}",
+            allowed="; ".join(f"{name}: {', '.join(p)}" for name, p in PRECISIONS.items()),
+            next="convert in fp32: bf16 and fp16 are chosen when an OpenVINO model is loaded",
+        )
+    return FORMATS[backend]
+
+
+def _told(card: ModelCard, format_: str) -> dict[str, object]:
+    """What the new card says as the source's does."""
+    same = card.model_dump(
+        mode="json",
+        exclude_defaults=True,
+        exclude={"architecture", "files", "format", "made_from"},
+    )
+    return {**same, "format": format_}
+
+
+def _copy_tokenizer(folder: Path, card: ModelCard, made: Path) -> None:
+    if card.preprocess.name == "tokens":
+        for name in card.files:
+            if Path(name).suffix in _TOKENIZER_SUFFIXES and "/" not in name:
+                shutil.copyfile(folder / name, made / name)
+
+
+def _export(source: LoadedModel, folder: Path, made: Path, format_: str, precision: str) -> None:
+    from udfs.models.exports import EXPORTS
+    from udfs.models.graph import graph_of
+
+    EXPORTS[format_](graph_of(folder, source.card), source.arrays(sample(source)), made)
+    if precision == "int8":
+        from udfs.models.exports import quantize_onnx
+
+        quantize_onnx(made)
+
+
+def _check(source: LoadedModel, made: LoadedModel) -> None:
+    """Raise ModelError where the new model does not do on a sample what its source does."""
+    before, after = sample(source), sample(made)
+    if not all(map(np.array_equal, before, after)):
+        raise ModelError("the converted folder's tokenizer gives other ids than its source's")
+    limit = MAX_DIFFERENCE if made.runtime.precision == "fp32" else np.inf
+    for rows in (slice(0, ROWS), slice(0, 1), slice(2, 5)):  # any number of them must do
+        values = before[rows]
+        results = [model.runner.run(model.arrays(values)) for model in (source, made)]
+        difference = float(np.abs(results[0] - results[1]).max())
+        if not difference <= limit:  # NaN is no agreement either
+            raise ModelError(
+                f"model {made.card.title} converted to {made.card.format} gives other results",
+                got=f"largest difference {difference:.3g}",
+                allowed=f"{limit:g}",
+                next="use the source as it is; the backend computes some layer differently",
+            )

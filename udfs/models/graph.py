@@ -1,0 +1,57 @@
+"""A model folder as one torch module, from decoded arrays to the last tensor; in a given precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from schemas.errors import ModelError
+from schemas.model import ModelCard
+
+
+def graph_of(folder: Path, card: ModelCard) -> nn.Module:
+    """The folder's graph, float32, on the CPU, not training. Raises ModelError."""
+    if card.format not in GRAPHS:
+        raise ModelError(
+            f"{folder} holds no network that torch builds",
+            got=f"format {card.format}",
+            allowed=", ".join(GRAPHS),
+            next="start from the model that it was made from",
+        )
+    return GRAPHS[card.format](folder, card).eval()
+
+
+def _safetensors(folder: Path, card: ModelCard) -> nn.Module:
+    from udfs.models.network import network_graph
+
+    return network_graph(folder, card)
+
+
+def _huggingface(folder: Path, card: ModelCard) -> nn.Module:
+    from udfs.models.huggingface import text_graph
+
+    return text_graph(folder, card)
+
+
+GRAPHS: dict[str, Callable[[Path, ModelCard], nn.Module]] = {
+    "safetensors": _safetensors,
+    "huggingface": _huggingface,
+}
+
+
+def in_precision(graph: nn.Module, precision: str) -> nn.Module:
+    """The graph with its network in that precision; what comes before and after stays in float32."""
+    network = graph.get_submodule("network")
+    if precision == "int8":
+        from udfs.models.int8 import quantize_linears
+
+        quantize_linears(network)
+    else:
+        network.to(DTYPES[precision])
+    return graph
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -1,0 +1,79 @@
+"""What this machine's processor and packages can do; asked, never assumed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+# Kernel names of instructions that multiply in the precision. Without them it would only be emulated.
+_CPU_FLAGS: dict[str, frozenset[str]] = {
+    "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
+    "fp16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
+    "int8": frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}),
+}
+_BF16_CAPABILITY = (8, 0)  # Ampere
+_FP16_CAPABILITY = (5, 3)
+
+
+@lru_cache(maxsize=1)
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The processor's features by the kernel's names; none where the kernel does not tell."""
+    if not cpuinfo.is_file():
+        return frozenset()
+    for line in cpuinfo.read_text("ascii", "replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def cpu_precisions() -> tuple[str, ...]:
+    """fp32, and what the processor has instructions for."""
+    return ("fp32", *(name for name, any_of in _CPU_FLAGS.items() if any_of & cpu_flags()))
+
+
+def openvino_precisions() -> tuple[str, ...]:
+    """What OpenVINO computes in hardware here. Imports it.
+
+    It also offers bf16 where it would emulate it: both it and the processor must have it.
+    """
+    import openvino
+
+    offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capable = [name for name in ("bf16", "fp16") if name.upper() in offered]
+    return ("fp32", *(name for name in capable if name in cpu_precisions()))
+
+
+def cuda_precisions(device: str) -> tuple[str, ...]:
+    """What a CUDA device multiplies in hardware. Imports torch."""
+    import torch
+
+    capability = torch.cuda.get_device_capability(device)
+    found = ["fp32"]
+    if capability >= _BF16_CAPABILITY:
+        found.append("bf16")
+    if capability >= _FP16_CAPABILITY:
+        found.append("fp16")
+    return tuple(found)
+
+
+def has_package(name: str) -> bool:
+    """Whether a package is installed, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def has_cuda() -> bool:
+    """Whether torch can compute on CUDA. Imports torch."""
+    if not has_package("torch"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds the C++ compiler that it needs for a CPU."""
+    return shutil.which(os.environ.get("CXX") or "g++") is not None
