@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection
@@ -17,12 +18,11 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import RunFailed
 from udfs.host.place import HostPlace, made_private
-from udfs.host.wire import proven
+from udfs.host.wire import path_of, proven
 
 ADDRESS, LOCK, LOG = "address", "lock", "log"  # files of a host's directory
 _EVERY_S = 0.02
 _LOG_TAIL_BYTES = 2000
-_STARTED: list[subprocess.Popen[bytes]] = []  # kept to be reaped
 
 
 def connect(place: HostPlace) -> Connection[Any, Any]:
@@ -69,7 +69,8 @@ def _reached(directory: Path, timeout_s: float) -> Connection[Any, Any] | None:
         return None
     opened = socket.socket(socket.AF_UNIX)
     try:
-        opened.connect(str(directory / address["socket"]))
+        with path_of(directory, address["socket"]) as path:
+            opened.connect(path)
         return proven(opened, bytes.fromhex(address["key"]), is_host=False, timeout_s=timeout_s)
     except BlockingIOError:  # it lives, and holds the device: no second one may start
         raise RunFailed(
@@ -97,6 +98,7 @@ def _started(place: HostPlace, directory: Path) -> Connection[Any, Any]:
     until = time.monotonic() + place.start_s
     while time.monotonic() < until:
         if (found := _reached(directory, place.start_s)) is not None:
+            threading.Thread(target=process.wait, daemon=True).start()  # no zombie is left of it
             return found
         if process.poll() is not None:
             break
@@ -123,12 +125,11 @@ def _spawned(place: HostPlace, directory: Path) -> subprocess.Popen[bytes]:
 
     It has a session of its own, since Spark signals the group of its workers.
     """
-    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
     environment = {**os.environ, "PYTHONPATH": _search_path()}
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     command = [sys.executable, "-P", "-m", "udfs.host.server", place.as_json(), str(directory)]
     try:
-        process = subprocess.Popen(  # noqa: S603 - this very package
+        return subprocess.Popen(  # noqa: S603 - this very package
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -139,8 +140,6 @@ def _spawned(place: HostPlace, directory: Path) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(log)
-    _STARTED.append(process)
-    return process
 
 
 def _search_path() -> str:

@@ -13,9 +13,6 @@ import psutil
 
 from schemas.errors import RunFailed
 
-_LONGEST_SOCKET_PATH = 107  # bytes, of sun_path in Linux, less its final zero
-_SOCKET_NAME_BYTES = 16
-
 
 @dataclass(frozen=True)
 class HostPlace:
@@ -25,7 +22,7 @@ class HostPlace:
     executor, as a rule, so that two executors on one machine have hosts of their own.
     """
 
-    folder: Path  # where hosts make their private directories: local, its path short
+    folder: Path  # where hosts make their private directories; on a local disk
     owner: int  # process id; the host ends when this process does
     device: str  # cpu or cuda:N
     limit_bytes: int  # what its models may take together
@@ -92,13 +89,6 @@ def executor_pid() -> int:
 
 def made_private(directory: Path) -> Path:
     """The directory, made if need be, for this user alone. Raises RunFailed where others could get in."""
-    if len(os.fsencode(directory)) + _SOCKET_NAME_BYTES > _LONGEST_SOCKET_PATH:
-        raise RunFailed(
-            "the path of the host's socket would be too long",
-            got=f"{directory}, {len(os.fsencode(directory))} bytes",
-            allowed=f"{_LONGEST_SOCKET_PATH - _SOCKET_NAME_BYTES} bytes",
-            next="give the host a folder with a shorter path",
-        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()

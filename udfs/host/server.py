@@ -49,7 +49,7 @@ class Server:
         self._wake = os.eventfd(0)
         self._idle_since = time.monotonic()
         self._selector = selectors.DefaultSelector()
-        self._listener = _listening(directory / self._name)
+        self._listener = _listening(directory, self._name)
 
     def run(self) -> NoReturn:
         """Serve until the owner ends, or nobody has been there for ``idle_s``."""
@@ -137,11 +137,12 @@ class Server:
         os._exit(0)
 
 
-def _listening(path: Path) -> socket.socket:
+def _listening(directory: Path, name: str) -> socket.socket:
     """A Unix socket for this user alone."""
     listener = socket.socket(socket.AF_UNIX)
     os.umask(0o177)
-    listener.bind(str(path))
+    with wire.path_of(directory, name) as path:
+        listener.bind(path)
     os.umask(0o077)
     listener.listen(_BACKLOG)
     return listener
