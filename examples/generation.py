@@ -1,8 +1,8 @@
-"""A small causal model that writes paragraphs like those of Python's documentation, made on the spot."""
+"""A small causal model, made on the spot, and beginnings of paragraphs for it to go on from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,18 @@ from udfs.models.folder import write_card
 END = "<end>"
 CONTEXT = 512  # tokens
 _SEED = 7
-_LONGEST_TOKENS = 160  # of a paragraph that is learned from
-_LONG_WORDS = 40
-_ROWS = 8  # learned from at once
+_SPREAD = 0.1  # of the weights: with less, a random network says the same word on and on
 
 
 def prompts(count: int) -> list[str]:
     """Beginnings of paragraphs, of 2 to 120 words, lengths mixed; the same for the same Python."""
     texts = [text.split() for _, text in different(from_topics())]
-    long = [words for words in texts if len(words) >= _LONG_WORDS]
     lengths = torch.randint(2, 121, (count,), generator=torch.Generator().manual_seed(_SEED))
-    return [
-        " ".join(long[at % len(long)][: int(length)]) for at, length in enumerate(lengths.tolist())
-    ]
+    found = []
+    for at, length in enumerate(lengths.tolist()):
+        longer = [words for words in texts if len(words) > length]
+        found.append(" ".join(longer[at % len(longer)][:length]))
+    return found
 
 
 def causal_folder(
@@ -36,21 +35,21 @@ def causal_folder(
     layers: int = 2,
     hidden: int = 64,
     vocabulary: int = 600,
-    steps: int = 150,
+    ends: int = 30,
 ) -> Path:
-    """A model folder with a Llama of that size, trained for so many steps, and its own tokenizer.
+    """A model folder with a Llama of that size and a tokenizer made of Python's documentation.
 
-    ``options`` are those of the ``generate`` step; the context is 512 tokens.
+    Its weights are random, so that it is there in a second; ``ends`` of its tokens end a text, so that
+    texts end at all lengths, about one in every vocabulary / ends tokens. ``options`` are those of the
+    ``generate`` step.
     """
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [text for _, text in different(from_topics())]
-    tokenizer = _tokenizer(texts, vocabulary)
+    tokenizer = _tokenizer([text for _, text in different(from_topics())], vocabulary)
     tokenizer.save_pretrained(folder)
-    network = _network(layers, hidden, len(tokenizer), tokenizer.eos_token_id)
-    _train(network, tokenizer(texts, verbose=False)["input_ids"], steps)
+    network = _network(layers, hidden, len(tokenizer), ends)
     network.save_pretrained(folder)
     return causal_card(folder, options)
 
@@ -99,7 +98,7 @@ def _tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     )
 
 
-def _network(layers: int, hidden: int, vocabulary: int, end: int) -> Any:
+def _network(layers: int, hidden: int, vocabulary: int, ends: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(_SEED)
@@ -113,32 +112,9 @@ def _network(layers: int, hidden: int, vocabulary: int, end: int) -> Any:
             num_attention_heads=heads,
             num_key_value_heads=heads // 2,
             max_position_embeddings=CONTEXT,
-            eos_token_id=end,
+            eos_token_id=[0, *range(vocabulary - ends + 1, vocabulary)],
             bos_token_id=None,
-            pad_token_id=end,
+            pad_token_id=0,
+            initializer_range=_SPREAD,
         )
     )
-
-
-def _train(network: Any, ids: list[list[int]], steps: int) -> None:
-    end = network.config.eos_token_id
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    network.train()
-    for batch in _batches(ids, steps):
-        width = max(len(one) for one in batch) + 1
-        tokens = torch.full((len(batch), width), end)
-        labels = torch.full((len(batch), width), -100)  # what the loss leaves out
-        for row, one in enumerate(batch):
-            tokens[row, : len(one)] = torch.as_tensor(one)
-            labels[row, : len(one) + 1] = tokens[row, : len(one) + 1]
-        optimizer.zero_grad()
-        network(input_ids=tokens, labels=labels).loss.backward()
-        optimizer.step()
-    network.eval()
-
-
-def _batches(ids: list[list[int]], steps: int) -> Iterator[list[list[int]]]:
-    draw = torch.Generator().manual_seed(_SEED)
-    for _ in range(steps):
-        picked = torch.randint(0, len(ids), (_ROWS,), generator=draw).tolist()
-        yield [ids[at][:_LONGEST_TOKENS] for at in picked]

@@ -48,12 +48,6 @@ class CausalModel:
     takes_windows = True
 
     def __init__(self, folder: Path, card: ModelCard, runtime: Runtime) -> None:
-        if runtime.backend != "torch" or runtime.precision not in _DTYPES:
-            raise ModelError(
-                f"{card.title} writes text, which {runtime.backend} in {runtime.precision} does not",
-                allowed=f"backend torch in {', '.join(_DTYPES)}, or backend vllm",
-                next="set engine.backend and engine.precision",
-            )
         self.card, self.runtime = card, resolved(card, runtime)
         self.device = self.runtime.device
         self._device = torch.device(self.device)

@@ -1,4 +1,4 @@
-"""Continuous generation: rows write together, leave as their texts end, and waiting prompts take their slots."""
+"""Continuous generation: rows write together, leave as their texts end, and prompts take their slots."""
 
 from __future__ import annotations
 
