@@ -9,7 +9,7 @@ BASE   ?= python3
 
 .PHONY: help
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millrace needs Python 3.11 or later; try: make BASE=python3.11 $(MAKECMDGOALS)"; exit 2; }
@@ -52,9 +52,29 @@ check: setup  ## lint, types, import contracts, and the snippets in the docs
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest tests/docs
 
+PEERS := ray daft mlflow sbert
+
+# Peers need other versions than Millrace, so each has an environment of its own. uv links files from its
+# cache instead of copying them: torch is there already, and takes no second download and no second place.
+build/bench/envs/%/.done: benches/peers/%.txt | $(VENV)/.done
+	@echo "setting up $(@D)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python -r $<
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: $(PEERS:%=build/bench/envs/%/.done)  ## environments for Ray, Daft, MLflow and sentence-transformers
+
 .PHONY: bench
-bench: setup  ## Millrace against a plain torch loop and predict_batch_udf; half an hour
-	$(PYTHON) -m benches.compare
+bench: setup bench-peers  ## everything measured, three rounds: hours; ROUNDS=1, and what is there is kept
+	$(PYTHON) -m benches.compare --rounds $(or $(ROUNDS),3) --resume
+	$(PYTHON) -m benches.scaling --rounds $(or $(ROUNDS),3) --resume
+	$(PYTHON) -m benches.generation --rounds $(or $(ROUNDS),3)
+	$(PYTHON) -m benches.compare --page
+
+.PHONY: bench-gpu
+bench-gpu: setup  ## what a GPU gives; ends with code 2 where there is none
+	$(PYTHON) -m benches.gpu
 
 .PHONY: dist
 # Spark hands a .zip in --py-files on to its workers, but drops a .whl on the way (pyspark 4.2): a wheel

@@ -1,168 +1,145 @@
-"""``python -m benches.compare``: a plain torch loop, `predict_batch_udf` and Millrace on the same files.
+"""Every contestant on the same files, in turn, each as a process of its own from start to commit.
 
-The contestants take turns, each as a process of its own. What they answer must be equal.
+What they answer is compared on all rows with the plain loop. Each round is stored when a contestant
+has ended, so that the whole can be run in pieces:
+
+  python -m benches.compare --workload docs --rounds 3
+  python -m benches.compare --workload docs --rounds 3 --resume          what is missing of it
+  python -m benches.compare --workload docs --rounds 3 --resume --again millrace_auto,millrace_fp32
+  python -m benches.compare --workload digits --contestants plain_torch,daft --rows 20000 --rounds 1
+  python -m benches.compare --page                                       the page from what is stored
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from benches import figures, outcome, table
-from benches.figures import MILLRACE, PLAIN, PREDICT_BATCH, Figures
-from benches.machine import machine, slug, versions
+from benches import contestants, outcome, page, stored
+from benches.contest import CACHE, contest
+from benches.contestants import CONTESTANTS, PLAIN, Contestant
+from benches.figures import Figures
+from benches.inputs import Made, make
 from benches.outcome import Answers
-from benches.predictors import BATCH_ROWS
-from benches.process import Failed, measured
-from benches.workloads import WORKLOADS, Made, Workload, make
+from benches.process import Failed
+from benches.workloads import WORKLOADS
 
-CACHE = Path("build/bench")
 RESULTS = Path("benches/results")
-MODULES = {
-    PLAIN: "benches.plain_torch",
-    PREDICT_BATCH: "benches.predict_batch",
-    MILLRACE: "benches.millrace_job",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; an exit code."""
     given = _parser().parse_args(arguments)
-    results = given.out or (CACHE / "results" if given.rows else RESULTS)
+    folder = given.out or (CACHE / "results" if given.rows else RESULTS)
     names = list(WORKLOADS) if given.workload == "all" else [given.workload]
     try:
-        found = [_told(WORKLOADS[name], given.rows, given.rounds, results) for name in names]
-    except Failed as error:
+        for name in [] if given.page else names:
+            _told(name, given, folder)
+    except stored.Other as error:
         print(error, file=sys.stderr)
-        return 1
-    for one in found:
-        store(one, results)
-    text = table.page(stored(results))
-    (results / "README.md").write_text(text, "utf-8")
-    print(f"\n{text}")
-    return 0 if all(one["answers_equal"] for one in found) else 1
+        return 2
+    page.write(folder)
+    print(f"\n{folder / page.NAME}")
+    found = [one for one in stored.results(folder) if one["workload"] in names]
+    return 1 if any(one["failures"] for one in found) else 0
 
 
-def _told(workload: Workload, rows: int | None, rounds: int, results: Path) -> Figures:
-    """The last of a workload's results; each is stored when its round is over."""
-    result: Figures = {}
-    for result in compared(make(workload, rows, CACHE), rounds):
-        store(result, results)
-    return result
+def _told(name: str, given: argparse.Namespace, folder: Path) -> None:
+    """Run what is asked for of a workload; each contestant's round is stored when it ends."""
+    made = make(WORKLOADS[name], given.rows, CACHE)
+    result = stored.empty("contest", name, made.workload.about, made.rows)
+    if given.resume:
+        result = stored.resumed(result, folder, given.again)
+    asked = [
+        one
+        for one in contestants.of(name)
+        if not given.contestants or one.name in given.contestants
+    ]
+    if not _reference(made).is_file() or not given.resume:
+        # What the others are compared with is there before they run.
+        asked = [CONTESTANTS[PLAIN], *(one for one in asked if one.name != PLAIN)]
+    for _ in compared(made, asked, given.rounds, result):
+        stored.store(result, folder)
+        page.write(folder)
 
 
-def compared(made: Made, rounds: int) -> Iterator[Figures]:
-    """Every contestant once a round; after each round the result so far. Raises Failed."""
-    workload, done = made.workload, []
+def compared(
+    made: Made, asked: Sequence[Contestant], rounds: int, result: Figures
+) -> Iterator[Figures]:
+    """Each contestant once a round, those rounds that ``result`` lacks; yields it after each."""
     for number in range(1, rounds + 1):
-        one: dict[str, Figures] = {}
-        plain: Answers | None = None
-        for name in MODULES:
-            print(f"round {number} of {rounds}: {name} {workload.name} ... ", end="", flush=True)
-            one[name], answers = contest(name, made)
-            plain = plain or answers
-            one[name]["answers"] = {
-                "checksum": answers.checksum,
-                **outcome.difference(answers, plain),
-            }
-            print(f"{one[name]['wall_s']:.0f} s, {one[name]['rows_per_s']:,.0f} rows/s", flush=True)
-        done.append(one)
-        yield figures.result(
-            workload=workload.name,
-            about=workload.about,
-            rows=made.rows,
-            rounds=done,
-            rounds_run=len(done),
-            batch_rows={
-                PLAIN: BATCH_ROWS,
-                PREDICT_BATCH: BATCH_ROWS,
-                MILLRACE: "as the job file says",
-            },
-            machine=machine(),
-            versions=versions(),
-        )
+        for one in asked:
+            runs = result["runs"].setdefault(one.name, [])
+            if len(runs) >= number:
+                continue
+            print(f"round {number} of {rounds}: {one.name} {made.workload.name} ... ", end="")
+            sys.stdout.flush()
+            try:
+                figures, answers = contest(one, made)
+            except (Failed, OSError, KeyError, ValueError) as error:
+                result["failures"][one.name] = f"{type(error).__name__}: {error}"
+                print(f"FAILED: {error}", flush=True)
+            else:
+                result["failures"].pop(one.name, None)
+                runs.append(figures | {"answers": _compared(one, made, answers)})
+                print(_line(runs[-1]), flush=True)
+            yield result
 
 
-def contest(name: str, made: Made) -> tuple[Figures, Answers]:
-    """One contestant, once, from nothing; its figures and its predictions."""
-    output, report = CACHE / "out" / name, CACHE / "out" / f"{name}.json"
-    shutil.rmtree(output, ignore_errors=True)
-    report.unlink(missing_ok=True)
-    slots = os.cpu_count() or 1
-    told = {
-        "workload": made.workload.name,
-        "input": made.input,
-        "model": made.model,
-        "output": output,
-        "report": report,
-        "slots": slots,
+def _compared(one: Contestant, made: Made, answers: Answers) -> Figures:
+    """How far the answers are from the plain loop's; the plain loop's own are kept for that."""
+    reference = _reference(made)
+    if one.name == PLAIN:
+        answers.save(reference)
+    plain = Answers.load(reference)
+    return {
+        "checksum": answers.checksum,
+        "promise": one.promise,
+        **outcome.difference(answers, plain, one.promise),
     }
-    flags = [text for key, value in told.items() for text in (f"--{key}", str(value))]
-    report.parent.mkdir(parents=True, exist_ok=True)
-    load_before = os.getloadavg()[0]
-    used = measured(MODULES[name], flags, CACHE / "logs" / f"{name}.log")
-    own = json.loads(report.read_text("utf-8"))
-    own |= _extras(name, made, own, slots)
-    all_figures = {**asdict(used), **own, "load_average_before": load_before}
-    where = output / _table(name, made)
-    return figures.with_speeds(_rounded(all_figures), made.rows), outcome.answers(
-        where, made.workload
+
+
+def _reference(made: Made) -> Path:
+    return CACHE / "answers" / f"{made.input.name}.npz"
+
+
+def _line(figures: Figures) -> str:
+    right = "right" if figures["answers"]["equal"] else "WRONG"
+    return (
+        f"{figures['wall_s']:.0f} s, {figures['steady_rows_per_s']:,.0f} rows/s steady, "
+        f"{figures['peak_pss_bytes'] / 1e6:,.0f} MB, answers {right}"
     )
 
 
-def store(result: Figures, folder: Path) -> Path:
-    """Write the result under the workload's and the machine's name; it replaces the last one."""
-    cpu, cores = slug(result["machine"]["cpu"]), result["machine"]["cores"]
-    path = folder / f"{result['workload']}-{cpu}-{cores}cores.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    return path
-
-
-def stored(folder: Path) -> list[Figures]:
-    """All comparisons in a folder, by file name; other people's JSON is left alone."""
-    read = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*cores.json"))]
-    return [one for one in read if "medians" in one]
-
-
-def _table(name: str, made: Made) -> str:
-    return f"predictions_{made.workload.name}" if name == MILLRACE else "predictions"
-
-
-def _extras(name: str, made: Made, own: Figures, slots: int) -> Figures:
-    """What a contestant that runs on Spark left in its logs and tables."""
-    output = CACHE / "out" / name
-    if name == PREDICT_BATCH:
-        return {"executor_s": outcome.executor_s(output / "logs")}
-    if name == MILLRACE:
-        laps = outcome.laps(output / _table(name, made))
-        setup_s = laps["startup_s"] + laps["load_s"]
-        return {
-            "steady_s": own["stage_s"] - setup_s / slots,
-            "setup_s": setup_s,
-            "load_s": laps["load_s"],
-            "executor_s": outcome.executor_s(output / "_logs"),
-            "laps": laps,
-        }
-    return {}
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in CONTESTANTS]:
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(unknown)}; there are {', '.join(CONTESTANTS)}"
+        )
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benches.compare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benches.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--workload", choices=[*WORKLOADS, "all"], default="all")
+    parser.add_argument(
+        "--contestants", type=_names, metavar="A,B", help=f"of {', '.join(CONTESTANTS)}"
+    )
     parser.add_argument("--rows", type=int, help="at most so many of each workload: a quick try")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--resume", action="store_true", help="add the rounds that are missing")
+    parser.add_argument(
+        "--again", type=_names, default=[], metavar="A,B",
+        help="with --resume: whose stored rounds are dropped and run anew",
+    )  # fmt: skip
+    parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument(
         "--out",
         type=Path,

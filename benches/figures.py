@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-PLAIN, PREDICT_BATCH, MILLRACE = "plain_torch", "predict_batch_udf", "millrace"
-SPEEDS = ("rows_per_s", "steady_rows_per_s", "whole_process_rows_per_s")
+from benches.contestants import CONTESTANTS, PREDICT_BATCH
+
 Figures = dict[str, Any]
+STEADY = "steady_rows_per_s"
 
 
 def with_speeds(figures: Mapping[str, Any], rows: int) -> Figures:
@@ -16,7 +17,7 @@ def with_speeds(figures: Mapping[str, Any], rows: int) -> Figures:
     return {
         **figures,
         "rows_per_s": round(rows / figures["stage_s"], 1),
-        "steady_rows_per_s": round(rows / figures["steady_s"], 1),
+        STEADY: round(rows / figures["steady_s"], 1),
         "whole_process_rows_per_s": round(rows / figures["wall_s"], 1),
     }
 
@@ -33,42 +34,50 @@ def medians(rounds: Sequence[Mapping[str, Any]]) -> Figures:
     return found
 
 
-def ratios(by_contestant: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Speeds as multiples: everybody's of the plain loop, and Millrace's of predict_batch_udf."""
-    pairs = [(name, PLAIN) for name in by_contestant if name != PLAIN]
-    if PREDICT_BATCH in by_contestant and MILLRACE in by_contestant:
-        pairs.append((MILLRACE, PREDICT_BATCH))
-    return {
-        f"{mine}/{other}": {
-            speed: round(by_contestant[mine][speed] / by_contestant[other][speed], 3)
-            for speed in SPEEDS
-        }
-        for mine, other in pairs
-        if other in by_contestant
-    }
+def middle(result: Mapping[str, Any]) -> dict[str, Figures]:
+    """Each contestant's medians, in the table's order."""
+    runs = result["runs"]
+    return {name: medians(runs[name]) for name in CONTESTANTS if runs.get(name)}
 
 
-def result(
-    *,
-    workload: str,
-    about: str,
-    rows: int,
-    rounds: Sequence[Mapping[str, Mapping[str, Any]]],
-    **facts: Any,
-) -> Figures:
-    """What is stored: each round, the medians, the ratios, and whether all answers were equal."""
-    names = list(rounds[0])
-    middle = {name: medians([one[name] for one in rounds]) for name in names}
-    return {
-        "workload": workload,
-        "about": about,
-        "rows": rows,
-        **facts,
-        "answers_equal": all(one[name]["answers"]["equal"] for one in rounds for name in names),
-        "medians": middle,
-        "ratios": ratios(middle),
-        "rounds": list(rounds),
+def is_right(result: Mapping[str, Any], name: str) -> bool:
+    """Whether all of a contestant's rounds answered as it promised."""
+    return all(one["answers"]["equal"] for one in result["runs"][name])
+
+
+def best_loop(result: Mapping[str, Any]) -> str | None:
+    """The fastest loop in the same result whose answers are right; None where none ran."""
+    speeds = {
+        name: one[STEADY]
+        for name, one in middle(result).items()
+        if CONTESTANTS[name].kind in ("loop", "tuned") and is_right(result, name)
     }
+    return max(speeds, key=speeds.__getitem__, default=None)
+
+
+def ratio(result: Mapping[str, Any], mine: str, other: str | None, figure: str) -> float | None:
+    """One contestant's median ÷ another's; None where one of them did not run."""
+    found = middle(result)
+    if other is None or mine not in found or other not in found:
+        return None
+    return float(found[mine][figure] / found[other][figure])
+
+
+def conversion_share(result: Mapping[str, Any], name: str) -> float | None:
+    """The share of a worker's time, without start-up and load, that goes into Arrow and back."""
+    laps = middle(result).get(name, {}).get("laps", {})
+    if "convert_s" not in laps:
+        return None
+    return float(laps["convert_s"] / (laps["wall_s"] - laps["startup_s"] - laps["load_s"]))
+
+
+def against_peers(result: Mapping[str, Any], mine: str) -> dict[str, float]:
+    """Our whole process ÷ each peer's, in seconds: below 1 is faster."""
+    found = middle(result)
+    if mine not in found:
+        return {}
+    peers = [n for n in found if CONTESTANTS[n].kind in ("spark", "peer") or n == PREDICT_BATCH]
+    return {name: found[mine]["wall_s"] / found[name]["wall_s"] for name in peers}
 
 
 def _is_number(value: object) -> bool:

@@ -11,12 +11,22 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("torch", "pyspark", "delta-spark", "pyarrow", "transformers", "numpy", "pandas")
+PACKAGES = ("torch", "pyspark", "delta-spark", "openvino", "transformers", "pyarrow", "numpy")
+PEERS = ("ray", "daft", "mlflow-skinny", "sentence-transformers")  # in environments of their own
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """Python's, the packages' and the peers' versions."""
+    here = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    return here | {name: _pinned(name) for name in PEERS}
+
+
+def _pinned(name: str) -> str:
+    """The version of a peer, as its environment's list pins it."""
+    lists = sorted((Path(__file__).parent / "peers").glob("*.txt"))
+    lines = [line for path in lists for line in path.read_text("utf-8").splitlines()]
+    (found,) = [line for line in lines if line.startswith(f"{name}==")]
+    return found.removeprefix(f"{name}==")
 
 
 def machine() -> dict[str, Any]:

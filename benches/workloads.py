@@ -1,63 +1,32 @@
-"""What is scored: real inputs and real models, made once and kept under ``build/bench``."""
+"""What is scored, as plain facts: every contestant reads them, in whichever environment it lives."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from examples import digits, docs
-from examples.files import write_parts
-from examples.paragraphs import corpus
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One input, one model, and what of a prediction has to be equal whoever made it."""
+    """One input, one model, and what of a prediction is compared."""
 
     name: str
     about: str
     rows: int  # unless asked otherwise
     most_rows: int | None  # what there is; None where it can be repeated
     files: int
+    batch_rows: int  # of everybody who does not choose it himself
     key: str
-    column: str  # what the model reads
+    columns: tuple[str, ...]  # what the model reads
     keep: tuple[str, ...]  # what everybody carries over to the predictions
     outputs: tuple[str, ...]
-    job: str
-    make_rows: Callable[[int], pa.Table]
-    make_model: Callable[[Path], object]
+    compared: str  # the output whose numbers are compared; labels are compared where there are any
+    job: str  # the job file that Millrace runs
 
-
-@dataclass(frozen=True)
-class Made:
-    """A workload on disk."""
-
-    workload: Workload
-    rows: int
-    input: Path
-    model: Path
-
-
-def make(workload: Workload, rows: int | None, cache: Path) -> Made:
-    """The workload's input, at most ``rows`` of it, and model below ``cache``; made if need be."""
-    asked = rows or workload.rows
-    count = min(asked, workload.most_rows or asked)
-    made = Made(
-        workload,
-        count,
-        cache / "inputs" / f"{workload.name}-{count}",
-        cache / "models" / workload.name,
-    )
-    workload.make_model(made.model)
-    if _rows_in(made.input) != count:
-        shutil.rmtree(made.input, ignore_errors=True)
-        write_parts(made.input, workload.make_rows(count), workload.files)
-    return made
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The input's columns that are in the predictions too."""
+        return (self.key, *self.keep)
 
 
 def parts(folder: Path) -> list[Path]:
@@ -65,56 +34,51 @@ def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
 
 
-def _rows_in(folder: Path) -> int:
-    return sum(pq.ParquetFile(path).metadata.num_rows for path in parts(folder))
-
-
-def _digits_model(folder: Path) -> object:
-    images, labels = digits.load_images()
-    _, holdout = digits.split(labels)
-    return digits.train(folder, images, labels, holdout)
-
-
-def _digits_rows(rows: int) -> pa.Table:
-    """The 1,797 images again and again, each time under new keys; none is broken."""
-    images, _ = digits.load_images()
-    cells = pa.array([image.tobytes() for image in images], pa.binary())
-    keys = pa.array(range(rows), pa.int64())
-    taken = cells.take(pa.array([key % len(images) for key in range(rows)]))
-    return pa.table({"image_id": keys, "pixels": taken})
-
-
 WORKLOADS = {
+    "docs": Workload(
+        name="docs",
+        about=(
+            "paragraphs of 5 to 400 words, MiniLM with 22.7 million weights: much arithmetic a row. "
+            "In the order they come, batches of 64 compute about 4 tokens for each real one; put "
+            "together by length, about 1.1"
+        ),
+        rows=8192,
+        most_rows=8192,
+        files=8,
+        batch_rows=64,
+        key="paragraph_id",
+        columns=("text",),
+        keep=("source", "text"),
+        outputs=("embedding",),
+        compared="embedding",
+        job="conf/jobs/docs.yaml",
+    ),
     "digits": Workload(
         name="digits",
         about="28x28 images, a CNN of 0.2 million weights: little arithmetic a row",
         rows=200_000,
         most_rows=None,
         files=8,
+        batch_rows=64,
         key="image_id",
-        column="pixels",
+        columns=("pixels",),
         keep=(),
         outputs=("label", "score", "probabilities"),
+        compared="probabilities",
         job="conf/jobs/digits.yaml",
-        make_rows=_digits_rows,
-        make_model=_digits_model,
     ),
-    "docs": Workload(
-        name="docs",
-        about=(
-            "paragraphs of 5 to 400 words, MiniLM with 22.7 million weights: much arithmetic a row. "
-            "In the order they come, batches of 64 compute about 4.1 tokens for each real one; "
-            "Millrace puts texts of like length together, 32 at a time, and computes about 1.1"
-        ),
-        rows=docs.ROWS,
-        most_rows=docs.ROWS,
-        files=docs.FILES,
-        key="paragraph_id",
-        column="text",
-        keep=("source", "text"),
-        outputs=("embedding",),
-        job="conf/jobs/docs.yaml",
-        make_rows=corpus,
-        make_model=docs.write_model,
+    "payments": Workload(
+        name="payments",
+        about="six numeric columns a row, an MLP of 9 thousand weights: next to no arithmetic a row",
+        rows=1_000_000,
+        most_rows=None,
+        files=8,
+        batch_rows=4096,  # 64 such rows cost more to call than to compute: nobody would
+        key="payment_id",
+        columns=("amount", "balance", "hour", "weekday", "account_days", "foreign"),
+        keep=(),
+        outputs=("value",),
+        compared="value",
+        job="benches/payments.yaml",
     ),
 }
