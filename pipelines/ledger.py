@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from pipelines.preflight import Rate
 from pipelines.task_times import TaskTime
@@ -25,7 +27,13 @@ KINDS = {
     "write": ("convert_s", "emit_s"),
 }
 # What the driver asks Spark for while it accounts is not among them: a ledger cannot hold its own writing.
-STEP_KINDS = {"validate": "validation", "infer": "write", "write": "write"}
+STEP_KINDS = {
+    "calibrate": "calibration",
+    "validate": "validation",
+    "infer": "write",
+    "write": "write",
+}
+_TASK = ["application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
 _SUMMED = (
     "rows",
     "failed",
@@ -35,6 +43,15 @@ _SUMMED = (
     "cpu_s",
     *(lap for laps in KINDS.values() for lap in laps),
 )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a run's committed predictions say of themselves."""
+
+    scored: int
+    failed: int
+    meters: tuple[dict[str, Any], ...]  # one a task attempt, summed over its batches
 
 
 @dataclass(frozen=True)
@@ -48,13 +65,27 @@ class Books:
     adds_up: bool | None  # whether metered tasks' rows sum to Spark's time; None where unknown
 
 
-def meters(predictions: DataFrame) -> list[dict[str, Any]]:
-    """The meters of committed rows, summed by task attempt; as many as there were tasks."""
-    found = predictions.where(F.col("_meter").isNotNull()).select("_meter.*")
-    groups = ["application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
-    sums = [F.sum(name).alias(name) for name in _SUMMED]
-    first = F.min("started_at").alias("started_at")
-    return [row.asDict() for row in found.groupBy(*groups).agg(first, *sums).collect()]
+def counted(lake: Path, table: str, run_id: str) -> Counted:
+    """What the run has committed to its predictions table, read a batch at a time, without Spark."""
+    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
+    mine = pc.field("run_id") == run_id
+    scored = failed = 0
+    found = []
+    for batch in rows.to_batches(columns=["error", "_meter"], filter=mine):
+        scored += batch.column("error").null_count
+        failed += batch.num_rows - batch.column("error").null_count
+        found.append(batch.column("_meter").drop_null())
+    return Counted(scored, failed, _by_task(found))
+
+
+def _by_task(meters: Sequence[pa.StructArray]) -> tuple[dict[str, Any], ...]:
+    """The meters summed by task attempt; as many as there were tasks."""
+    if not any(map(len, meters)):
+        return ()
+    table = pa.concat_tables([pa.Table.from_struct_array(part) for part in meters])
+    wanted = [("started_at", "min"), *((name, "sum") for name in _SUMMED)]
+    summed = table.group_by(_TASK).aggregate(wanted)
+    return tuple(summed.rename_columns([*_TASK, *(name for name, _ in wanted)]).to_pylist())
 
 
 def books(

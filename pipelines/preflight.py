@@ -15,6 +15,7 @@ from schemas.types import arrow_type
 from schemas.yaml_file import load
 from udfs.models import base
 
+
 @dataclass(frozen=True)
 class VerifiedModel:
     """A model folder whose every file has been checked against its card."""
@@ -44,6 +45,13 @@ def verified_model(job: Job) -> VerifiedModel:
             got=card.version,
             allowed=job.model.version,
         )
+    if card.format in base.HOLD_CODE and job.model.trust != "code":
+        raise ModelError(
+            f"the model in {folder} may hold code, and the job does not trust it",
+            got=f"format {card.format}",
+            allowed="formats that are only data, or model.trust: code",
+            next="set model.trust: code if you know where the file comes from, or export to onnx",
+        )
     _fits(card, job)
     return VerifiedModel(folder, card, base.digest_of(folder))
 
@@ -65,13 +73,8 @@ def rate(cost: Cost | None) -> Rate | None:
 
 
 def settings(engine: Engine) -> dict[str, str | int]:
-    """The engine's settings with every ``auto`` resolved that the driver can resolve."""
-    return {
-        "device": engine.device,  # auto: each worker takes CUDA where it has it; the meter says which
-        "precision": "fp32",
-        "batch": engine.batch,
-        "surface": engine.surface,
-    }
+    """The engine's settings as the job asks for them; what ``auto`` came to is told at the run's end."""
+    return engine.model_dump(mode="json")
 
 
 def _fits(card: ModelCard, job: Job) -> None:

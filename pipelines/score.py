@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from pipelines import console, report, runs, validate
+from pipelines.calibrate import way_of
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
@@ -54,16 +57,26 @@ def run(
         log = EventLog.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
-        run, done = _claimed(spark, work, now(), nonce)
+        run, done = _claimed(work, now(), nonce)
         if done:
             return done
-        with _told_if_it_fails(spark, work, run, progress, now):
+        with _told_if_it_fails(work, run, progress, now), ThreadPoolExecutor(1) as beside:
+            finding = beside.submit(way_of, spark, work, run.run_id, now())
             marked, verdict = validate_rows(spark, work, run, progress, now)
             validate.gate(verdict)
-            infer_s = infer_rows(spark, work, run, marked, progress, now)
+            way = finding.result()
+            infer_s = infer_rows(spark, work, run, marked, way, progress, now)
             summary = account(spark, work, run, verdict, log, progress)
-        summary = replace(summary, infer_s=infer_s, wall_s=round(time.monotonic() - started, 3))
-        runs.tell(spark, work.lake, run, runs.DONE, now(), **runs.totals(summary))
+        summary = replace(
+            summary,
+            infer_s=infer_s,
+            wall_s=round(time.monotonic() - started, 3),
+            backend=way.runtime.backend,
+            precision=way.runtime.precision,
+            computed_so_because=way.why,
+        )
+        settings = json.dumps(work.settings | way.settings, sort_keys=True)
+        runs.tell(work.lake, run, runs.DONE, now(), **runs.totals(summary) | {"settings": settings})
         return replace(summary, report=_report(work, run, progress))
 
 
@@ -87,24 +100,20 @@ def _new_run(work: Work, nonce: str) -> Run:
     )
 
 
-def _claimed(
-    spark: SparkSession, work: Work, at: datetime, nonce: Callable[[], str]
-) -> tuple[Run, Summary | None]:
+def _claimed(work: Work, at: datetime, nonce: Callable[[], str]) -> tuple[Run, Summary | None]:
     """The run that this fingerprint has or gets, and its summary where it is done already."""
     run = _new_run(work, nonce())
     before = runs.last_event(work.lake, work.fingerprint)
     if before is None:
-        return runs.tell(spark, work.lake, run, "started", at), None
+        return runs.tell(work.lake, run, "started", at), None
     run = replace(run, run_id=before["run_id"], events=before["event"] + 1)
     if before["state"] == runs.DONE:
         return run, runs.summary_of(before, work.lake, report.path_of(work.lake, run.run_id))
-    return runs.tell(spark, work.lake, run, "resumed", at), None
+    return runs.tell(work.lake, run, "resumed", at), None
 
 
 @contextmanager
-def _told_if_it_fails(
-    spark: SparkSession, work: Work, run: Run, progress: Progress, now: Clock
-) -> Iterator[None]:
+def _told_if_it_fails(work: Work, run: Run, progress: Progress, now: Clock) -> Iterator[None]:
     """What fails inside becomes an event of the run and a report, and is raised all the same."""
     try:
         with translated(spark_log(work.job)), _without_traces(work, run):
@@ -112,7 +121,7 @@ def _told_if_it_fails(
     except BaseException as error:
         state = "refused" if isinstance(error, GateRefused) else "failed"
         try:
-            runs.tell(spark, work.lake, run, state, now(), detail=_one_line(error))
+            runs.tell(work.lake, run, state, now(), detail=_one_line(error))
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
             progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from pipelines import infer, ingest, ledger, runs, sink, validate
+from pipelines import infer, ingest, ledger, runs, sink, validate, volume
+from pipelines.calibrate import Way, cores_a_task
 from pipelines.ledger import Books
 from pipelines.progress import Progress
 from pipelines.runs import Run
@@ -18,9 +19,12 @@ from pipelines.validate import Verdict
 from pipelines.work import Work
 from schemas import ids, tables
 from schemas.summary import Summary
-from udfs.plan import Runtime, Scorer
+from udfs.plan import Scorer
 
 UNIT = 0  # the whole input is one unit
+ROWS_A_TASK = (
+    4096  # at least, where there are many small files: as many as the engine orders at a time
+)
 Clock = Callable[[], datetime]
 
 
@@ -41,48 +45,76 @@ def validate_rows(
     with progress.step(
         spark, "write", f"writing {verdict.quarantined} refused rows and the results"
     ):
-        _write_verdict(spark, work, run, marked, verdict, now())
+        _write_verdict(work, run, marked, verdict, now())
     return marked, verdict
 
 
-def _write_verdict(
-    spark: SparkSession, work: Work, run: Run, marked: DataFrame, verdict: Verdict, at: datetime
-) -> None:
+def _write_verdict(work: Work, run: Run, marked: DataFrame, verdict: Verdict, at: datetime) -> None:
     transaction = ids.transaction(run.fingerprint, UNIT)
-    if not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
+    if not verdict.quarantined:  # the table is made all the same, but no row is read again
+        sink.append_values([], work.lake, tables.QUARANTINE, transaction)
+    elif not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
         refused = validate.quarantined(marked, work.rules, work.job, run.run_id, UNIT, at)
-        if not verdict.quarantined:  # the table is made all the same, but no row is read again
-            refused = refused.limit(0)
         sink.append(refused, work.lake, tables.QUARANTINE, transaction)
-    if not sink.committed(work.lake, tables.VALIDATIONS.name, transaction):
-        rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
-        sink.append_values(spark, rows, work.lake, tables.VALIDATIONS, transaction)
+    rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
+    sink.append_values(rows, work.lake, tables.VALIDATIONS, transaction)
 
 
 def infer_rows(
-    spark: SparkSession, work: Work, run: Run, marked: DataFrame, progress: Progress, now: Clock
+    spark: SparkSession,
+    work: Work,
+    run: Run,
+    marked: DataFrame,
+    way: Way,
+    progress: Progress,
+    now: Clock,
 ) -> float:
     """Score and commit the accepted rows, unless that was done before; the seconds it took."""
     started, transaction = time.monotonic(), ids.transaction(work.fingerprint, UNIT)
     if sink.committed(work.lake, work.predictions.name, transaction):
         progress.say("  predictions were committed by an earlier attempt: nothing is scored again")
         return 0.0
-    batch = work.job.engine.batch
-    plan = infer.plan_of(work.job, work.model, None if batch == "auto" else batch)
     model = work.model
-    application, runtime = spark.sparkContext.applicationId, Runtime(work.job.engine.device)
-    scorer = Scorer(model.folder, model.digest, runtime, plan, application, time.time())
+    progress.say(f"  computing with {way.runtime.backend} {way.runtime.precision}: {way.why}")
     with progress.step(spark, "infer", f"scoring with {model.card.title}"):
-        accepted = infer.accepted(marked, work.rules, work.job, model)
-        if ingest.reads_in_python(work.job.source):
-            # One task reads such a file, however many cores wait; and a Python that reads in the stage
-            # that scores would be a second worker a slot.
-            slots = spark.sparkContext.defaultParallelism
-            accepted = accepted.repartition(max(len(work.pinned.files), slots))
+        accepted = _spread(spark, work, infer.accepted(marked, work.rules, work.job, model))
+        scorer = _scorer(spark, work, way)
         rows = infer.scored(accepted, work.job, work.contract, model, scorer)
         named = infer.with_run(rows, work.predictions, run.run_id, UNIT, model, now())
         sink.append(named, work.lake, work.predictions, transaction)
     return round(time.monotonic() - started, 3)
+
+
+def _spread(spark: SparkSession, work: Work, accepted: DataFrame) -> DataFrame:
+    """The rows over the slots: a task has enough of them to order by length, and no slot waits.
+
+    One task reads a file that Python parses, however many cores wait; and a Python that reads in the
+    stage that scores would be a second worker a slot.
+    """
+    slots = spark.sparkContext.defaultParallelism
+    if ingest.reads_in_python(work.job.source):
+        return accepted.repartition(max(len(work.pinned.files), slots))
+    return accepted.coalesce(max(4 * slots, volume.expected_rows(work.pinned) // ROWS_A_TASK))
+
+
+def _scorer(spark: SparkSession, work: Work, way: Way) -> Scorer:
+    threads = cores_a_task(spark)
+    batch = work.job.engine.batch
+    plan = replace(
+        infer.plan_of(work.job, work.model, None if batch == "auto" else batch),
+        batch_cost=way.batch_cost,
+        decode_ahead=threads > 1 or way.runtime.device.startswith("cuda"),
+    )
+    # A core that decodes ahead is not there for the model.
+    computing = max(1, threads - 1) if plan.decode_ahead else threads
+    return Scorer(
+        way.folder,
+        way.digest,
+        replace(way.runtime, threads=computing),
+        plan,
+        spark.sparkContext.applicationId,
+        time.time(),
+    )
 
 
 def account(
@@ -94,42 +126,35 @@ def account(
     progress: Progress,
 ) -> Summary:
     """Count what was committed, price what it took, and see whether both add up."""
-    with progress.step(spark, "account", "accounting"):
-        predictions = sink.read(spark, work.lake, work.predictions.name)
-        mine = predictions.where(F.col("run_id") == run.run_id)
-        counted = mine.agg(
-            F.count_if(F.col("error").isNull()), F.count_if(F.col("error").isNotNull())
-        ).collect()[0]
-        metered = ledger.meters(mine)
-        tasks = log.tasks([m["task_id"] for m in metered]) if log else []
+    with progress.waiting("accounting"):
+        counted = ledger.counted(work.lake, work.predictions.name, run.run_id)
+        tasks = log.tasks([m["task_id"] for m in counted.meters]) if log else []
         about = {
             "x_RunId": run.run_id,
             "x_Job": run.job,
             "x_Unit": UNIT,
             "x_AppId": spark.sparkContext.applicationId,
         }
-        books = ledger.books(metered, tasks, work.rate, about)
+        books = ledger.books(counted.meters, tasks, work.rate, about)
         transaction = ids.transaction(work.fingerprint, UNIT)
-        if not sink.committed(work.lake, tables.LEDGER.name, transaction):
-            sink.append_values(spark, books.rows, work.lake, tables.LEDGER, transaction)
-    scored, failed = counted
-    balanced = scored + failed + verdict.quarantined == verdict.rows
+        sink.append_values(books.rows, work.lake, tables.LEDGER, transaction)
+    balanced = counted.scored + counted.failed + verdict.quarantined == verdict.rows
     return Summary(
         run_id=run.run_id,
         state=runs.DONE,
         fingerprint=work.fingerprint,
         lake=str(work.lake),
         rows_read=verdict.rows,
-        scored=scored,
+        scored=counted.scored,
         quarantined=verdict.quarantined,
-        failed=failed,
+        failed=counted.failed,
         units_done=1,
         model_load_s=round(books.model_load_s, 3),
         cost=books.cost,
         currency=work.rate.currency if work.rate else None,
         ledger_coverage=books.coverage,
         books_closed=None if books.coverage is None else balanced and books.adds_up,
-        warnings=tuple(_warnings(work, books, has_meters=bool(metered))),
+        warnings=tuple(_warnings(work, books, has_meters=bool(counted.meters))),
     )
 
 

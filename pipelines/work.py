@@ -86,7 +86,8 @@ def prepare(spark: SparkSession, job: Job) -> Work:
         contract=contract.model_dump(mode="json")
         | {"key": job.key, "keep": job.keep, "read_as": _read_as(job)},
         model_digest=model.digest,
-        settings={"precision": settings["precision"]},
+        # As asked: what `auto` comes to is the run's own affair, and no reason to score twice.
+        settings={name: settings[name] for name in ("backend", "precision")},
     )
     rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
     lake = Path(job.output.path).absolute()

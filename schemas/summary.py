@@ -28,6 +28,9 @@ class Summary:
     currency: str | None = None
     ledger_coverage: float | None = None
     books_closed: bool | None = None
+    backend: str | None = None  # what the workers computed with; None where nothing was scored
+    precision: str | None = None
+    computed_so_because: str | None = None
     report: str | None = None
     warnings: tuple[str, ...] = field(default=())
 

@@ -149,7 +149,8 @@ LEDGER = Table(
         Column(
             "x_CostKind",
             "string",
-            "useful, model_load, startup, validation, read, write, failed, killed, unattributed",
+            "useful, model_load, startup, calibration, validation, read, write, failed, killed, "
+            "unattributed",
         ),
         Column("x_Outcome", "string", "how Spark ended the task"),
         Column("x_Committed", "boolean", "whether the rows it made are in the table"),
@@ -209,7 +210,34 @@ RUNS = Table(
     ),
 )
 
-SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS)
+CALIBRATIONS = Table(
+    "calibrations",
+    "one way to compute a model, as it was measured before a run",
+    (
+        Column("run_id", "string", "the run that measured it, or took it over from an earlier one"),
+        Column("job", "string", "name of the job"),
+        Column("at", "timestamp", "UTC"),
+        Column("model", "string", "name and version"),
+        Column("model_digest", "string", "sha256 of the model folder"),
+        Column("asked", "string", "device, backend and precision that the job asks for, as JSON"),
+        Column("machine", "string", "processor or card, and versions of what computes, as JSON"),
+        Column("expected_rows", "bigint", "rows of the run, about"),
+        Column("place", "int", "0 for fp32 in the model's own format, with which all are compared"),
+        Column("backend", "string", "torch, torch_compile, onnxruntime or openvino"),
+        Column("precision", "string", "fp32, bf16, fp16 or int8"),
+        Column("rows_per_s", "double", "rows a second on one worker's cores; null: not measured"),
+        Column("batch_cost", "bigint", "best batch: padded tokens, or rows where shapes are equal"),
+        Column("load_s", "double", "converting and loading the model, seconds"),
+        Column("errors", "string", "largest differences from fp32 on the sample, as JSON"),
+        Column("within", "boolean", "whether they are within the model's tolerance"),
+        Column("why", "string", "why it cannot be taken, or was not measured"),
+        Column("folder", "string", "the model folder it read: the job's, or one converted from it"),
+        Column("digest", "string", "sha256 of that folder"),
+        Column("chosen", "boolean", "whether the run computes with it"),
+    ),
+)
+
+SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS, CALIBRATIONS)
 
 
 def predictions(

@@ -13,7 +13,6 @@ from schemas.errors import OutputMismatch
 from schemas.model import Column, Signature
 from schemas.types import arrow_type
 
-
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -22,7 +21,7 @@ class Gathered:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
         self._good = np.zeros(rows, bool)
         self._bad = np.zeros(rows, bool)
 
@@ -44,23 +43,23 @@ class Gathered:
 
     def columns(self, signature: Signature) -> dict[str, pa.Array]:
         """One Arrow array an output, null where a row has no finite one. Raises OutputMismatch."""
-        if not self._arrays:
+        if not self.arrays:
             kinds = {name: arrow_type(spec.type) for name, spec in signature.outputs.items()}
             return {name: pa.nulls(self._rows, kind) for name, kind in kinds.items()}
         missing = None if self._good.all() else ~self._good
         return {
-            name: column_of(name, self._arrays[name], spec, missing)
+            name: column_of(name, self.arrays[name], spec, missing)
             for name, spec in signature.outputs.items()
         }
 
     def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The window's array for an output, of a type that holds what came before and this."""
-        held = self._arrays.get(name)
+        held = self.arrays.get(name)
         if held is None:
             held = np.zeros((self._rows, *values.shape[1:]), values.dtype)
         elif held.dtype != values.dtype:
             held = held.astype(np.result_type(held.dtype, values.dtype))
-        self._arrays[name] = held
+        self.arrays[name] = held
         return held
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import importlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pyspark import TaskContext
 
 from udfs.plan import Scorer
-from udfs.process import fresh_since
+from udfs.process import fresh_since, mark_used
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from pyspark.sql import Column
 
+    from schemas.calibration import Request
     from schemas.model import ModelCard
     from udfs.meter import Place
 
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 def arrow_scorer(scorer: Scorer, names: Sequence[str]) -> Callable[[Batches], Batches]:
     """The function for `DataFrame.mapInArrow`: rows in, whose columns are ``names``; predictions out."""
     return partial(_score_named, scorer, list(names))
+
+
+def calibrator(request: Request, known: Mapping[str, str]) -> Callable[[Batches], Batches]:
+    """The function for `DataFrame.mapInArrow` over one partition of sample rows.
+
+    It yields one row: ``machine``, and ``measurements`` as JSON; those in ``known``, by machine,
+    where there are any. Without rows it yields none.
+    """
+    return partial(_calibrate, request, dict(known))
 
 
 def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
@@ -63,6 +73,22 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     schema = from_arrow_schema(output_schema(pa.schema([]), card.signature))
     # Not deterministic, so that no optimizer rule computes it twice.
     return pandas_udf(classify, schema).asNondeterministic()  # type: ignore[call-overload,no-any-return]
+
+
+def _calibrate(request: Request, known: dict[str, str], batches: Batches) -> Batches:
+    import json
+
+    import pyarrow as pa
+
+    from udfs.trials import machine, measured, sample_of
+
+    mark_used()  # should this worker score later, its start was not for that
+    here = machine(request.device)
+    told = known.get(here)
+    if told is None and (sample := sample_of(batches)) is not None:
+        told = json.dumps([one.model_dump() for one in measured(request, sample)])
+    if told is not None:
+        yield pa.RecordBatch.from_pydict({"machine": [here], "measurements": [told]})
 
 
 def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:

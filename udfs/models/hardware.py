@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,19 @@ def cuda_precisions(device: str) -> tuple[str, ...]:
     if capability >= _FP16_CAPABILITY:
         found.append("fp16")
     return tuple(found)
+
+
+def name_of(device: str) -> str:
+    """The processor's name and the instructions that matter, or the card's where CUDA is taken."""
+    if device != "cpu" and has_cuda():
+        import torch
+
+        return torch.cuda.get_device_name(None if device == "auto" else device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("ascii", "replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    told = sorted({flag for any_of in _CPU_FLAGS.values() for flag in any_of} & cpu_flags())
+    return f"{names[0] if names else platform.machine()} ({' '.join(told)})"
 
 
 def has_package(name: str) -> bool:

@@ -1,0 +1,269 @@
+"""With what a run computes: as the job pins it, as an earlier attempt or run found it, or as measured now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from pyspark.sql import DataFrame, SparkSession
+
+from pipelines import infer, ingest, sink, volume
+from pipelines.task_times import tag
+from pipelines.work import Work
+from schemas.calibration import Measurement, Request, chosen
+from schemas.contract import quoted
+from schemas.errors import RunFailed
+from schemas.model import ModelCard
+from schemas.pinned import Pinned
+from schemas.tables import CALIBRATIONS
+from udfs.plan import Runtime
+from udfs.spark import calibrator
+from udfs.trials import SAMPLE_ROWS
+
+WORTH_S = 20.0  # of compute on every slot: what certainly takes less is not worth measuring
+_OUTGROWN = (
+    10  # times the rows for which an earlier run measured: then what it left out is made up for
+)
+_FILES = 4  # that a sample is drawn from
+_NATIVE = {"onnx": "onnxruntime", "openvino": "openvino"}  # torch reads every other format
+_NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Way:
+    """What every worker of a run computes with."""
+
+    folder: Path
+    digest: str
+    runtime: Runtime
+    batch_cost: int | None = None  # None: each worker finds it
+    why: str = ""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the run's events say of it."""
+        return {
+            "backend": self.runtime.backend,
+            "precision": self.runtime.precision,
+            "computed_so_because": self.why,
+        }
+
+
+def way_of(spark: SparkSession, work: Work, run_id: str, at: datetime) -> Way:
+    """The way to compute this run. An attempt that goes on with a run takes what the first one took.
+
+    Raises RunFailed where the job asks for what cannot be computed here.
+    """
+    native = _native(work)
+    if not _is_open(work):
+        return replace(native, why="pinned by the job")
+    if work.model.card.postprocess.name == "generate":
+        return replace(native, why="texts depend on precision: pin engine.precision for another")
+    if before := _rows(work.lake, [("run_id", "=", run_id)]):
+        return _taken(work, _measurements(before), "as the run's first attempt")
+    rows, slots = volume.expected_rows(work.pinned), _slots(spark)
+    is_short = volume.most_seconds(work.model, rows) / slots < WORTH_S
+    if is_short and _reads_as_it_is(work):
+        return replace(native, why="too little work to measure other ways")
+    asked = _request(spark, work, rows, slots)
+    known = _known(work, asked)
+    spark.addTag(tag("calibrate"))
+    try:
+        found = _sample(spark, work).mapInArrow(
+            calibrator(asked, known), "machine string, measurements string"
+        )
+        told = found.collect()
+    finally:
+        spark.removeTag(tag("calibrate"))
+    if not told:
+        return replace(native, why="no rows to measure with")
+    seen = [Measurement.model_validate(one) for one in json.loads(told[0]["measurements"])]
+    way = _taken(work, seen, _compared(seen))
+    _keep(work, run_id, asked, told[0]["machine"], seen, at)
+    return way
+
+
+def _is_open(work: Work) -> bool:
+    engine = work.job.engine
+    return "auto" in (engine.backend, engine.precision) or not _reads_as_it_is(work)
+
+
+def _reads_as_it_is(work: Work) -> bool:
+    """Whether the backend that the job asks for reads the model's own format."""
+    backend, format_ = work.job.engine.backend, work.model.card.format
+    is_torch = backend in ("torch", "torch_compile") and format_ not in _NATIVE
+    return backend in ("auto", _NATIVE.get(format_)) or is_torch
+
+
+def _native(work: Work) -> Way:
+    engine, card, model = work.job.engine, work.model.card, work.model
+    backend = _NATIVE.get(card.format, "torch") if engine.backend == "auto" else engine.backend
+    precision = _stored(card) if engine.precision == "auto" else engine.precision
+    return Way(model.folder, model.digest, Runtime(engine.device, backend, precision))
+
+
+def _stored(card: ModelCard) -> str:
+    return card.made_from.precision if card.made_from else "fp32"
+
+
+def _request(spark: SparkSession, work: Work, rows: int, slots: int) -> Request:
+    engine, model = work.job.engine, work.model
+    return Request(
+        folder=str(model.folder),
+        digest=model.digest,
+        device=engine.device,
+        backend=engine.backend,
+        precision=engine.precision,
+        threads=cores_a_task(spark),
+        expected_rows=rows,
+        slots=slots,
+        converted=str(work.lake / "_models" / model.digest[:16]),
+    )
+
+
+def cores_a_task(spark: SparkSession) -> int:
+    """Cores that a task may use."""
+    return int(spark.conf.get("spark.task.cpus", "1") or 1)
+
+
+def _slots(spark: SparkSession) -> int:
+    return max(1, spark.sparkContext.defaultParallelism)
+
+
+def _sample(spark: SparkSession, work: Work) -> DataFrame:
+    """Accepted rows from all over the input, the model's inputs only, in one partition."""
+    names = [quoted(name) for name in work.model.card.signature.inputs]
+    parts = list(_parts(work.pinned))
+    frames = [
+        infer.accepted(
+            ingest.read(spark, work.job.source, work.contract, part),
+            work.rules,
+            work.job,
+            work.model,
+        )
+        .select(*names)
+        .limit(SAMPLE_ROWS // len(parts))
+        for part in parts
+    ]
+    return reduce(DataFrame.union, frames).coalesce(1)
+
+
+def _parts(pinned: Pinned) -> Iterator[Pinned]:
+    """Parts of the input to draw from: files from its beginning to its end where it has several."""
+    if pinned.format in ("delta", "idx") or len(pinned.files) <= 1:
+        yield pinned
+    elif pinned.format == "images":
+        yield replace(pinned, files=_spread(pinned.files, SAMPLE_ROWS))
+    else:
+        for file in _spread(pinned.files, _FILES):
+            yield replace(pinned, files=(file,))
+
+
+def _spread(files: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    step = max(1.0, len(files) / count)
+    return tuple(files[int(place * step)] for place in range(min(count, len(files))))
+
+
+def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
+    """The best of what was measured. Raises RunFailed where none may be taken."""
+    engine = work.job.engine
+    place = chosen(seen, engine.backend, engine.precision)
+    if place is None:
+        raise RunFailed(
+            f"model {work.model.card.title} cannot be computed as the job asks",
+            got="; ".join(f"{one.backend} {one.precision}: {one.why}" for one in seen if one.why),
+            allowed=f"engine.backend {engine.backend}, engine.precision {engine.precision}",
+            next="set both to auto, or correct what is said above",
+        )
+    best = seen[place]
+    runtime = Runtime(engine.device, best.backend, best.precision)
+    return Way(Path(best.folder), best.digest, runtime, best.batch_cost, why)
+
+
+def _compared(seen: Sequence[Measurement]) -> str:
+    """What was measured, in a few words."""
+    rates = [f"{m.backend} {m.precision} {m.rows_per_s:,.0f}" for m in seen if m.rows_per_s]
+    declined = [f"{m.backend} {m.precision}" for m in seen if m.rows_per_s and not m.within]
+    told = f"measured rows/s: {', '.join(rates)}"
+    return f"{told}; outside of the tolerance: {', '.join(declined)}" if declined else told
+
+
+def _rows(lake: Path, filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
+    try:
+        table = DeltaTable(str(lake / CALIBRATIONS.name))
+    except TableNotFoundError:
+        return []
+    found: list[dict[str, Any]] = table.to_pyarrow_table(filters=filters).to_pylist()
+    return sorted(found, key=lambda row: (row["at"], row["run_id"], row["place"]))
+
+
+def _known(work: Work, asked: Request) -> dict[str, str]:
+    """By machine, the latest measurements of this model, unless they were made for a far smaller run."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(
+        work.lake, [("model_digest", "=", asked.digest), ("asked", "=", _asked(asked))]
+    ):
+        group = found.setdefault(row["machine"], [])
+        if group and group[-1]["run_id"] != row["run_id"]:
+            group.clear()
+        group.append(row)
+    return {
+        machine: json.dumps([one.model_dump() for one in _measurements(rows)])
+        for machine, rows in found.items()
+        if _is_good(rows, asked)
+    }
+
+
+def _is_good(rows: Sequence[dict[str, Any]], asked: Request) -> bool:
+    is_whole = not any((row["why"] or "").startswith(_NOT_MEASURED) for row in rows)
+    is_large = asked.expected_rows <= _OUTGROWN * max(row["expected_rows"] for row in rows)
+    there = all(Path(row["folder"]).is_dir() for row in rows if row["chosen"])
+    return there and (is_whole or is_large)
+
+
+def _asked(request: Request) -> str:
+    return json.dumps(request.model_dump(include={"device", "backend", "precision", "threads"}))
+
+
+def _measurements(rows: Sequence[dict[str, Any]]) -> list[Measurement]:
+    names = set(Measurement.model_fields)
+    return [
+        Measurement.model_validate(
+            {k: v for k, v in row.items() if k in names} | {"errors": json.loads(row["errors"])}
+        )
+        for row in rows
+    ]
+
+
+def _keep(
+    work: Work, run_id: str, asked: Request, machine: str, seen: Sequence[Measurement], at: datetime
+) -> None:
+    best = chosen(seen, asked.backend, asked.precision)
+    about = {
+        "run_id": run_id,
+        "job": work.job.name,
+        "at": at,
+        "model": work.model.card.title,
+        "model_digest": asked.digest,
+        "asked": _asked(asked),
+        "machine": machine,
+        "expected_rows": asked.expected_rows,
+    }
+    rows = [
+        {
+            **about,
+            **one.model_dump(),
+            "errors": json.dumps(one.errors),
+            "place": place,
+            "chosen": place == best,
+        }
+        for place, one in enumerate(seen)
+    ]
+    sink.append_values(rows, work.lake, CALIBRATIONS, f"millrace:{run_id}:calibration")

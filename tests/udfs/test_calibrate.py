@@ -1,0 +1,187 @@
+"""Calibration on real models: what is measured, against what, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from schemas.calibration import Measurement, Request, chosen
+from schemas.errors import ModelError, UsageError
+from tests.helpers import images, pixel_mlp, tiny_bert
+from udfs import calibrate, trials
+from udfs.models import base
+
+LONG = 10**10  # rows of a run that pays for measuring anything
+
+
+def request(folder: Path, converted: Path, **changes: Any) -> Request:
+    asked: dict[str, Any] = {
+        "folder": str(folder),
+        "digest": base.digest_of(folder),
+        "device": "cpu",
+        "backend": "auto",
+        "precision": "auto",
+        "expected_rows": LONG,
+        "slots": 2,
+        "converted": str(converted),
+    }
+    return Request(**asked | changes)
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pixel_mlp(tmp_path_factory.mktemp("model") / "mlp")
+
+
+@pytest.fixture(scope="module")
+def sample() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"pixels": pa.array(images(300), pa.binary())})
+
+
+@pytest.fixture(scope="module")
+def seen(
+    mlp: Path, sample: pa.RecordBatch, tmp_path_factory: pytest.TempPathFactory
+) -> list[Measurement]:
+    asked = request(mlp, tmp_path_factory.mktemp("converted"), backend="openvino")
+    return list(calibrate.measurements(asked, sample))
+
+
+def test_the_models_own_format_in_fp32_comes_first_and_all_are_compared_with_it(
+    seen: list[Measurement], mlp: Path
+) -> None:
+    reference, *others = seen
+
+    assert (reference.backend, reference.precision) == ("torch", "fp32")
+    assert Path(reference.folder) == mlp
+    assert others
+    assert {one.backend for one in others} == {"openvino"}
+    for one in others:
+        assert one.rows_per_s is not None, one.why
+        assert one.errors["equal_labels"] >= 0.99
+        assert one.errors["max_error"] <= 0.05
+    assert any(one.precision == "fp32" and one.errors["max_error"] <= 1e-5 for one in others)
+
+
+def test_what_is_chosen_can_be_loaded_from_the_folder_that_was_measured(
+    seen: list[Measurement], sample: pa.RecordBatch
+) -> None:
+    place = chosen(seen, "openvino", "fp32")
+
+    assert place is not None
+    best = seen[place]
+    from udfs.plan import Runtime
+
+    model = base.load(Path(best.folder), best.digest, Runtime("cpu", best.backend, best.precision))
+    outputs = model.predict(model.decode(sample).values)
+    assert len(outputs["label"]) == sample.num_rows
+
+
+def test_a_conversion_is_made_once_and_made_again_where_it_was_damaged(
+    mlp: Path, sample: pa.RecordBatch, tmp_path: Path
+) -> None:
+    asked = request(mlp, tmp_path, backend="onnxruntime", precision="fp32")
+    first = list(calibrate.measurements(asked, sample))[-1]
+    graph = next(Path(first.folder).glob("*.onnx"))
+    made_at = graph.stat().st_mtime_ns
+
+    list(calibrate.measurements(asked, sample))
+    assert graph.stat().st_mtime_ns == made_at
+
+    graph.write_bytes(graph.read_bytes()[:-1])
+    base._LOADED.clear()
+    assert list(calibrate.measurements(asked, sample))[-1].digest == first.digest
+    assert graph.stat().st_mtime_ns != made_at
+
+
+def test_a_short_run_measures_nothing_but_its_batch_size_and_says_so(
+    mlp: Path, sample: pa.RecordBatch, tmp_path: Path
+) -> None:
+    reference, *others = calibrate.measurements(request(mlp, tmp_path, expected_rows=10), sample)
+
+    assert reference.batch_cost is not None
+    assert others
+    assert all(one.rows_per_s is None for one in others)
+    assert all(one.why.startswith("not measured: the run takes about 0 s") for one in others)
+
+
+def test_the_only_way_that_a_job_asks_for_is_measured_however_short_the_run(
+    mlp: Path, sample: pa.RecordBatch, tmp_path: Path
+) -> None:
+    asked = request(mlp, tmp_path, backend="openvino", precision="fp32", expected_rows=10)
+
+    *_, only = calibrate.measurements(asked, sample)
+
+    assert (only.backend, only.precision) == ("openvino", "fp32")
+    assert only.rows_per_s
+
+
+def test_a_precision_that_is_too_far_from_fp32_is_declined_by_itself(
+    tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    strict = pixel_mlp(tmp_path / "strict")
+    card = (strict / "model.yaml").read_text("utf-8")
+    (strict / "model.yaml").write_text(card + "tolerance:\n  min_equal_labels: 1.0\n", "utf-8")
+    noisy = sample.take(pa.array(np.arange(300)))
+    asked = request(strict, tmp_path / "converted", backend="torch", precision="auto")
+
+    found = {one.precision: one for one in calibrate.measurements(asked, noisy) if one.rows_per_s}
+
+    for precision, one in found.items():
+        expected = precision == "fp32" or one.errors["equal_labels"] == 1.0
+        assert one.within is expected
+        assert bool(one.why) is not expected
+
+
+def test_texts_are_measured_too_and_their_batches_are_counted_in_tokens(tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "bert", "embed")
+    texts = pa.RecordBatch.from_pydict({"text": ["good day " * (n % 9 + 1) for n in range(64)]})
+    asked = request(folder, tmp_path / "converted", backend="openvino", precision="fp32")
+
+    *_, only = calibrate.measurements(asked, texts)
+
+    assert only.errors["min_cosine"] == pytest.approx(1.0, abs=1e-5)
+    assert only.batch_cost is not None
+    assert only.batch_cost >= 64
+
+
+def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sample: Any) -> None:
+    asked = request(mlp, tmp_path, backend="openvino", precision="fp16")
+
+    with pytest.raises(UsageError, match="cannot be computed as the job asks"):
+        list(calibrate.measurements(asked, sample))
+
+
+def test_a_child_process_measures_and_leaves_nothing_loaded_here(
+    mlp: Path, tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    seen = trials.measured(request(mlp, tmp_path, expected_rows=10), sample)
+
+    assert seen[0].rows_per_s
+    assert len(seen) > 1
+
+
+def test_a_model_that_cannot_be_read_is_told_with_the_childs_own_words(
+    tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    folder = pixel_mlp(tmp_path / "broken")
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(ModelError, match="could be measured") as caught:
+        trials.measured(request(folder, tmp_path / "converted"), sample)
+
+    assert "weights.safetensors" in str(caught.value.got)
+
+
+def test_a_sample_is_bounded_in_rows_and_none_for_no_rows() -> None:
+    batches = [pa.RecordBatch.from_pydict({"n": list(range(3000))})] * 3
+
+    found = trials.sample_of(iter(batches))
+
+    assert found is not None
+    assert found.num_rows == trials.SAMPLE_ROWS
+    assert trials.sample_of(iter([])) is None

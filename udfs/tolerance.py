@@ -1,0 +1,67 @@
+"""How far a model's outputs are from those in fp32, and whether its card allows that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.model import Tolerance
+
+Outputs = Mapping[str, NDArray[Any]]
+EXACT = 1e-5  # what fp32 may differ from fp32, relative to the largest number or absolute below one
+
+
+def differences(reference: Outputs, found: Outputs) -> dict[str, float]:
+    """By kind: ``min_cosine`` of a row, ``equal_labels`` share, ``max_relative_error``, ``max_error``.
+
+    ``reference`` and ``found`` have the same rows in the same order. A number that is not finite in
+    one of them only counts as infinitely far.
+    """
+    told: dict[str, float] = {"max_error": _largest(reference, found)}
+    if "embedding" in reference:
+        told["min_cosine"] = _least_cosine(reference["embedding"], found["embedding"])
+    for name in ("label", "text"):
+        if name in reference:
+            equal = np.asarray(reference[name] == found[name])
+            told["equal_labels"] = float(equal.mean()) if equal.size else 1.0
+    for name in {"values", "value"} & set(reference):
+        spread = float(np.ptp(reference[name])) or float(np.abs(reference[name]).max()) or 1.0
+        relative = _apart(reference[name], found[name]) / spread
+        told["max_relative_error"] = max(relative, told.get("max_relative_error", 0.0))
+    return told
+
+
+def within(errors: Mapping[str, float], tolerance: Tolerance, precision: str) -> bool:
+    """Whether all differences are allowed. fp32 is not a matter of taste: it must be fp32's numbers."""
+    if precision == "fp32":
+        return errors["max_error"] <= EXACT
+    return (
+        errors.get("min_cosine", 1.0) >= tolerance.min_cosine
+        and errors.get("equal_labels", 1.0) >= tolerance.min_equal_labels
+        and errors.get("max_relative_error", 0.0) <= tolerance.max_relative_error
+    )
+
+
+def _largest(reference: Outputs, found: Outputs) -> float:
+    """The largest difference of any number, relative where numbers are larger than one."""
+    numeric = [n for n, values in reference.items() if np.issubdtype(values.dtype, np.number)]
+    scales = {n: max(1.0, float(np.abs(reference[n]).max(initial=0.0))) for n in numeric}
+    return max((_apart(reference[n], found[n]) / scales[n] for n in numeric), default=0.0)
+
+
+def _apart(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    gap = np.abs(reference.astype(np.float64) - found.astype(np.float64))
+    same = (reference == found) | (np.isnan(reference) & np.isnan(found))
+    gap = np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
+    return float(gap.max(initial=0.0))
+
+
+def _least_cosine(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    a, b = reference.astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1.0)
+    cosines = np.where((lengths == 0) & (a == b).all(axis=1), 1.0, cosines)
+    return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))

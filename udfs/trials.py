@@ -1,0 +1,88 @@
+"""Calibration as a worker sees it: a child process measures, and what it printed is what is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.calibration import Measurement, Request
+from schemas.errors import ModelError
+
+TIMEOUT_S = 500  # less than Spark lets a worker be silent
+SAMPLE_ROWS = 4096
+SAMPLE_BYTES = 32 << 20
+_COMPUTES = ("torch", "openvino", "onnxruntime", "transformers")
+
+
+def measured(request: Request, sample: pa.RecordBatch) -> list[Measurement]:
+    """What a child process measured; where it died, the last one says so.
+
+    Raises ModelError where not even the reference could be measured.
+    """
+    with tempfile.TemporaryDirectory(prefix="millrace-calibrate-") as folder:
+        asked, rows = Path(folder, "request.json"), Path(folder, "sample.arrow")
+        asked.write_text(request.model_dump_json(), "utf-8")
+        with pa.OSFile(str(rows), "wb") as file, pa.ipc.new_file(file, sample.schema) as writer:
+            writer.write_batch(sample)
+        code, out, told = _child([str(asked), str(rows)], request.threads)
+    found = [Measurement.model_validate_json(line) for line in out.splitlines() if line.strip()]
+    if not found:
+        raise ModelError(
+            "no way to compute the model could be measured",
+            got=f"exit code {code}: {told.strip()[-800:]}",
+            next="pin engine.backend and engine.precision, or correct the model",
+        )
+    if code:
+        died = f"the process that measured it ended with {code}: {told.strip()[-200:]}"
+        found.append(Measurement(backend="next", precision="unknown", why=died))
+    return found
+
+
+def sample_of(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    """The rows of ``batches`` in one, up to `SAMPLE_ROWS` and about `SAMPLE_BYTES`; None for none."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if rows < SAMPLE_ROWS and size < SAMPLE_BYTES and batch.num_rows:
+            held.append(batch.slice(0, SAMPLE_ROWS - rows))
+            rows, size = rows + held[-1].num_rows, size + held[-1].nbytes
+    return pa.concat_batches(held) if held else None
+
+
+def machine(device: str) -> str:
+    """What decides speed and precision here, as JSON: processor or card, and what computes on it."""
+    from udfs.models.hardware import name_of
+
+    versions = {}
+    for package in _COMPUTES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return json.dumps({"name": name_of(device), "versions": versions}, sort_keys=True)
+
+
+def _child(arguments: list[str], threads: int) -> tuple[int, str, str]:
+    """The child's exit code, standard output and error; its own interpreter finds what ours does."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "udfs.calibrate", *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - this very interpreter
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        out = error.stdout or b""
+        return -9, out.decode() if isinstance(out, bytes) else out, f"no end after {TIMEOUT_S} s"
+    return done.returncode, done.stdout, done.stderr
