@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.model_commands import model
 from schemas.errors import MillraceError, RunFailed, UsageError
 
 if TYPE_CHECKING:
@@ -262,6 +263,9 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     from schemas.yaml_file import load
 
     return load(path, Job, overrides=overrides)
+
+
+main.add_command(model)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ class ModelRef(Frozen):
 
     uri: Path
     version: str | None = None
+    trust: Literal["data", "code"] = "data"  # code: the folder's files may hold it, and it may run
 
 
 def _batch(value: Any) -> Any:

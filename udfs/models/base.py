@@ -21,6 +21,7 @@ from udfs.plan import Runtime
 __all__ = ["Model", "digest_of", "load", "opened", "read_card", "runtimes", "sha256", "verify"]
 
 CARD = "model.yaml"
+HOLD_CODE = ("torchscript",)  # formats whose files run code when their model does
 _CHUNK_BYTES = 1 << 20
 
 

@@ -24,6 +24,7 @@ FORMATS = {
 }
 BACKENDS = {"openvino": "openvino", "onnx": "onnxruntime", "torchscript": "torch"}
 PRECISIONS = {"openvino": ("fp32",), "onnx": ("fp32", "int8"), "torchscript": ("fp32",)}
+SOURCES = ("safetensors", "huggingface")
 MAX_DIFFERENCE = 1e-4
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
 
@@ -37,6 +38,13 @@ def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> M
     card = read_card(folder)
     verify(folder, card)
     format_ = _format(backend, precision)
+    if card.format not in SOURCES:
+        raise ModelError(
+            f"{folder} is a conversion's result and not its source",
+            got=f"format {card.format}",
+            allowed=", ".join(SOURCES),
+            next="convert the model that it was made from",
+        )
     if out.exists():
         raise ModelError(
             f"{out} exists already", got=str(out), next="remove it, or choose another --out"

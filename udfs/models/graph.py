@@ -36,14 +36,23 @@ def _huggingface(folder: Path, card: ModelCard) -> nn.Module:
     return text_graph(folder, card)
 
 
+def _torchscript(folder: Path, card: ModelCard) -> nn.Module:
+    from udfs.models.torchscript import script_graph
+
+    return script_graph(folder, card)
+
+
 GRAPHS: dict[str, Callable[[Path, ModelCard], nn.Module]] = {
     "safetensors": _safetensors,
     "huggingface": _huggingface,
+    "torchscript": _torchscript,
 }
 
 
 def in_precision(graph: nn.Module, precision: str) -> nn.Module:
     """The graph with its network in that precision; what comes before and after stays in float32."""
+    if precision == "fp32":
+        return graph
     network = graph.get_submodule("network")
     if precision == "int8":
         from udfs.models.int8 import quantize_linears
@@ -54,4 +63,4 @@ def in_precision(graph: nn.Module, precision: str) -> nn.Module:
     return graph
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

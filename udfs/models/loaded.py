@@ -38,7 +38,7 @@ class LoadedModel:
         self.device = self.runtime.device
         self._decode, self.arrays = reader_of(folder, card)
         self._finish: Finish = FINISHES[card.postprocess.name](card.postprocess.options)
-        self.runner = RUNNERS[self.runtime.backend](folder, card, self.runtime)
+        self.runner = runner_of(folder, card, self.runtime)
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
         """The signature's inputs as one array, ``[rows, *shape]``, or token ids, one sequence a row."""
@@ -64,6 +64,16 @@ def _token_arrays(pad_id: int, values: Values) -> Arrays:
 
 def _one_array(values: Values) -> Arrays:
     return (cast("NDArray[Any]", values),)
+
+
+def runner_of(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
+    """The backend's runner; with scaling and head around it where the graph has none inside."""
+    runner = RUNNERS[runtime.backend](folder, card, runtime)
+    if card.made_from or card.format in ("safetensors", "huggingface"):
+        return runner
+    from udfs.models.foreign import ForeignRunner
+
+    return ForeignRunner(runner, card)
 
 
 # Imported when first needed: a worker pays for the backend that it uses, and for no other.

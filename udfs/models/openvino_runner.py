@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ModelError
 from schemas.model import ModelCard
+from udfs.models.foreign import order_of, ordered
 from udfs.models.loaded import Arrays
 from udfs.plan import Runtime
 
@@ -34,15 +35,21 @@ class OpenvinoRunner:
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }
+        if card.format == "onnx":
+            from udfs.models.external_data import check_external_data
+
+            check_external_data(folder, graph, card)
         core = openvino.Core()
         core.set_property({"ENABLE_MMAP": True})
         try:
             compiled = core.compile_model(core.read_model(folder / graph), "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"{folder / graph} cannot be loaded", got=str(error)[:500]) from None
+        self._order = order_of([port.get_names() for port in compiled.inputs], card)
         self._request = compiled.create_infer_request()
 
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
         """The graph's last tensor, copied out of the request's own memory."""
-        results = self._request.infer(list(arrays), share_inputs=True, share_outputs=True)
+        given = ordered(arrays, self._order)
+        results = self._request.infer(given, share_inputs=True, share_outputs=True)
         return np.array(results[0], np.float32)

@@ -1,9 +1,9 @@
-"""Backend ``torch``, and ``torch_compile``: the graph run by torch itself."""
+"""Backends ``torch`` and ``torch_compile``: the graph run by torch itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,21 @@ from udfs.plan import Runtime
 
 def torch_runner(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
     """The folder's graph in the runtime's precision, on its device."""
+    graph = in_precision(graph_of(folder, card), runtime.precision)
+    if runtime.device != "cpu":
+        from udfs.models.cuda_runner import CudaRunner
+
+        has_fixed_shape = card.preprocess.name != "tokens" and runtime.backend == "torch"
+        return CudaRunner(compiled(graph, runtime), runtime.device, replays=has_fixed_shape)
     torch.set_num_threads(runtime.threads)
-    graph: nn.Module = in_precision(graph_of(folder, card), runtime.precision)
-    return TorchRunner(graph)
+    return TorchRunner(compiled(graph, runtime))
+
+
+def compiled(graph: nn.Module, runtime: Runtime) -> nn.Module:
+    """The graph, by torch.compile where the backend says so: once for all numbers of rows and lengths."""
+    if runtime.backend != "torch_compile":
+        return graph
+    return cast("nn.Module", torch.compile(graph, dynamic=True))
 
 
 class TorchRunner:
@@ -32,7 +44,7 @@ class TorchRunner:
     @torch.inference_mode()
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
         """The graph's last tensor."""
-        found: NDArray[np.float32] = self.graph(*map(tensor_of, arrays)).numpy()
+        found: NDArray[np.float32] = self.graph(*map(tensor_of, arrays)).float().numpy()
         return found
 
 
