@@ -1,0 +1,159 @@
+"""Which way a run computes: found once, told in a table, kept by every attempt and by later runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipelines import calibrate
+from pipelines.calibrate import way_of
+from pipelines.progress import Progress
+from pipelines.score import run
+from pipelines.work import prepare
+from schemas.config import Job
+from schemas.errors import MillraceError
+from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+
+pytestmark = pytest.mark.spark
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+OPENVINO = {"backend": "openvino", "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pixel_mlp(tmp_path_factory.mktemp("model") / "mlp")
+
+
+def job_with(tmp: Path, model: Path, rows: int = 40, **engine: Any) -> Job:
+    write_parquet(tmp / "input", image_table(images(rows)))
+    return job_of(tmp, model, engine=engine)
+
+
+def calibrations(lake: Path) -> list[dict[str, Any]]:
+    return DeltaTable(str(lake / "calibrations")).to_pyarrow_table().to_pylist()
+
+
+def predictions(lake: Path) -> list[dict[str, Any]]:
+    rows = DeltaTable(str(lake / "predictions_tiny")).to_pyarrow_table().to_pylist()
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def test_a_job_that_asks_for_openvino_is_computed_by_it_from_a_folder_converted_for_the_run(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    summary = run(spark, job_with(tmp_path, model, **OPENVINO), Progress(quiet=True))
+
+    assert (summary.backend, summary.precision, summary.scored) == ("openvino", "fp32", 40)
+    rows = predictions(tmp_path / "lake")
+    meters = [row["_meter"] for row in rows if row["_meter"]]
+    assert {(m["backend"], m["precision"]) for m in meters} == {("openvino", "fp32")}
+    told = calibrations(tmp_path / "lake")
+    assert [row["backend"] for row in told if row["chosen"]] == ["openvino"]
+    assert {row["run_id"] for row in told} == {summary.run_id}
+    assert {row["model_digest"] for row in rows} == {told[0]["model_digest"]}
+
+
+def test_fp32_gives_the_same_predictions_whatever_the_backend(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, engine in (("torch", {"backend": "torch", "precision": "fp32"}), ("ov", OPENVINO)):
+        (tmp_path / name).mkdir()
+        run(spark, job_with(tmp_path / name, model, **engine), Progress(quiet=True))
+        found.append(predictions(tmp_path / name / "lake"))
+
+    for one, other in zip(*found, strict=True):
+        assert one["label"] == other["label"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_too_little_work_is_not_measured_and_says_so(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    summary = run(spark, job_with(tmp_path, model), Progress(quiet=True))
+
+    assert (summary.backend, summary.precision) == ("torch", "fp32")
+    assert "too little work" in str(summary.computed_so_because)
+    assert not (tmp_path / "lake" / "calibrations").exists()
+    settings = DeltaTable(str(tmp_path / "lake" / "runs")).to_pyarrow_table().to_pylist()
+    assert {"torch"} == {
+        json.loads(row["settings"])["backend"] for row in settings if row["state"] == "done"
+    }
+
+
+def test_an_attempt_that_goes_on_with_a_run_takes_what_the_first_one_took(
+    spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    first = way_of(spark, work, "tiny-1", AT)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(calibrate, "_sample", never)
+    second = way_of(spark, work, "tiny-1", AT)
+
+    assert second == replace(first, why="as the run's first attempt")
+
+
+def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measured(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    first = way_of(spark, work, "tiny-1", AT)
+    measured = calibrations(work.lake)
+    second = way_of(spark, work, "tiny-2", AT)
+
+    assert second == first
+    rows = calibrations(work.lake)
+    assert len(rows) == 2 * len(measured)
+    assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
+
+
+def test_measurements_of_another_machine_are_not_taken_over(
+    spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    way_of(spark, work, "tiny-1", AT)
+    before = {row["rows_per_s"] for row in calibrations(work.lake)}
+    known = calibrate._known(work, calibrate._request(spark, work, 40, 2))
+    monkeypatch.setattr(
+        calibrate, "_known", lambda *_: {f"not {machine}": seen for machine, seen in known.items()}
+    )
+    way_of(spark, work, "tiny-2", AT)
+
+    after = {row["rows_per_s"] for row in calibrations(work.lake) if row["run_id"] == "tiny-2"}
+    assert known
+    assert not after & before
+
+
+def test_what_this_machine_does_not_have_is_refused_before_anything_is_scored(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    job = job_with(tmp_path, model, backend="openvino", precision="fp16")
+
+    with pytest.raises(MillraceError) as caught:
+        run(spark, job, Progress(quiet=True))
+
+    assert "fp16" in str(caught.value)
+    assert not (tmp_path / "lake" / "predictions_tiny").exists()
+
+
+def test_a_run_that_is_done_is_done_in_whatever_precision_it_was_computed(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    job = job_with(tmp_path, model)
+    first = run(spark, job, Progress(quiet=True))
+    again = run(spark, job, Progress(quiet=True))
+    pinned = job_of(tmp_path, model, engine={"backend": "torch", "precision": "fp32"})
+
+    assert again.run_id == first.run_id
+    assert prepare(spark, pinned).fingerprint != prepare(spark, job).fingerprint
