@@ -11,7 +11,6 @@ from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
-from pyspark.sql import SparkSession
 
 from pipelines import sink
 from schemas.summary import Summary
@@ -45,7 +44,7 @@ def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     return max(found, key=lambda event: event["event"], default=None)
 
 
-def tell(spark: SparkSession, lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
+def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
     """Append an event to the run; the run with one event more."""
     event = {
         "run_id": run.run_id,
@@ -57,7 +56,7 @@ def tell(spark: SparkSession, lake: Path, run: Run, state: str, at: datetime, **
         **run.facts,
         **more,
     }
-    sink.append_values(spark, [event], lake, RUNS, f"millrace:{run.run_id}:event:{run.events}")
+    sink.append_values([event], lake, RUNS, f"millrace:{run.run_id}:event:{run.events}")
     return replace(run, events=run.events + 1)
 
 

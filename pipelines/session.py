@@ -22,7 +22,6 @@ JARS = (
     "io.delta_delta-kernel-unitycatalog-4.4.0.jar",
     "io.unitycatalog_unitycatalog-client-0.6.0.jar",
     "io.unitycatalog_unitycatalog-hadoop-0.6.0.jar",
-    "org.locationtech.jts_jts-core-1.20.0.jar",
 )
 # What Delta's dependencies name and Spark ships itself: not fetched a second time.
 PROVIDED = "org.apache.hadoop:*,org.apache.parquet:*,com.fasterxml.jackson.core:*,org.slf4j:*"

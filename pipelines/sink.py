@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -64,17 +65,45 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
 
 
 def append_values(
-    spark: SparkSession,
-    values: Iterable[Mapping[str, Any]],
-    lake: Path,
-    table: Table,
-    transaction: str,
+    values: Iterable[Mapping[str, Any]], lake: Path, table: Table, transaction: str
 ) -> None:
-    """Append a few rows that the driver made itself; keys that are absent become null."""
+    """Append a few rows that the driver made itself, without Spark; keys that are absent become null.
+
+    A transaction that the table has already writes nothing. The commit is tried against the very
+    version whose log was asked, so of two drivers with one transaction the second fails.
+    """
     names = [column.name for column in table.columns]
-    rows = [tuple(value.get(name) for name in names) for value in values]
-    frame = spark.createDataFrame(rows, spark_schema(table.arrow_schema)).coalesce(1)
-    append(frame, lake, table, transaction)
+    rows = [{name: value.get(name) for name in names} for value in values]
+    try:
+        log = _opened(lake, table)
+        if log.transaction_version(transaction) is not None:
+            return
+        told = CommitProperties(
+            custom_metadata={"userMetadata": f"millrace {transaction}"},
+            app_transactions=[Transaction(transaction, 1)],
+        )
+        made = pa.Table.from_pylist(rows, table.arrow_schema)
+        write_deltalake(log, made, mode="append", commit_properties=told)
+    except (DeltaError, OSError) as error:
+        raise RunFailed(
+            f"table {table.name} cannot be written",
+            got=str(error)[:500],
+            next="see what is in its folder, then run the job again",
+        ) from error
+    if not committed(lake, table.name, transaction):
+        raise RunFailed(
+            f"table {table.name} does not show the commit {transaction}", next="run the job again"
+        )
+
+
+def _opened(lake: Path, table: Table) -> DeltaTable:
+    """The table as it is now; made, with its columns and their comments, where it was not there."""
+    path = str(lake / table.name)
+    if not DeltaTable.is_deltatable(path):
+        once = CommitProperties(max_commit_retries=0)  # version 0, or none
+        with suppress(CommitFailedError):  # another driver was quicker: then it is there
+            DeltaTable.create(path, table.arrow_schema, mode="ignore", commit_properties=once)
+    return DeltaTable(path)
 
 
 def stage(rows: DataFrame, folder: Path) -> DataFrame:

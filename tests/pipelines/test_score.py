@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, runs, sink, validate
+from pipelines import infer, ledger, runs, sink, validate
 from pipelines.progress import Progress
 from pipelines.query import query
 from pipelines.score import check, run
@@ -24,7 +25,9 @@ from pipelines.work import prepare
 from schemas.config import Job
 from schemas.errors import GateRefused, RunFailed, UsageError
 from schemas.summary import Summary
+from schemas.tables import METER, RUNS
 from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
+from udfs.engine import ERROR_TYPE
 from udfs.plan import Plan, Runtime, Scorer
 from udfs.spark import pandas_scorer
 
@@ -370,12 +373,76 @@ def test_too_many_refused_rows_shut_the_gate_and_can_be_looked_at(
     assert not (tmp_path / "lake" / "predictions_tiny").exists()
 
 
-def test_a_transaction_commits_once(spark: SparkSession, model: Path, tmp_path: Path) -> None:
-    from schemas.tables import RUNS
+EVENT = {"run_id": "r", "event": 0, "state": "started"}
 
-    event = [{"run_id": "r", "event": 0, "state": "started"}]
+
+def test_a_transaction_commits_once(spark: SparkSession, tmp_path: Path) -> None:
     for _ in range(2):
-        sink.append_values(spark, event, tmp_path, RUNS, "same")
+        sink.append_values([EVENT], tmp_path, RUNS, "same")
 
     assert sink.read(spark, tmp_path, "runs").count() == 1
     assert runs.last_event(tmp_path, "other") is None
+
+
+def test_of_two_drivers_with_one_transaction_the_later_one_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sink.append_values([EVENT], tmp_path, RUNS, "before")
+    seen_before = deltalake.DeltaTable(tmp_path / "runs")
+    sink.append_values([EVENT], tmp_path, RUNS, "same")
+    monkeypatch.setattr(sink, "_opened", lambda *_: seen_before)  # it looked too early
+
+    with pytest.raises(RunFailed, match="runs cannot be written"):
+        sink.append_values([EVENT], tmp_path, RUNS, "same")
+    sink.append_values([EVENT], tmp_path, RUNS, "another")  # the same early look hurts nobody else
+
+    assert deltalake.DeltaTable(tmp_path / "runs").to_pyarrow_table().num_rows == 3
+
+
+def test_drivers_that_make_a_table_at_the_same_moment_all_write_to_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as drivers:
+        made = [
+            drivers.submit(sink.append_values, [EVENT], tmp_path, RUNS, f"t{i}") for i in range(8)
+        ]
+    for one in made:
+        one.result()
+
+    assert deltalake.DeltaTable(tmp_path / "runs").to_pyarrow_table().num_rows == 8
+
+
+@given(
+    batches=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 50), st.booleans()), min_size=1, max_size=9
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_what_is_counted_is_what_was_committed_by_this_run(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, int, bool]]
+) -> None:
+    """Task, rows and whether its rows failed, batch by batch; another run's rows lie beside them."""
+    lake = tmp_path_factory.mktemp("lake")
+    kind = pa.struct([c.field for c in METER])
+    for run_id in ("mine", "other"):
+        for task, count, bad in batches:
+            meter = {"application": "app", "task_id": task, "rows": count, "wall_s": 0.5}
+            error = {"kind": "output", "message": "NaN"} if bad else None
+            rows = pa.table(
+                {
+                    "run_id": [run_id] * count,
+                    "error": pa.array([error] * count, ERROR_TYPE),
+                    "_meter": pa.array([meter] + [None] * (count - 1), kind),
+                }
+            )
+            deltalake.write_deltalake(lake / "made", rows, mode="append")
+
+    found = ledger.counted(lake, "made", "mine")
+
+    assert found.failed == sum(count for _, count, bad in batches if bad)
+    assert found.scored == sum(count for _, count, bad in batches if not bad)
+    assert {m["task_id"]: (m["rows"], m["wall_s"]) for m in found.meters} == {
+        task: (
+            sum(count for t, count, _ in batches if t == task),
+            0.5 * sum(t == task for t, _, _ in batches),
+        )
+        for task in {task for task, _, _ in batches}
+    }

@@ -131,8 +131,8 @@ def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) ->
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
     for table, rows in ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED)):
-        sink.append_values(spark, rows, folder, table, "test")
-    sink.append_values(spark, [{"rule": "not_blank"}], folder, VALIDATIONS, "test")
+        sink.append_values(rows, folder, table, "test")
+    sink.append_values([{"rule": "not_blank"}], folder, VALIDATIONS, "test")
     write_predictions(spark, folder)
     (folder / "_staging" / "_delta_log").mkdir(parents=True)
     return folder
