@@ -30,7 +30,7 @@ def contest(
     cache: Path = CACHE,
 ) -> tuple[Figures, Answers]:
     """Its figures and its predictions. ``apart``: each file is a partition of its own. Raises Failed."""
-    output = (cache / "out" / contestant.name).absolute()
+    output = (cache / "out" / made.workload.name / contestant.name).absolute()
     report = output.with_suffix(".json")
     shutil.rmtree(output, ignore_errors=True)
     report.unlink(missing_ok=True)
@@ -51,7 +51,8 @@ def contest(
     command = [str(contestant.python), "-m", contestant.module, *flags]
     load_before = os.getloadavg()[0]
     used = measured(
-        [*command, *(["--apart"] if apart else [])], cache / "logs" / f"{contestant.name}.log"
+        [*command, *(["--apart"] if apart else [])],
+        cache / "logs" / made.workload.name / f"{contestant.name}.log",
     )
     own = json.loads(report.read_text("utf-8"))
     own |= _from_spark(contestant, made, output, own, slots)
@@ -106,6 +107,7 @@ def _from_spark(
         "first_prediction_at": outcome.first_prediction_at(rows),
         "executor_s": outcome.executor_s(output / "_logs"),
         "laps": laps,
+        "computed_with": outcome.runtimes(rows),
     }
 
 

@@ -26,11 +26,11 @@ def medians(rounds: Sequence[Mapping[str, Any]]) -> Figures:
     """The median of every number that all rounds have; one level of nesting is kept."""
     found: Figures = {}
     for name in rounds[0]:
-        values = [one.get(name) for one in rounds]
+        values: list[Any] = [one.get(name) for one in rounds]
         if all(isinstance(value, Mapping) for value in values):
-            found[name] = medians(values)  # type: ignore[arg-type]
+            found[name] = medians(values)
         elif all(_is_number(value) for value in values):
-            found[name] = round(median(values), 4)  # type: ignore[type-var]
+            found[name] = round(median(values), 4)
     return found
 
 

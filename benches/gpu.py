@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def speeds(folder: Path, seconds: float) -> dict[str, Any]:
         network = encoder.network(folder, precision, "cuda:0")
         for rows in ROWS:
             tokens = torch.from_numpy(encoder.token_ids(rows)).cuda()
-            call_s = _call_s(lambda n=network, t=tokens: n(input_ids=t), seconds)
+            call_s = _call_s(partial(network, input_ids=tokens), seconds)
             lines.append(
                 {
                     "precision": precision,
@@ -165,7 +166,7 @@ def _call_s(call: Callable[[], Any], seconds: float) -> float:
     with torch.inference_mode():
         for _ in range(_WARM_UP_CALLS):
             call()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         call()
         end.record()

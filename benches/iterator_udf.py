@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 
 from benches import spark_stage
 from benches.contestant import Told, told

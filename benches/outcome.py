@@ -42,8 +42,10 @@ class Answers:
     def save(self, path: Path) -> None:
         """Keep them for a later call to be compared with."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"keys": self.keys, "numbers": self.numbers}
-        np.savez(path, **arrays, **({} if self.labels is None else {"labels": self.labels}))
+        if self.labels is None:
+            np.savez(path, keys=self.keys, numbers=self.numbers)
+        else:
+            np.savez(path, keys=self.keys, numbers=self.numbers, labels=self.labels)
 
     @classmethod
     def load(cls, path: Path) -> Answers:
@@ -136,6 +138,11 @@ def meters(predictions: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["started_at"])
 
 
+def runtimes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the workers computed with, such as ``openvino bf16``; all there were, if several."""
+    return ", ".join(sorted({f"{row['backend']} {row['precision']}" for row in rows}))
+
+
 def laps(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Meters summed over all workers: seconds by what they went into."""
     names = [name for name in rows[0] if name.endswith("_s")]
@@ -148,9 +155,10 @@ def first_prediction_at(rows: Sequence[Mapping[str, Any]]) -> float:
     A meter row covers a window of several model batches: of its computing, the first batch's share.
     """
     before = ("startup_s", "load_s", "wait_s", "decode_s")
-    return min(
-        row["started_at"].timestamp()
-        + sum(row[name] for name in before)
-        + row["compute_s"] / max(row["model_batches"], 1)
-        for row in rows
-    )
+
+    def ended(row: Mapping[str, Any]) -> float:
+        waited = sum(float(row[name]) for name in before)
+        first = float(row["compute_s"]) / max(int(row["model_batches"]), 1)
+        return float(row["started_at"].timestamp()) + waited + first
+
+    return min(map(ended, rows))

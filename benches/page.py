@@ -27,7 +27,7 @@ READING = (
     "Parquet files, in turn with the others; figures are medians of rounds. *Steady* leaves out "
     "process start, imports and model load. *First prediction* is the end of the first model batch in "
     "any worker, counted from the process's start. Memory is the PSS of the whole process tree, "
-    "sampled four times a second. Two workers of one thread each, batches of 64 (tabular rows: 4,096) "
+    "sampled once a second. Two workers of one thread each, batches of 64 (tabular rows: 4,096) "
     "for everybody who does not choose them himself. Answers are compared with the plain loop's on "
     "all rows: numbers within 1e-4 (`fp32` of Millrace: 1e-5), reduced precision within the stated "
     "tolerance (cosine ≥ 0.999, equal labels ≥ 99.9 %)."
@@ -130,8 +130,9 @@ def _contest(result: Mapping[str, Any]) -> list[str]:
 
 def _line(name: str, middle: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     to_plain = figures.ratio(result, name, PLAIN, STEADY)
+    ways = sorted({one["computed_with"] for one in result["runs"][name] if "computed_with" in one})
     return [
-        CONTESTANTS[name].title,
+        CONTESTANTS[name].title + (f" ({'; '.join(ways)})" if ways else ""),
         f"{middle[STEADY]:,.0f}",
         "" if to_plain is None else f"{to_plain:.2f}",
         f"{middle['wall_s']:.1f}",

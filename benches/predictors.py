@@ -52,7 +52,7 @@ def digits_network(folder: Path) -> Any:
     network = build("cnn", SHAPE, _SIZES)
     network.load_state_dict(load_file(folder / "model.safetensors"))
     layers = torch.nn.Sequential(*network.features, *network.classifier)  # type: ignore[misc]
-    return layers.to(memory_format=torch.contiguous_format).eval()
+    return layers.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
 def classes(logits: Any) -> Outputs:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-_EVERY_S = 0.25
+_EVERY_S = 1.0  # looking at a tree costs tens of milliseconds of a core
 _GONE_S = 30.0
 # How many threads a contestant takes is its own business.
 _DROPPED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MASTER")
@@ -35,7 +35,7 @@ class Failed(RuntimeError):
 
 
 def measured(command: Sequence[str], log: Path, limit_s: float = 1800.0) -> Used:
-    """Run ``command`` to its end, sampled four times a second. Raises Failed."""
+    """Run ``command`` to its end, sampled once a second. Raises Failed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         started_at, started = time.time(), time.perf_counter()

@@ -47,9 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # One CPU more than actors, or reading would wait for them and they for it.
     ray.init(num_cpus=task.slots + 1, include_dashboard=False, log_to_driver=False)
     started = time.time()
-    blocks = BLOCKS_A_SLOT * task.slots if task.variant == "blocked" else None
     columns = list(dict.fromkeys([*task.task.carried, *task.task.columns]))
-    rows = ray.data.read_parquet(str(task.input), columns=columns, override_num_blocks=blocks)
+    rows = ray.data.read_parquet(str(task.input), columns=columns)
+    if task.variant == "blocked":
+        # Not `override_num_blocks`: the reader joins small files into one block all the same.
+        rows = rows.repartition(BLOCKS_A_SLOT * task.slots)
     scored = rows.map_batches(
         Scorer,
         fn_constructor_args=(task.task.name, str(task.model), str(folder)),

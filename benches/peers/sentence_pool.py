@@ -25,11 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     task = told(__doc__, arguments)
     started = time.time()
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-    words = models.Transformer(str(task.model), max_seq_length=MAX_TOKENS)
-    pooling = models.Pooling(words.get_word_embedding_dimension(), pooling_mode="mean")
-    model = SentenceTransformer(modules=[words, pooling, models.Normalize()], device="cpu")
+    words = Transformer(str(task.model), max_seq_length=MAX_TOKENS)
+    pooling = Pooling(words.get_embedding_dimension(), pooling_mode="mean")
+    model = SentenceTransformer(modules=[words, pooling, Normalize()], device="cpu")
     files = parts(task.input)
     tables = [pq.read_table(path, columns=list(task.task.carried)) for path in files]
     texts = [text for table in tables for text in table.column("text").to_pylist()]

@@ -66,7 +66,7 @@ def test_a_contestant_that_hangs_is_ended_with_all_its_processes(tmp_path: Path)
 
 
 def test_memory_is_told_at_its_peak_over_time_and_by_kind(tmp_path: Path) -> None:
-    held = "import multiprocessing as m, time; p = m.Process(target=time.sleep, args=(1,)); p.start(); x = bytearray(200_000_000); p.join()"
+    held = "import multiprocessing as m, time; p = m.Process(target=time.sleep, args=(3,)); p.start(); x = bytearray(200_000_000); p.join()"
     used = measured([sys.executable, "-c", held], tmp_path / "log")
     assert 200e6 < used.peak_pss_bytes_of["driver"] <= used.peak_pss_bytes
     assert 0 < used.peak_pss_bytes_of["workers"] < 100e6
