@@ -114,6 +114,7 @@ def _scorer(spark: SparkSession, work: Work, way: Way) -> Scorer:
         plan,
         spark.sparkContext.applicationId,
         time.time(),
+        work.job.engine.host,
     )
 
 

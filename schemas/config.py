@@ -93,10 +93,13 @@ class Engine(Frozen):
     """How to compute: none of it changes which rows are scored."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    backend: Literal["auto", "torch", "torch_compile", "onnxruntime", "openvino"] = "auto"
+    backend: Literal["auto", "torch", "torch_compile", "onnxruntime", "openvino", "vllm"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     batch: Annotated[int | Literal["auto"], BeforeValidator(_batch)] = "auto"
     surface: Literal["arrow", "pandas"] = "arrow"
+    host: Literal["auto", "on", "off"] = (
+        "auto"  # one process a device owns the model; auto: on GPUs
+    )
 
 
 class Output(Frozen):

@@ -30,6 +30,9 @@ class Examples:
     def take(self, index: NDArray[np.int64]) -> Values:
         """The values at these positions, in this order."""
         if isinstance(self.values, np.ndarray):
+            first, count = int(index[0]), len(index)
+            if np.array_equal(index, np.arange(first, first + count)):  # then no value is copied
+                return self.values[first : first + count]
             return self.values[index]
         return [self.values[i] for i in index]
 

@@ -23,13 +23,9 @@ class Plan:
     inputs: tuple[str, ...]
     passthrough: tuple[str, ...] = ()
     batch_rows: int | None = None  # pinned; None: found by measuring
-    window_rows: int = (
-        4096  # at most so many are decoded, ordered, metered and handed back together
-    )
+    window_rows: int = 4096  # decoded, ordered, metered and handed back together, at most
     batch_cost: int | None = None  # a size that was found good (udfs/sizing.py)
-    decode_ahead: bool = (
-        False  # in a thread; where the task has a core for it, or computes on a GPU
-    )
+    decode_ahead: bool = False  # in a thread: where there is a core for it, or a GPU computes
 
 
 @dataclass(frozen=True)
@@ -42,3 +38,4 @@ class Scorer:
     plan: Plan
     application: str  # Spark's id of it
     submitted_at: float  # seconds since 1970; a worker born later owes its start-up to this stage
+    host: str = "auto"  # auto, on or off: whether a process of its own holds the model

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     Batches = Iterator[pa.RecordBatch]
 
 
+# What a backend computes with. Loading the model is another matter, and metered as such.
+PACKAGES = {
+    "torch": "torch",
+    "torch_compile": "torch",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "vllm": "vllm",
+}
+
+
 def arrow_scorer(scorer: Scorer, names: Sequence[str]) -> Callable[[Batches], Batches]:
     """The function for `DataFrame.mapInArrow`: rows in, whose columns are ``names``; predictions out."""
     return partial(_score_named, scorer, list(names))
@@ -100,10 +110,12 @@ def _score(scorer: Scorer, batches: Batches) -> Batches:
     born = fresh_since(scorer.submitted_at)
     from udfs.engine import score
     from udfs.meter import Meter
-    from udfs.models import base
+    from udfs.placing import model_of
 
-    importlib.import_module("torch")  # seconds, once a worker; loading the model is another matter
-    load = partial(base.load, scorer.folder, scorer.digest, scorer.runtime)
+    importlib.import_module(PACKAGES[scorer.runtime.backend])  # seconds, once a worker: start-up
+    task = TaskContext.get()
+    gpus = task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []
+    load = partial(model_of, scorer, gpus)
     meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
     return score(batches, load, scorer.plan, meter)
 

@@ -157,3 +157,18 @@ def test_a_run_that_is_done_is_done_in_whatever_precision_it_was_computed(
 
     assert again.run_id == first.run_id
     assert prepare(spark, pinned).fingerprint != prepare(spark, job).fingerprint
+
+
+def test_one_host_process_holds_the_model_for_all_workers_where_the_job_says_so(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    engine = {"backend": "torch", "precision": "fp32", "batch": 8}
+    run(spark, job_with(tmp_path, model, **engine), Progress(quiet=True))
+    own = predictions(tmp_path / "lake")
+    hosted = job_of(tmp_path, model, name="hosted", engine=engine | {"host": "on"})
+    run(spark, hosted, Progress(quiet=True))
+
+    rows = DeltaTable(str(tmp_path / "lake" / "predictions_hosted")).to_pyarrow_table().to_pylist()
+    for one, other in zip(own, sorted(rows, key=lambda row: row["id"]), strict=True):
+        assert one["label"] == other["label"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
