@@ -126,5 +126,11 @@ def _reader(folder: Path, digest: str) -> tuple[ModelCard, Decoder]:
             allowed=f"sha256 {digest}",
         )
     card = read_card(folder)
+    if card.postprocess.name == "generate":
+        raise RunFailed(
+            f"model {card.title} writes texts, which host processes do not do yet",
+            allowed="models that classify, embed or give values",
+            next="load it in the worker: engine.host: off",
+        )
     decoder, _ = reader_of(folder, card)
     return card, decoder

@@ -14,7 +14,7 @@ from typing import Any
 
 from udfs.decode import Values
 from udfs.host.joining import Limits, Outputs, joinable, joined, split
-from udfs.host.loading import estimate_bytes, freed, loaded
+from udfs.host.loading import estimate_bytes, freed, limit_bytes, loaded
 from udfs.host.payload import cost_of
 from udfs.host.place import HostPlace
 from udfs.host.shelf import NoRoomYet, Shelf
@@ -70,9 +70,10 @@ class Computer:
     """Takes jobs in their order; ``outstanding[0]`` shows clients how much of them there is."""
 
     def __init__(self, place: HostPlace, outstanding: memoryview) -> None:
-        self._place, self._outstanding = place, outstanding
+        self._room_s, self._outstanding = place.room_s, outstanding
         self._limits = Limits(place.join_rows, place.join_tokens)
-        self._shelf: Shelf[Model] = Shelf(place.limit_bytes, place.reserve_bytes, freed)
+        limit = limit_bytes(place.device) if place.limit_bytes is None else place.limit_bytes
+        self._shelf: Shelf[Model] = Shelf(limit, place.reserve_bytes, freed)
         self._jobs: deque[Ensure | Question | Left] = deque()
         self._no_room: list[Ensure] = []
         self._looked = 0.0
@@ -139,7 +140,7 @@ class Computer:
                 key, tenant, estimate, lambda: loaded(key.folder, key.digest, key.runtime)
             )
         except NoRoomYet:
-            if time.monotonic() - job.since < self._place.room_s:
+            if time.monotonic() - job.since < self._room_s:
                 self._no_room.append(job)
             else:
                 tenant.say(told(self._shelf.too_large(estimate)))

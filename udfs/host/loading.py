@@ -6,11 +6,14 @@ import gc
 import sys
 from pathlib import Path
 
+import psutil
+
 from udfs.models.base import Model, opened, read_card
 from udfs.plan import Runtime
 
 # What weights of fp32 on disk come to in memory, in each precision; the file may be smaller already.
 _SHARE = {"fp32": 1.0, "bf16": 0.5, "fp16": 0.5, "int8": 0.25}
+_SHARE_OF_CPU, _SHARE_OF_CUDA = 0.5, 0.9  # Spark and the workers live in the CPU's memory too
 _MARGIN = 1.25  # buffers, embeddings that stay in fp32, the allocator's rounding
 
 
@@ -27,6 +30,15 @@ def loaded(folder: Path, digest: str, runtime: Runtime) -> tuple[Model, int]:
     model = opened(folder, digest, runtime)
     took = _cuda_bytes(runtime.device) - before
     return model, took or estimate_bytes(folder, runtime)
+
+
+def limit_bytes(device: str) -> int:
+    """What models may take where nobody says: asked by the host, since asking CUDA takes memory there."""
+    if not device.startswith("cuda"):
+        return int(_SHARE_OF_CPU * psutil.virtual_memory().total)
+    import torch
+
+    return int(_SHARE_OF_CUDA * torch.cuda.get_device_properties(device).total_memory)
 
 
 def freed() -> None:

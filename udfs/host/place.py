@@ -19,13 +19,14 @@ class HostPlace:
     """Which device of which owner a host serves, and its limits.
 
     Clients with equal ``folder``, ``owner`` and ``device`` share a host. The owner is a process: the
-    executor, as a rule, so that two executors on one machine have hosts of their own.
+    executor, as a rule, so that two executors on one machine have hosts of their own. The limits of a
+    host are those of the client that starts it.
     """
 
     folder: Path  # where hosts make their private directories; on a local disk
     owner: int  # process id; the host ends when this process does
     device: str  # cpu or cuda:N
-    limit_bytes: int  # what its models may take together
+    limit_bytes: int | None = None  # for its models together; None: a share of what the device has
     reserve_bytes: int = 0  # of that, kept free for what computing takes beside the weights
     join_rows: int = 256  # of a batch made of several clients' rows, where shapes are equal
     join_tokens: int = 2048  # the same where lengths differ: rows times the longest of them
@@ -38,8 +39,8 @@ class HostPlace:
     def directory(self) -> Path:
         """The host's own directory; equal for all that share it, and for nobody else."""
         # In another container the same process id is another process.
-        namespace = Path("/proc/self/ns/pid").readlink()
-        seed = f"{namespace} {self.owner} {born(self.owner)} {self.device}"
+        birth, namespace = born(self.owner), Path("/proc/self/ns/pid").readlink()
+        seed = f"{namespace} {self.owner} {birth} {self.device}"
         return self.folder / f"mh-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
     def as_json(self) -> str:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from schemas.errors import RunFailed
 from udfs.host import wire
 from udfs.host.area import Area
 from udfs.host.computing import Computer, Ensure, Key, Question
@@ -44,7 +45,7 @@ class Server:
         self._name = f"s{os.getpid()}"
         self._board = Area.made()
         self._computer = Computer(place, self._board.counter())
-        self._models: dict[Tenant, Key] = {}
+        self._tenants: dict[Tenant, Key | None] = {}  # and which model each has asked for
         self._proven: deque[Tenant] = deque()
         self._wake = os.eventfd(0)
         self._idle_since = time.monotonic()
@@ -69,7 +70,7 @@ class Server:
 
     def _patience_s(self) -> float | None:
         """How long to go on without a client; None while there is one."""
-        if self._models or self._proven:
+        if self._tenants or self._proven:
             return None
         return max(0.0, self._idle_since + self._place.idle_s - time.monotonic())
 
@@ -94,7 +95,7 @@ class Server:
         os.eventfd_read(self._wake)
         while self._proven:
             tenant = self._proven.popleft()
-            self._models[tenant] = Key(Path(), "", Runtime())
+            self._tenants[tenant] = None
             self._selector.register(tenant.connection, selectors.EVENT_READ, tenant)
 
     def _read(self, tenant: Tenant) -> None:
@@ -109,15 +110,17 @@ class Server:
     def _take(self, tenant: Tenant, message: dict[str, Any]) -> None:
         if message["do"] == "ensure":
             runtime = Runtime(**message["runtime"])
-            self._models[tenant] = Key(Path(message["folder"]), message["digest"], runtime)
-            self._computer.put(Ensure(tenant, self._models[tenant], time.monotonic()))
+            key = Key(Path(message["folder"]), message["digest"], runtime)
+            self._tenants[tenant] = key
+            self._computer.put(Ensure(tenant, key, time.monotonic()))
+        elif (asked := self._tenants[tenant]) is None:
+            raise RunFailed("a client asks before it has a model", got=str(message))
         else:
-            values = tenant.values(message["bytes"])
-            self._computer.put(Question(tenant, self._models[tenant], values))
+            self._computer.put(Question(tenant, asked, tenant.values(message["bytes"])))
 
     def _leave(self, tenant: Tenant) -> None:
         self._selector.unregister(tenant.connection)
-        del self._models[tenant]
+        del self._tenants[tenant]
         self._computer.drop(tenant)
         tenant.close()
         self._idle_since = time.monotonic()
