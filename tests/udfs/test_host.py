@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import AuthenticationError
 from pathlib import Path
@@ -45,14 +46,29 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[HostPlace]:
     """A place whose owner is a process of its own: the host ends with it, and so with the test."""
+    with owned_place(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostPlace]:
+    """One host for all tests that leave it as it was."""
+    with owned_place(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@contextmanager
+def owned_place(folder: Path) -> Iterator[HostPlace]:
     owner = subprocess.Popen(["sleep", "600"])
-    made = HostPlace(tmp_path / "hosts", owner.pid, "cpu", 1 << 30)
-    yield made
-    pids = [process.pid for process in hosts_in(made.folder)]
-    owner.kill()
-    owner.wait()
-    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
-    assert hosts_in(made.folder) == []
+    made = HostPlace(folder / "hosts", owner.pid, "cpu", 1 << 30)
+    try:
+        yield made
+    finally:
+        hosts = hosts_in(made.folder)
+        owner.kill()
+        owner.wait()
+        _, alive = psutil.wait_procs(hosts, timeout=10)
+    assert alive == []
 
 
 def hosts_in(folder: Path) -> list[psutil.Process]:
@@ -108,25 +124,25 @@ def assert_equal_to_direct(out: Path, folder: Path, kind: str, seed: int, rows: 
 
 @pytest.mark.parametrize("clients", [1, 2, 4, 8])
 def test_all_answers_are_right_however_many_clients_there_are(
-    models: dict[str, Path], place: HostPlace, tmp_path: Path, clients: int
+    models: dict[str, Path], shared: HostPlace, tmp_path: Path, clients: int
 ) -> None:
     kinds = [("pixels", "text")[number % 2] for number in range(clients)]
     started = [
-        start_client(models[kind], kind, place, tmp_path / f"{number}.parquet", number)
+        start_client(models[kind], kind, shared, tmp_path / f"{number}.parquet", number)
         for number, kind in enumerate(kinds)
     ]
 
     assert [one.communicate()[0].split() for one in started] == [["100"] * 4] * clients
     assert [one.returncode for one in started] == [0] * clients
-    assert len(hosts_in(place.folder)) == 1
+    assert len(hosts_in(shared.folder)) == 1
     for number, kind in enumerate(kinds):
         assert_equal_to_direct(tmp_path / f"{number}.parquet", models[kind], kind, number)
 
 
 def test_threads_of_one_client_get_their_own_answers(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model, direct = lease(models["pixels"], place), loaded(models["pixels"])
+    model, direct = lease(models["pixels"], shared), loaded(models["pixels"])
     questions = [
         np.random.default_rng(n).integers(0, 256, (n + 1, 4, 4), np.uint8) for n in range(60)
     ]
@@ -143,8 +159,8 @@ def test_threads_of_one_client_get_their_own_answers(
     assert model.outstanding() == 0
 
 
-def test_answers_outlive_the_next_question(models: dict[str, Path], place: HostPlace) -> None:
-    model = lease(models["pixels"], place)
+def test_answers_outlive_the_next_question(models: dict[str, Path], shared: HostPlace) -> None:
+    model = lease(models["pixels"], shared)
     ask = np.zeros((3, 4, 4), np.uint8)
 
     first = model.predict(ask)
@@ -155,9 +171,9 @@ def test_answers_outlive_the_next_question(models: dict[str, Path], place: HostP
 
 
 def test_a_batch_larger_than_the_memory_first_shared_goes_through(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model = lease(models["pixels"], place)
+    model = lease(models["pixels"], shared)
     ask = np.random.default_rng(0).integers(0, 256, (100_000, 4, 4), np.uint8)
 
     found = model.predict(ask)
@@ -171,9 +187,9 @@ def test_a_batch_larger_than_the_memory_first_shared_goes_through(
 
 
 def test_an_error_of_one_clients_batch_reaches_it_and_nobody_else(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    good, bad = lease(models["text"], place), lease(models["text"], place)
+    good, bad = lease(models["text"], shared), lease(models["text"], shared)
     tokens = [np.array([2, 4, 5, 3], np.int32)] * 3
     expected = loaded(models["text"]).predict(tokens)["score"]
     failures: list[MillraceError] = []
@@ -197,7 +213,7 @@ def test_an_error_of_one_clients_batch_reaches_it_and_nobody_else(
 
 
 def test_a_model_that_cannot_be_loaded_is_the_clients_own_error(
-    tmp_path: Path, place: HostPlace
+    tmp_path: Path, shared: HostPlace
 ) -> None:
     folder = pixel_mlp(tmp_path / "broken")
     weights = folder / "weights.safetensors"
@@ -206,7 +222,7 @@ def test_a_model_that_cannot_be_loaded_is_the_clients_own_error(
         loaded(folder)
 
     with pytest.raises(ModelError) as caught:
-        lease(folder, place)
+        lease(folder, shared)
 
     assert str(caught.value) == str(direct.value)
 
@@ -223,10 +239,10 @@ def test_a_folder_that_changed_is_refused_before_a_host_starts(
 
 
 def test_a_backend_that_cannot_be_had_is_refused_in_the_hosts_words(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
     with pytest.raises(RunFailed, match="cannot be run with openvino") as caught:
-        hosted(models["pixels"], digest_of(models["pixels"]), Runtime("cpu", "openvino"), place)
+        hosted(models["pixels"], digest_of(models["pixels"]), Runtime("cpu", "openvino"), shared)
 
     assert "torch fp32 on cpu" in str(caught.value.allowed)
 
@@ -253,29 +269,29 @@ def test_a_host_that_does_not_come_up_in_time_is_an_error_and_not_left_behind(
 
 
 def test_nobody_but_this_user_can_reach_the_host_and_nothing_listens_on_the_network(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model = lease(models["pixels"], place)
-    address = read_address(place.directory)
+    model = lease(models["pixels"], shared)
+    address = read_address(shared.directory)
     assert address is not None
 
-    modes = {path.name: path.stat().st_mode & 0o777 for path in place.directory.iterdir()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in shared.directory.iterdir()}
     connections = psutil.Process(address["pid"]).net_connections("all")
 
-    assert place.directory.stat().st_mode & 0o777 == 0o700
+    assert shared.directory.stat().st_mode & 0o777 == 0o700
     assert modes == dict.fromkeys(["address", "lock", "log", address["socket"]], 0o600)
     assert {one.family for one in connections} == {socket.AF_UNIX}
     assert model.device == "cpu"
 
 
 def test_who_does_not_know_the_key_is_refused_and_the_host_serves_on(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model = lease(models["pixels"], place)
-    address = read_address(place.directory)
+    model = lease(models["pixels"], shared)
+    address = read_address(shared.directory)
     assert address is not None
     stranger = socket.socket(socket.AF_UNIX)
-    stranger.connect(str(place.directory / address["socket"]))
+    stranger.connect(str(shared.directory / address["socket"]))
 
     with pytest.raises(AuthenticationError):
         wire.proven(stranger, b"a guess", is_host=False, timeout_s=10)
@@ -298,23 +314,23 @@ def test_a_host_that_does_not_know_the_key_is_not_believed(tmp_path: Path) -> No
 
 
 def test_who_connects_and_says_nothing_keeps_nobody_waiting(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    lease(models["pixels"], place)
-    address = read_address(place.directory)
+    lease(models["pixels"], shared)
+    address = read_address(shared.directory)
     assert address is not None
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(str(place.directory / address["socket"]))
+        silent.connect(str(shared.directory / address["socket"]))
 
-        again = lease(models["pixels"], place)
+        again = lease(models["pixels"], shared)
 
         assert len(again.predict(np.zeros((1, 4, 4), np.uint8))["label"]) == 1
 
 
 def test_a_message_without_sense_ends_its_senders_lease_alone(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model, other = lease(models["pixels"], place), lease(models["pixels"], place)
+    model, other = lease(models["pixels"], shared), lease(models["pixels"], shared)
     wire.send(other._idle[0]._connection, {"do": "predict", "bytes": 1 << 40})
 
     answer = wire.receive(other._idle[0]._connection)
@@ -360,9 +376,9 @@ def test_owners_and_devices_have_hosts_of_their_own_and_equal_ones_share(place: 
 
 
 def test_the_engine_decodes_with_the_model_of_a_host(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], shared: HostPlace
 ) -> None:
-    model, direct = lease(models["pixels"], place), loaded(models["pixels"])
+    model, direct = lease(models["pixels"], shared), loaded(models["pixels"])
     (batch,) = image_table([*images(3), None, b"short"]).select(["pixels"]).to_batches()
 
     found, expected = model.decode(batch), direct.decode(batch)
