@@ -62,7 +62,7 @@ def test_the_full_example_loads(full: Path) -> None:
         ("type: string", "type: strng", "unknown type 'strng'; allowed: boolean, tinyint"),
         ("[review_id]", "[id]", "key names columns that the contract does not declare: id; declared: review_id, text"),
         ("batch: auto", "batch: 0", "allowed: auto, or a number of rows, at least 1 (got 0)"),
-        ("precision: auto", "precision: fp8", "'auto' or 'fp32'"),
+        ("precision: auto", "precision: fp8", "'auto', 'fp32', 'bf16', 'fp16' or 'int8'"),
         ("max_quarantined: 0.05", "max_quarantined: 5", "less than or equal to 1 (got 5)"),
         ("length(trim(text)) > 0", "rand() > 0", "rule 'not_blank'"),
         ("name: reviews-sentiment", "name: runs", "the name runs is taken"),
