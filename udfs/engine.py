@@ -44,7 +44,9 @@ def score(
         return
     with meter.lap("load_s"):
         model = load()
-    sizer = sizer_for(plan.batch_rows, plan.batch_cost)
+    # A model that writes texts cuts its own batches, anew at every step, from all of a window's rows.
+    takes_all = getattr(model, "takes_windows", False)
+    sizer = sizer_for(plan.window_rows if takes_all else plan.batch_rows, plan.batch_cost)
     for window, examples in _decoded(model, chain([first], waiting), plan, meter):
         with meter.lap("compute_s"):
             made, work = _predict(model, examples, window.num_rows, sizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,8 @@ def test_a_row_that_has_ended_is_not_computed_again(folder: Path) -> None:
 def test_the_engine_meters_the_tokens_that_were_read_and_written(folder: Path) -> None:
     rows = scored(model_of(folder), [*PROMPTS[:10]])
 
+    assert rows[0]["_meter"]["model_batches"] == 1  # the model cuts its batches itself
+
     assert rows[0]["_meter"]["tokens"] == sum(row["tokens_in"] for row in rows)
     assert rows[0]["_meter"]["tokens_out"] == sum(row["tokens_out"] for row in rows)
     assert [row["error"] for row in rows] == [None] * 10
@@ -428,6 +431,24 @@ def test_vllm_where_it_is_not_installed_is_refused_and_says_what_to_install(fold
         VllmModel(folder, read_card(folder), Runtime("cuda", "vllm"))
 
     assert "millrace[vllm]" in str(caught.value.next)
+
+
+def test_the_card_that_the_documentation_shows_is_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "GENERATION.md"
+    (snippet,) = re.findall(
+        r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    shutil.copytree(folder, tmp_path / "my-llama")
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(snippet, page.name, "exec"), {})  # the text is ours
+
+    other = tmp_path / "my-llama"
+    model = load(other, digest_of(other), CPU)
+    out = model.predict(model.decode(pa.RecordBatch.from_pydict({"prompt": ["The"]})).values)
+    assert out["tokens_in"].tolist() == [1]
 
 
 # a whole run
