@@ -29,7 +29,8 @@ from udfs.host.client import HostedModel, hosted
 from udfs.host.election import connect, read_address
 from udfs.host.place import HostPlace
 from udfs.meter import Meter, Place
-from udfs.models.base import digest_of
+from udfs.models.base import digest_of, read_card
+from udfs.models.folder import write_card
 from udfs.plan import Plan, Runtime
 
 TOLERANCE = 1e-5
@@ -245,6 +246,25 @@ def test_a_backend_that_cannot_be_had_is_refused_in_the_hosts_words(
         hosted(models["pixels"], digest_of(models["pixels"]), Runtime("cpu", "openvino"), shared)
 
     assert "torch fp32 on cpu" in str(caught.value.allowed)
+
+
+def test_a_model_that_writes_texts_is_refused_before_a_host_starts(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    folder = tiny_bert(tmp_path / "writer", "classify")
+    card = read_card(folder).model_dump(mode="json", exclude={"files", "signature", "postprocess"})
+    outputs, step = (
+        {"text": {"type": "string"}},
+        {"name": "generate", "options": {"max_new_tokens": 4}},
+    )
+    signature = {"inputs": {"text": {"type": "string"}}, "outputs": outputs}
+    write_card(folder, **card, signature=signature, postprocess=step)
+
+    with pytest.raises(RunFailed, match="writes texts") as caught:
+        lease(folder, place)
+
+    assert "engine.host: off" in str(caught.value.next)
+    assert hosts_in(place.folder) == []
 
 
 def test_what_ran_out_of_memory_there_is_a_memory_error_here() -> None:

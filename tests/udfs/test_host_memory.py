@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from helpers import pixel_mlp
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from test_host import lease, place
 
 from schemas.errors import ModelError, RunFailed
-from udfs.host.loading import estimate_bytes
+from udfs.host.loading import estimate_bytes, limit_bytes
 from udfs.host.place import HostPlace
 from udfs.host.shelf import NoRoomYet, Shelf
 from udfs.plan import Runtime
@@ -101,6 +102,21 @@ def test_a_model_that_fails_to_load_holds_nothing() -> None:
         held.lease("a", 0, 50, fail)
 
     assert held.held == {}
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
+def test_a_model_is_estimated_by_its_weights_in_the_precision_that_it_will_have(
+    tmp_path: Path, precision: str, bytes_each: int
+) -> None:
+    weights = 16 * 8 + 8 + 8 * 3 + 3  # of the two dense layers, with their biases
+
+    found = estimate_bytes(pixel_mlp(tmp_path), Runtime("cpu", precision=precision))
+
+    assert found == int(1.25 * weights * bytes_each)
+
+
+def test_where_nobody_says_a_host_takes_half_of_the_machines_memory() -> None:
+    assert limit_bytes("cpu") == psutil.virtual_memory().total // 2
 
 
 # in a real host

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import gc
 import sys
+from math import prod
 from pathlib import Path
 
 import psutil
+from safetensors import SafetensorError, safe_open
 
 from udfs.models.base import Model, opened, read_card
 from udfs.plan import Runtime
 
-# What weights of fp32 on disk come to in memory, in each precision; the file may be smaller already.
-_SHARE = {"fp32": 1.0, "bf16": 0.5, "fp16": 0.5, "int8": 0.25}
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}  # of one weight in memory
 _SHARE_OF_CPU, _SHARE_OF_CUDA = 0.5, 0.9  # Spark and the workers live in the CPU's memory too
+_GRAPHS = (".onnx", ".data", ".bin", ".ts")
 _MARGIN = 1.25  # buffers, embeddings that stay in fp32, the allocator's rounding
 
 
 def estimate_bytes(folder: Path, runtime: Runtime) -> int:
-    """What the model's weights will take in memory, a little more than less, from its files' sizes."""
+    """What the model's weights will take in memory, a little more than less.
+
+    From their number and precision; of graphs, whose weights stay as they are, from the files' sizes.
+    """
     names = read_card(folder).files
-    largest = sum((folder / name).stat().st_size for name in names if _is_weights(name))
-    return int(largest * _SHARE[runtime.precision] * _MARGIN)
+    weights = sum(_weights(folder / name) for name in names if name.endswith(".safetensors"))
+    graphs = sum((folder / name).stat().st_size for name in names if name.endswith(_GRAPHS))
+    return int((weights * _BYTES[runtime.precision] + graphs) * _MARGIN)
 
 
 def loaded(folder: Path, digest: str, runtime: Runtime) -> tuple[Model, int]:
@@ -48,8 +54,13 @@ def freed() -> None:
         torch.cuda.empty_cache()
 
 
-def _is_weights(name: str) -> bool:
-    return Path(name).suffix in {".safetensors", ".onnx", ".bin", ".pt", ".data"}
+def _weights(path: Path) -> int:
+    """How many numbers a file of weights has; 0 for one that cannot be read: loading says what is wrong."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return 0
 
 
 def _cuda_bytes(device: str) -> int:
