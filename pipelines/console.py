@@ -52,6 +52,8 @@ def print_summary(
     console.print(
         f"  time      {summary.wall_s:.1f} s, of it inference {summary.infer_s:.1f} s{rate}"
     )
+    if summary.backend:
+        console.print(f"  computed  with {summary.backend} in {summary.precision}")
     console.print(f"  cost      {_cost(summary)}")
     console.print(f"  tables    {summary.lake}")
     console.print(f"  report    {summary.report or 'none'}")

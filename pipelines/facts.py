@@ -9,12 +9,13 @@ from typing import Any
 from pipelines.query import query
 from pipelines.views import quoted, tables
 from schemas.errors import UsageError
-from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS
+from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, RUNS, VALIDATIONS
 
 Row = dict[str, Any]
 SHOWN = 12  # partitions with a line of their own; the others share one
 KINDS = {  # what people call a kind of cost, in the order of the bars
     "useful": "Scoring rows",
+    "calibration": "Measuring ways to compute",
     "validation": "Checking rows",
     "read": "Waiting for rows",
     "write": "Writing",
@@ -50,6 +51,7 @@ class Facts:
     waste: list[Row]
     prices: list[Row]
     counted: dict[str, int | None]  # rows in the tables: scored, failed, quarantined
+    ways: list[Row]  # to compute the model, as the run measured them
 
 
 def read(lake: Path, run_id: str) -> Facts:
@@ -80,6 +82,7 @@ def read(lake: Path, run_id: str) -> Facts:
         waste=rows(LEDGER.name, _WASTE.format(run=run)),
         prices=rows(LEDGER.name, _PRICES.format(run=run)),
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
+        ways=rows(CALIBRATIONS.name, _WAYS.format(run=run)),
     )
 
 
@@ -118,6 +121,10 @@ SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS ro
 FROM cost_by_partition WHERE run_id = {run}
 """
 _WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
+_WAYS = """
+SELECT backend, precision, rows_per_s, batch_cost, errors, within, why, chosen
+FROM calibrations WHERE run_id = {run} ORDER BY place
+"""
 _PRICES = """
 SELECT SkuMeter AS meter, SkuPriceId AS id, ListUnitPrice AS price, ConsumedUnit AS unit,
   BillingCurrency AS currency, PricingCategory AS category, x_PriceBookVersion AS book,

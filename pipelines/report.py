@@ -164,7 +164,20 @@ def _page(facts: Facts) -> str:
             **_object(run["pinned_input"]),
         },
         settings=_object(run["settings"]),
+        ways=[_way(row, facts.ways[0]["rows_per_s"]) for row in facts.ways],
     )
+
+
+def _way(row: Row, reference: float | None) -> Row:
+    """A way to compute, how many times as fast as fp32 it is, and how far from it."""
+    rate, errors = row["rows_per_s"], _object(row["errors"])
+    told = {
+        "min_cosine": "cosine at least {:.5f}",
+        "equal_labels": "{:.2%} equal labels",
+        "max_relative_error": "off by {:.2g} of the spread",
+    }
+    far = [text.format(errors[name]) for name, text in told.items() if name in errors]
+    return {**row, "times": rate / reference if rate and reference else None, "far": ", ".join(far)}
 
 
 def _flows(total: int | None, outcomes: Sequence[Part]) -> list[Markup]:
