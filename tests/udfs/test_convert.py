@@ -349,7 +349,8 @@ def test_a_foreign_onnx_encoder_with_token_types_is_pooled_and_normalized(
 ) -> None:
     network = Bert(loaded(embedder).runner.graph.network).eval()  # type: ignore[attr-defined]
     ids = torch.ones(2, 5, dtype=torch.long)
-    folder = foreign(tmp_path / "foreign", network, (ids, 0 * ids, ids), read_card(embedder))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])  # all ones would be traced as no mask
+    folder = foreign(tmp_path / "foreign", network, (ids, 0 * ids, mask), read_card(embedder))
     for path in embedder.glob("*.json"):
         (folder / path.name).write_bytes(path.read_bytes())
     rewritten(folder)
