@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benches import contestants, outcome, page, stored
-from benches.contest import CACHE, contest
+from benches.contest import CACHE, alone, contest
 from benches.contestants import CONTESTANTS, PLAIN, Contestant
 from benches.figures import Figures
 from benches.inputs import Made, make
@@ -35,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = given.out or (CACHE / "results" if given.rows else RESULTS)
     names = list(WORKLOADS) if given.workload == "all" else [given.workload]
     try:
-        for name in [] if given.page else names:
-            _told(name, given, folder)
-    except stored.Other as error:
+        if not given.page:
+            with alone():
+                for name in names:
+                    _told(name, given, folder)
+    except (stored.Other, Failed) as error:
         print(error, file=sys.stderr)
         return 2
     page.write(folder)

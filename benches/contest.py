@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,18 @@ def contest(
     }
     answers = outcome.answers(_predictions(contestant, made, output), made.workload)
     return figures.with_speeds(_rounded(all_figures), made.rows), answers
+
+
+@contextmanager
+def alone(cache: Path = CACHE) -> Iterator[None]:
+    """While inside, nobody else measures with this cache. Raises Failed where somebody does."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed("another benchmark is running here: wait for its end") from None
+        yield
 
 
 def commit() -> str:

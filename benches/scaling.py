@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benches import page, stored
 from benches.compare import RESULTS
-from benches.contest import CACHE, contest
+from benches.contest import CACHE, alone, contest
 from benches.contestants import CONTESTANTS, MILLRACE
 from benches.figures import Figures
 from benches.inputs import Layout, make
@@ -49,26 +49,30 @@ QUARTER = 4  # N is a quarter of the workload's rows
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; an exit code."""
     given = _parser().parse_args(arguments)
-    folder = given.out or (CACHE / "results" if given.rows else RESULTS)
     names = ["docs", "digits"] if given.workload == "all" else [given.workload]
-    failed = False
-    for name in names:
-        rows = (given.rows or WORKLOADS[name].rows) // QUARTER
-        about = (
-            f"{rows:,} rows and multiples of them; each file is a partition; the second worker's "
-            "memory is that of two workers less that of one"
-        )
-        result = stored.empty("scaling", name, about, rows)
-        try:
-            result = stored.resumed(result, folder, given.again) if given.resume else result
-        except stored.Other as error:
-            print(error, file=sys.stderr)
-            return 2
-        for _ in measured(name, rows, given, result):
-            stored.store(result, folder)
-            page.write(folder)
-        failed |= bool(result["failures"])
-    return 1 if failed else 0
+    try:
+        with alone():
+            found = [_told(name, given) for name in names]
+    except (stored.Other, Failed) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 1 if any(one["failures"] for one in found) else 0
+
+
+def _told(name: str, given: argparse.Namespace) -> Figures:
+    """A workload's result; each run is stored when it ends."""
+    folder = given.out or (CACHE / "results" if given.rows else RESULTS)
+    rows = (given.rows or WORKLOADS[name].rows) // QUARTER
+    about = (
+        f"{rows:,} rows and multiples of them; each file is a partition; the second worker's "
+        "memory is that of two workers less that of one"
+    )
+    result = stored.empty("scaling", name, about, rows)
+    result = stored.resumed(result, folder, given.again) if given.resume else result
+    for _ in measured(name, rows, given, result):
+        stored.store(result, folder)
+        page.write(folder)
+    return result
 
 
 def measured(name: str, rows: int, given: argparse.Namespace, result: Figures) -> Iterator[Figures]:

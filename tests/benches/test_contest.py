@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benches import contestants, marks, outcome
-from benches.contest import contest
+from benches.contest import alone, contest
 from benches.contestant import told
 from benches.contestants import CONTESTANTS, PLAIN, PREDICT_BATCH
 from benches.inputs import Layout, Made, make
@@ -80,6 +80,13 @@ def test_a_peer_without_its_environment_says_how_to_make_it(payments: Made, cach
     absent = replace(CONTESTANTS["daft"], environment="no-such-environment")
     with pytest.raises(Failed, match="make bench-peers"):
         contest(absent, payments, cache=cache)
+
+
+def test_two_benchmarks_at_once_are_refused(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(Failed, match="another benchmark"), alone(tmp_path):
+        pytest.fail("both run")
+    with alone(tmp_path):
+        assert (tmp_path / "lock").is_file()
 
 
 def test_rows_are_made_once_and_copies_are_the_same_rows_under_new_keys(cache: Path) -> None:

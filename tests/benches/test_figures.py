@@ -54,7 +54,10 @@ def test_one_wrong_round_makes_a_contestant_wrong() -> None:
     assert not figures.is_right(result, MILLRACE)
 
 
-def test_the_conversion_share_leaves_start_up_and_load_out() -> None:
-    laps = {"wall_s": 17.0, "startup_s": 5.0, "load_s": 2.0, "convert_s": 0.5, "compute_s": 9.0}
-    result = a_result({MILLRACE: [1.0]}, **{MILLRACE: {"laps": laps}})
-    assert figures.conversion_share(result, MILLRACE) == pytest.approx(0.05)
+@pytest.mark.parametrize(("workload", "share"), [("docs", 0.05), ("digits", 0.15)])
+def test_the_conversion_share_leaves_start_up_load_and_tokenising_out(
+    workload: str, share: float
+) -> None:
+    laps = {"wall_s": 17.0, "startup_s": 5.0, "load_s": 2.0, "decode_s": 1.0, "convert_s": 0.5}
+    result = a_result({MILLRACE: [1.0]}, workload, **{MILLRACE: {"laps": laps}})
+    assert figures.conversion_share(result, MILLRACE) == pytest.approx(share)
