@@ -16,6 +16,7 @@ from pipelines.preflight import verified_model
 from schemas.errors import JobFileError, ModelError
 from schemas.model import ModelCard
 from tests.helpers import job_of
+from udfs.models import convert as convert_module
 from udfs.models.base import digest_of, load, read_card, runtimes, verify
 from udfs.models.convert import convert
 from udfs.models.external_data import check_external_data
@@ -90,6 +91,20 @@ def test_a_conversion_that_does_not_exist_is_refused_with_those_that_do(
 
     assert "openvino: fp32" in str(caught.value.allowed)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conversion_whose_packages_are_missing_says_what_to_install(
+    embedder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert_module, "has_package", lambda name: name != "onnxscript")
+
+    with pytest.raises(ModelError, match="not installed") as caught:
+        convert(embedder, tmp_path / "out", "onnx")
+
+    assert (caught.value.got, caught.value.next) == (
+        "missing: onnxscript",
+        "pip install 'millrace[onnx]'",
+    )
 
 
 def test_a_converted_folder_is_no_source(onnx_embedder: Path, tmp_path: Path) -> None:

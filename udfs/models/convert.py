@@ -12,6 +12,7 @@ from schemas.errors import ModelError
 from schemas.model import ModelCard
 from udfs.models.base import digest_of, read_card, verify
 from udfs.models.folder import write_card
+from udfs.models.hardware import has_package
 from udfs.models.loaded import LoadedModel
 from udfs.models.samples import ROWS, sample
 from udfs.plan import Runtime
@@ -24,6 +25,11 @@ FORMATS = {
 }
 BACKENDS = {"openvino": "openvino", "onnx": "onnxruntime", "torchscript": "torch"}
 PRECISIONS = {"openvino": ("fp32",), "onnx": ("fp32", "int8"), "torchscript": ("fp32",)}
+PACKAGES = {
+    "openvino": ("openvino",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torchscript": (),
+}
 SOURCES = ("safetensors", "huggingface")
 MAX_DIFFERENCE = 1e-4
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
@@ -35,24 +41,14 @@ def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> M
     ``backend`` is openvino, onnx (or onnxruntime) or torchscript. Both folders are run on a sample,
     and in fp32 ``out`` appears only where they agree within 1e-4. Raises ModelError.
     """
-    card = read_card(folder)
-    verify(folder, card)
     format_ = _format(backend, precision)
-    if card.format not in SOURCES:
-        raise ModelError(
-            f"{folder} is a conversion's result and not its source",
-            got=f"format {card.format}",
-            allowed=", ".join(SOURCES),
-            next="convert the model that it was made from",
-        )
+    card = _source_card(folder)
     if out.exists():
-        raise ModelError(
-            f"{out} exists already", got=str(out), next="remove it, or choose another --out"
-        )
+        raise ModelError(f"{out} exists already", next="remove it, or choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         made = Path(scratch) / "model"
-        made.mkdir()
+        made.mkdir(mode=0o755)
         _copy_tokenizer(folder, card, made)
         source = LoadedModel(folder, card, Runtime("cpu"))
         _export(source, folder, made, format_, precision)
@@ -61,19 +57,46 @@ def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> M
         for path in made.iterdir():
             path.chmod(0o644)  # executors may run as another user than the one who converted
         _check(source, LoadedModel(made, new, Runtime("cpu", BACKENDS[format_], precision)))
-        made.chmod(0o755)
         made.rename(out)
     return new
 
 
 def _format(backend: str, precision: str) -> str:
+    """The format that a backend reads. Raises ModelError where there is no way there, or not here."""
     if backend not in FORMATS or precision not in PRECISIONS[FORMATS[backend]]:
         raise ModelError(
             f"no conversion to {backend} in {precision}",
             allowed="; ".join(f"{name}: {', '.join(p)}" for name, p in PRECISIONS.items()),
             next="convert in fp32: bf16 and fp16 are chosen when an OpenVINO model is loaded",
         )
-    return FORMATS[backend]
+    format_ = FORMATS[backend]
+    if missing := [name for name in PACKAGES[format_] if not has_package(name)]:
+        raise ModelError(
+            f"a conversion to {format_} needs packages that are not installed",
+            got=f"missing: {', '.join(missing)}",
+            next=f"pip install 'millrace[{format_}]'",
+        )
+    return format_
+
+
+def _source_card(folder: Path) -> ModelCard:
+    """The card of a verified folder that can be converted. Raises ModelError."""
+    card = read_card(folder)
+    verify(folder, card)
+    if card.format not in SOURCES:
+        raise ModelError(
+            f"{folder} is a conversion's result and not its source",
+            got=f"format {card.format}",
+            allowed=", ".join(SOURCES),
+            next="convert the model that it was made from",
+        )
+    if card.postprocess.name == "generate":
+        raise ModelError(
+            f"{folder} writes text, which is no single graph",
+            got="postprocess generate",
+            next="run it with backend torch or vllm",
+        )
+    return card
 
 
 def _told(card: ModelCard, format_: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +33,18 @@ def compiled(graph: nn.Module, runtime: Runtime) -> nn.Module:
     """The graph, by torch.compile where the backend says so: once for all numbers of rows and lengths."""
     if runtime.backend != "torch_compile":
         return graph
-    return cast("nn.Module", torch.compile(graph, dynamic=True))
+    with warnings.catch_warnings():  # of a module of torch that torch.compile imports
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script_method` is deprecated")
+        return cast("nn.Module", torch.compile(graph, dynamic=True))
 
 
 class TorchRunner:
-    """A graph on the CPU. Arrays in and out share their memory with tensors where they may."""
+    """A graph on the CPU. Arrays in and out share their memory with tensors where they may.
+
+    The same arrays give the same bits. Another batch may change a row's last bits, in fp32 by less
+    than 1e-6: products of fewer than four rows a thread take other kernels, and sums over tokens
+    are cut into other blocks where the padding is another (docs/adr/0011).
+    """
 
     def __init__(self, graph: nn.Module) -> None:
         self.graph = graph
