@@ -377,6 +377,18 @@ def test_a_folder_whose_path_is_too_long_for_a_socket_is_no_obstacle(
     assert len(lease(models["pixels"], deep).predict(np.zeros((1, 4, 4), np.uint8))["label"]) == 1
 
 
+def test_paths_may_be_relative_to_where_the_client_is(
+    models: dict[str, Path], place: HostPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models["pixels"].parent)
+    near = replace(place, folder=Path(os.path.relpath(place.folder)))
+
+    model = lease(Path(models["pixels"].name), near)
+
+    assert len(model.predict(np.zeros((1, 4, 4), np.uint8))["label"]) == 1
+    assert [process.cwd() for process in hosts_in(place.folder)] == [str(place.directory)]
+
+
 def test_an_owner_that_does_not_live_is_refused(place: HostPlace) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -38,7 +38,11 @@ class HostedModel:
 
     def __init__(self, folder: Path, digest: str, runtime: Runtime, place: HostPlace) -> None:
         self._place = place
-        self._asked = {"folder": str(folder), "digest": digest, "runtime": asdict(runtime)}
+        self._asked = {
+            "folder": str(folder.absolute()),
+            "digest": digest,
+            "runtime": asdict(runtime),
+        }
         self._lock = threading.Lock()
         self._idle: list[Lease] = []
         self.card, self._decode = _reader(folder, digest)

@@ -41,11 +41,11 @@ class HostPlace:
         # In another container the same process id is another process.
         birth, namespace = born(self.owner), Path("/proc/self/ns/pid").readlink()
         seed = f"{namespace} {self.owner} {birth} {self.device}"
-        return self.folder / f"mh-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
+        return self.folder.resolve() / f"mh-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
     def as_json(self) -> str:
         """What `from_json` reads."""
-        return json.dumps({**asdict(self), "folder": str(self.folder)})
+        return json.dumps({**asdict(self), "folder": str(self.folder.resolve())})
 
     @classmethod
     def from_json(cls, text: str) -> HostPlace:
