@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benches import figures, plots, stored
+from benches import figures, plots, stored, without_spark
 from benches.contestants import CONTESTANTS, PLAIN
 from benches.figures import STEADY
 from benches.targets import Target, targets
@@ -40,17 +40,32 @@ def write(folder: Path) -> None:
     found = stored.results(folder)
     for name, drawing in drawings(found):
         (folder / name).write_text(drawing, "utf-8")
-    (folder / NAME).write_text(page(found), "utf-8")
+    generation, host = (without_spark.results(folder, prefix) for prefix in ("generation", "host"))
+    (folder / NAME).write_text(page(found, generation, host), "utf-8")
 
 
-def page(results: Sequence[Mapping[str, Any]]) -> str:
-    """The page: the targets of each machine, then a table for each result."""
+def page(
+    results: Sequence[Mapping[str, Any]],
+    generation: Sequence[Mapping[str, Any]] = (),
+    host: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page: for each machine its targets, then a table for each result."""
     lines = ["# Measured", "", "Written by `make bench` from the JSON files here; do not edit."]
+    every = [*results, *generation, *host]
     for cpu, ours in _by_machine(results).items():
+        here = [one for one in every if _machine(one) == cpu]
+        written, hosted = ([one for one in some if one in here] for some in (generation, host))
         lines += ["", f"## {cpu}", "", _versions(ours[0]), "", READING, ""]
-        lines += _targets(targets({(one["kind"], one["workload"]): one for one in ours}))
+        lines += _targets(
+            [
+                *targets({(one["kind"], one["workload"]): one for one in ours}),
+                *without_spark.targets(written, hosted),
+            ]
+        )
         for one in ours:
             lines += ["", *(_scaling(one) if one["kind"] == "scaling" else _contest(one))]
+        for title, header, rows in without_spark.tables(written, hosted):
+            lines += ["", f"### {title}", "", *markdown(header, rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,10 +101,13 @@ def _by_machine(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[
     found: dict[str, list[Mapping[str, Any]]] = {}
     order = [*WORKLOADS]
     for one in sorted(results, key=lambda r: (r["kind"], order.index(r["workload"]))):
-        machine = one["machine"]
-        name = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
-        found.setdefault(name, []).append(one)
+        found.setdefault(_machine(one), []).append(one)
     return found
+
+
+def _machine(result: Mapping[str, Any]) -> str:
+    machine = result["machine"]
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
 
 
 def _targets(found: Sequence[Target]) -> list[str]:

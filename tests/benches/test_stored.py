@@ -137,3 +137,32 @@ def test_an_unknown_contestant_is_named_with_those_there_are(
     told = capsys.readouterr().err
     assert "nobody" in told
     assert PLAIN in told
+
+
+def test_generation_and_host_are_on_the_page_with_their_targets(tmp_path: Path) -> None:
+    stored.store(a_result(THREE), tmp_path)
+    slow = {"wall_s": 9.0, "rows_per_s": 22.2, "times_one_by_one": 1.0, "texts_that_differ": 0}
+    ours = {"wall_s": 2.0, "rows_per_s": 100.0, "times_one_by_one": 4.5, "texts_that_differ": 1}
+    generation = {
+        "what": "200 prompts",
+        "medians": {"millrace": ours, "generate_one_by_one": slow},
+        "machine": MACHINE,
+    }
+    names = ("bare loop", "1 clients", "2 clients", "4 clients", "8 clients")
+    host = {
+        "workload": "docs",
+        "rows_per_s": dict.fromkeys(names, 60.0),
+        "four_clients_of_one": 0.96,
+        "least": 0.95,
+        "machine": MACHINE,
+    }
+    (tmp_path / "generation-some-cpu.json").write_text(json.dumps(generation), "utf-8")
+    (tmp_path / "host-docs-some-cpu-2cores.json").write_text(json.dumps(host), "utf-8")
+    page.write(tmp_path)
+    text = (tmp_path / page.NAME).read_text("utf-8")
+    assert "| generation: rate ÷ `generate` one by one | ≥ 3 | 4.5 | yes | 200 prompts |" in text
+    assert "| generation: texts that differ from it | ≤ 0 | 1 | **no** |  |" in text
+    assert (
+        "| host on the CPU, docs: rate with 4 clients ÷ with one | ≥ 0.95 | 0.96 | yes |  |" in text
+    )
+    assert "| docs | 60 | 60 | 60 | 60 | 60 |" in text
