@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,12 +51,15 @@ def write_model(folder: Path) -> None:
     table = rows(_TRAINED_ON)
     x = torch.stack([torch.tensor(table[name].to_numpy()).float() for name in _TYPES], dim=1)
     risk = (x[:, 0] / 200).clamp(max=1) * (1 + x[:, 5]) * (x[:, 2] < 6) + (x[:, 4] < 30).float()
+    mean, spread = x.mean(dim=0), x.std(dim=0)
+    scaled = (x - mean) / spread
     network = build("mlp", (len(_TYPES),), {"hidden": HIDDEN, "outputs": 1})
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(_STEPS):
         optimizer.zero_grad()
-        torch.nn.functional.mse_loss(network(x)[:, 0], risk).backward()
+        torch.nn.functional.mse_loss(network(scaled)[:, 0], risk).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    _read_unscaled(network.layers[1], mean, spread)
     folder.mkdir(parents=True, exist_ok=True)
     save(network, folder / WEIGHTS)
     write_card(
@@ -72,3 +76,12 @@ def write_model(folder: Path) -> None:
         postprocess={"name": "values"},
         licence="Apache-2.0",
     )
+
+
+def _read_unscaled(first: Any, mean: Any, spread: Any) -> None:
+    """Let the first layer read columns as they are: their scaling goes into its weights."""
+    import torch
+
+    with torch.no_grad():
+        first.weight /= spread
+        first.bias -= first.weight @ mean
