@@ -152,6 +152,10 @@ class ModelCard(Frozen):
             if len(found) != 1:
                 what = "weights" if self.format == "safetensors" else suffix
                 raise ValueError(f"format {self.format} has one file of {what}, not {len(found)}")
+            if self.format == "openvino":
+                own = str(PurePosixPath(found[0]).with_suffix(".bin"))
+                if other := [n for n in self.files if n.endswith(".bin") and n != own]:
+                    raise ValueError(f"{', '.join(other)}: {found[0]} reads {own} alone")
         return self
 
     @model_validator(mode="after")

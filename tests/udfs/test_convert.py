@@ -323,6 +323,16 @@ def test_no_format_lists_files_of_other_kinds(
         rewritten(folder)
 
 
+def test_openvino_has_the_weights_of_its_graph_and_no_other_bin(
+    converted: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(converted["openvino"], tmp_path / "out")
+    (tmp_path / "out" / "pytorch_model.bin").write_bytes(b"x")
+
+    with pytest.raises(ValueError, match="reads model.bin alone"):
+        rewritten(tmp_path / "out")
+
+
 # graphs that somebody else exported
 
 
