@@ -170,7 +170,9 @@ def test_a_client_that_is_killed_ends_its_lease_and_what_it_asked_for_is_dropped
     models: dict[str, Path], place: HostPlace, tmp_path: Path
 ) -> None:
     brief = replace(place, idle_s=1.0)
-    client = start_client(models["text"], "text", brief, tmp_path / "out", 0, rows=200_000)
+    client = start_client(
+        models["text"], "text", brief, tmp_path / "out", 0, rows=20_000, batch_rows=2
+    )
     assert client.stdout is not None
     assert client.stdout.readline() == "100\n"
     other = lease(models["pixels"], brief)
@@ -222,7 +224,9 @@ def test_no_host_is_left_when_its_executor_is_killed_though_it_computes_for_a_cl
 ) -> None:
     executor = subprocess.Popen(["sleep", "600"])
     theirs = replace(place, owner=executor.pid)
-    client = start_client(models["text"], "text", theirs, tmp_path / "out", 0, rows=200_000)
+    client = start_client(
+        models["text"], "text", theirs, tmp_path / "out", 0, rows=20_000, batch_rows=2
+    )
     assert client.stdout is not None
     assert client.stdout.readline() == "100\n"
     (host,) = hosts_in(place.folder)
