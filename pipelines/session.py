@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
+
+from pipelines import class_archive
+from udfs.daemon import PRELOAD
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 # Ivy names a JAR organisation_module-version; of what Delta brings, Spark already ships the rest.
@@ -45,14 +49,15 @@ DEFAULTS: dict[str, str] = {
     "spark.eventLog.compress": "false",  # the ledger reads it back
     "spark.eventLog.rolling.enabled": "false",
 }
+# One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 LOCAL_DEFAULTS: dict[str, str] = {
     "spark.sql.shuffle.partitions": "4",
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "2g",
-    # One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": JAVA_OPTIONS,
 }
 
 
@@ -71,11 +76,12 @@ def open_session(
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
-    chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **LOCAL_DEFAULTS, **_jars()}
+    where = master or os.environ.get("MASTER") or f"local[{os.cpu_count()},4]"
+    chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **_local_settings(where)}
     chosen["spark.eventLog.dir"] = log_dir.absolute().as_uri()
     builder = SparkSession.builder.appName(app_name)
     if not submitted:
-        builder = builder.master(master or os.environ.get("MASTER") or f"local[{os.cpu_count()},4]")
+        builder = builder.master(where)
     for key, value in {**chosen, **(settings or {})}.items():
         builder = builder.config(key, value)
     with _terminal_into(log_dir / "spark.log", when=not submitted):
@@ -95,12 +101,36 @@ def _python_logs_into(log: Path) -> None:
         logger.propagate = False
 
 
-def _jars() -> dict[str, str]:
-    """Delta's JARs from Ivy's cache, or, the first time, the order to fetch them."""
+def _local_settings(master: str) -> dict[str, str]:
+    """What a session that starts its own JVM sets besides.
+
+    Its workers come from udfs/daemon.py. Under spark-submit they do not: Spark gives submitted files to
+    workers, not to the server that forks them, which then would not find that module.
+    """
+    packages = (
+        Path(__file__).resolve().parents[1]
+    )  # the server imports what runs here, no other copy
+    return {
+        **LOCAL_DEFAULTS,
+        **_jars(master),
+        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS}{class_archive.option()}",
+        "spark.python.daemon.module": "udfs.daemon",
+        "spark.executorEnv.PYTHONPATH": str(packages),
+        f"spark.executorEnv.{PRELOAD}": "torch",
+    }
+
+
+def _jars(master: str) -> dict[str, str]:
+    """Delta's JARs from Ivy's cache, or, the first time, the order to fetch them.
+
+    In one JVM they are on its own class path: they are not copied, and its class archive has them.
+    """
     for home in sorted(Path.home().glob(".ivy2*/jars"), reverse=True):
         found = [home / name for name in JARS]
         if all(jar.is_file() for jar in found):
-            return {"spark.jars": ",".join(str(jar) for jar in found)}
+            alone = master.startswith("local[") or master == "local"
+            key, comma = ("spark.driver.extraClassPath", ":") if alone else ("spark.jars", ",")
+            return {key: comma.join(str(jar) for jar in found)}
     return {"spark.jars.packages": DELTA_PACKAGE, "spark.jars.excludes": PROVIDED}
 
 
@@ -126,10 +156,23 @@ def _terminal_into(log: Path, *, when: bool) -> Iterator[None]:
                 os.close(saved)
 
 
-if (
-    __name__ == "__main__"
-):  # `make setup`: fetch Delta's JARs once, so that no run has to wait for it
+def prepare_machine(folder: Path) -> None:
+    """Fetch Delta's JARs and archive the JVM's classes, so that no run has to wait for either."""
+    open_session("millrace-setup", folder / "first").stop()
+    SparkContext._gateway.shutdown()  # noqa: SLF001 - the next session needs a JVM of its own
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+    class_archive.path().unlink(missing_ok=True)
+    made = class_archive.making(JAVA_OPTIONS)
+    spark = open_session("millrace-setup", folder / "second", made)
+    class_archive.use_classes(spark, folder)
+    spark.stop()
+    jvm = SparkContext._gateway.proc  # noqa: SLF001
+    jvm.stdin.close()  # it ends, and writes the archive
+    jvm.wait()
+
+
+if __name__ == "__main__":  # `make setup`
     import tempfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        open_session("millrace-setup", Path(folder)).stop()
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare_machine(Path(scratch))

@@ -7,6 +7,8 @@ import time
 
 import psutil
 
+SERVERS = frozenset({"pyspark.daemon", "udfs.daemon"})  # modules that fork Spark's workers
+
 
 def fresh_since(moment: float) -> float | None:
     """When this worker's start began, if that was after ``moment`` and this is the first work it does.
@@ -35,7 +37,7 @@ def _births() -> list[float]:
     """When this process was started, and its parent if that is Spark's forking server."""
     own = psutil.Process()
     parent = own.parent()
-    forked = parent is not None and "pyspark.daemon" in parent.cmdline()
+    forked = parent is not None and not SERVERS.isdisjoint(parent.cmdline())
     return [_born(own), _born(parent)] if forked and parent else [_born(own)]
 
 
