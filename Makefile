@@ -17,7 +17,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	@test -x $(PYTHON) || $(BASE) -m venv $(VENV)
 	@echo "setting up $(VENV): minutes the first time, since torch alone is two gigabytes"
 	@test -x $(UV) || $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(UV) pip install --quiet --python $(PYTHON) -c constraints.txt -e '.[demo,dev]'
+	@$(UV) pip install --quiet --compile-bytecode --python $(PYTHON) -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 .PHONY: java
@@ -25,7 +25,7 @@ java:
 	@bash deploy/system.sh java
 
 $(VENV)/.jars: $(VENV)/.done
-	@echo "fetching Delta's JARs: once"
+	@echo "fetching Delta's JARs, and archiving the JVM's classes: once"
 	@$(PYTHON) -m pipelines.session
 	@touch $@
 

@@ -39,7 +39,7 @@ def use_classes(spark: SparkSession, folder: Path) -> None:
     repeated = read.groupBy("text").count().where("count > 1").select("text")
     joined = read.join(repeated.hint("broadcast"), "text", "left")
     joined.selectExpr("count_if(id > 3)", "count_if(ids IS NULL)", "count(1)").collect()
-    made = read.mapInArrow(lambda batches: batches, read.schema)  # type: ignore[arg-type,return-value]
+    made = read.mapInArrow(lambda batches: batches, read.schema)
     for number in range(2):
         writer = made.write.format("delta").mode("append").option("txnAppId", f"setup-{number}")
         writer.option("txnVersion", 1).save(table)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from pyspark import SparkContext
+from pyspark import SparkConf, SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
@@ -67,11 +69,13 @@ def open_session(
     settings: Mapping[str, str] | None = None,
     *,
     master: str | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> SparkSession:
     """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
 
     ``settings`` go over the defaults. Without ``master``, what spark-submit or the environment says
-    applies, else two task slots a machine's cores allow, each task tried four times.
+    applies, else two task slots a machine's cores allow, each task tried four times. ``meanwhile`` is
+    called once, while the JVM starts.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -82,9 +86,19 @@ def open_session(
     builder = SparkSession.builder.appName(app_name)
     if not submitted:
         builder = builder.master(where)
-    for key, value in {**chosen, **(settings or {})}.items():
+        chosen |= {"spark.master": where, "spark.app.name": app_name}
+    chosen |= settings or {}
+    for key, value in chosen.items():
         builder = builder.config(key, value)
-    with _terminal_into(log_dir / "spark.log", when=not submitted):
+    with (
+        _terminal_into(log_dir / "spark.log", when=not submitted),
+        ThreadPoolExecutor(1) as starter,
+    ):
+        # The session takes the JVM that is there. All that Python does for it is to wait.
+        conf = SparkConf(loadDefaults=False).setAll(list(chosen.items()))
+        jvm = starter.submit(SparkContext._ensure_initialized, conf=conf)  # noqa: SLF001
+        meanwhile()
+        jvm.result()
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     _python_logs_into(log_dir / "spark.log")
@@ -159,16 +173,21 @@ def _terminal_into(log: Path, *, when: bool) -> Iterator[None]:
 def prepare_machine(folder: Path) -> None:
     """Fetch Delta's JARs and archive the JVM's classes, so that no run has to wait for either."""
     open_session("millrace-setup", folder / "first").stop()
-    SparkContext._gateway.shutdown()  # noqa: SLF001 - the next session needs a JVM of its own
-    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+    _end_jvm()  # the next session needs one of its own
     class_archive.path().unlink(missing_ok=True)
-    made = class_archive.making(JAVA_OPTIONS)
-    spark = open_session("millrace-setup", folder / "second", made)
+    spark = open_session("millrace-setup", folder / "second", class_archive.making(JAVA_OPTIONS))
     class_archive.use_classes(spark, folder)
     spark.stop()
-    jvm = SparkContext._gateway.proc  # noqa: SLF001
-    jvm.stdin.close()  # it ends, and writes the archive
-    jvm.wait()
+    _end_jvm()  # it writes the archive when it ends
+
+
+def _end_jvm() -> None:
+    """End the JVM that this process started, and wait for that."""
+    gateway: Any = SparkContext._gateway  # noqa: SLF001 - pyspark has no public way
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    gateway.shutdown()
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
 
 
 if __name__ == "__main__":  # `make setup`

@@ -173,6 +173,12 @@ def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[
     ]
 
 
+def import_expectations(contract: Contract) -> None:
+    """Import Great Expectations where the contract has any: seconds, best spent while the JVM starts."""
+    if contract.expectations:
+        import great_expectations  # noqa: F401
+
+
 def suite_of(contract: Contract) -> Any:
     """The contract as a Great Expectations suite: its columns' promises, then its expectations.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, preflight
+from pipelines import ingest, preflight, validate
 from pipelines.kept import with_kept
 from pipelines.preflight import Rate, VerifiedModel
 from pipelines.session import open_session
@@ -57,7 +58,8 @@ def spark_log(job: Job) -> str:
 @contextmanager
 def session_for(job: Job) -> Iterator[SparkSession]:
     """A session that logs into the job's lake, stopped at the end."""
-    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)))
+    meanwhile = partial(validate.import_expectations, job.contract)
+    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)), meanwhile=meanwhile)
     try:
         yield spark
     finally:
