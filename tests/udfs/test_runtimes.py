@@ -78,6 +78,15 @@ def test_a_package_that_is_not_installed_is_not_offered(
     assert package not in {r.backend for r in runtimes(onnx, "cpu")}
 
 
+def test_an_onnx_graph_that_cannot_be_looked_through_is_not_run(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = hardware.has_package
+    monkeypatch.setattr(hardware, "has_package", lambda name: name != "onnx" and there(name))
+
+    assert runtimes(card.model_copy(update={"format": "onnx", "architecture": None}), "cpu") == []
+
+
 def test_torch_compile_is_offered_only_with_a_compiler(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,11 +109,17 @@ def _hardware(device: str) -> tuple[str, ...]:
 
 
 def _onnxruntime(card: ModelCard, _device: str) -> tuple[str, ...]:
-    return (stored_precision(card),) if hardware.has_package("onnxruntime") else ()
+    return (stored_precision(card),) if _has("onnxruntime", card) else ()
+
+
+def _has(package: str, card: ModelCard) -> bool:
+    """An ONNX graph is looked through by the package onnx before any backend reads it."""
+    needed = (package, "onnx") if card.format == "onnx" else (package,)
+    return all(map(hardware.has_package, needed))
 
 
 def _openvino(card: ModelCard, _device: str) -> tuple[str, ...]:
-    if not hardware.has_package("openvino"):
+    if not _has("openvino", card):
         return ()
     if (stored := stored_precision(card)) != "fp32":
         return (stored,)
