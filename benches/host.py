@@ -48,8 +48,8 @@ class Work:
 
 
 WORK = {
-    "docs": Work("docs", 384, None, 2048),
-    "digits": Work("digits", 40_000, 256, None),
+    "docs": Work("docs", 128, None, 2048),
+    "digits": Work("digits", 24_000, 256, None),
 }
 
 
