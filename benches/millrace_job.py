@@ -9,8 +9,7 @@ from pathlib import Path
 from benches.contestant import Told, tell, told
 from pipelines.progress import Progress
 from pipelines.score import run
-from pipelines.session import open_session
-from pipelines.work import logs
+from pipelines.work import session_for
 from schemas.config import Job
 from schemas.yaml_file import load
 
@@ -30,16 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = told(__doc__, arguments)
     job = job_of(task)
     began = time.time()
-    spark = open_session(
-        f"millrace {job.name}",
-        logs(Path(job.output.path)),
-        _APART if task.apart else {},
-        master=f"local[{task.slots},4]",
-    )
-    session_s = time.time() - began
-    summary = run(spark, job, Progress())
-    run_s = time.time() - began - session_s
-    spark.stop()
+    with session_for(job, _APART if task.apart else {}, master=f"local[{task.slots},4]") as spark:
+        session_s = time.time() - began
+        summary = run(spark, job, Progress())
+        run_s = time.time() - began - session_s
     tell(
         task.report,
         session_s=session_s,

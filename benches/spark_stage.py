@@ -1,6 +1,7 @@
 """The one Spark stage of the contestants that are UDFs: Parquet in, a model, a Delta table out.
 
-Sessions have Millrace's settings. There is no validation, no meter and no ledger.
+Sessions have Millrace's settings, but workers come from Spark's own server, and the JVM starts as it
+does for everybody: the other server and the class archive are Millrace's. There is no validation, no meter and no ledger.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from pyspark.sql.types import (
 from benches import marks
 from benches.contestant import Told, tell
 from benches.predictors import LOADERS, Predict
-from pipelines.session import open_session
+from pipelines.session import JAVA_OPTIONS, open_session
 from pipelines.task_times import tag
 
 LOGS = "logs"
+STOCK = {
+    "spark.python.daemon.module": "pyspark.daemon",
+    "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+}
 _TYPES: dict[str, DataType] = {
     "label": IntegerType(),
     "score": FloatType(),
@@ -48,7 +53,7 @@ def run(task: Told, score: Callable[[SparkSession, DataFrame], DataFrame]) -> No
     """
     folder, began = task.marks, time.time()
     name = f"{score.__module__} {task.task.name}"
-    spark = open_session(name, task.output / LOGS, master=f"local[{task.slots},4]")
+    spark = open_session(name, task.output / LOGS, STOCK, master=f"local[{task.slots},4]")
     session_s = time.time() - began
     started = time.time()
     scored = score(spark, spark.read.parquet(str(task.input)))

@@ -14,8 +14,7 @@ from typing import Any
 from pipelines import console, score
 from pipelines.progress import Progress
 from pipelines.query import query
-from pipelines.session import open_session
-from pipelines.work import logs
+from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import RunFailed
 from schemas.yaml_file import load
@@ -82,10 +81,9 @@ def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
     told = subprocess.DEVNULL if quiet else None
     preparing = subprocess.Popen(command, stdout=told or sys.stderr, stderr=told)  # noqa: S603
     try:
-        spark = open_session(f"millrace demo {name}", logs(lake))  # while the model trains
-        _finished(preparing.wait(), command)
-        summary = score.run(spark, job, Progress(quiet=quiet))
-        spark.stop()
+        with session_for(job) as spark:  # it opens while the model trains
+            _finished(preparing.wait(), command)
+            summary = score.run(spark, job, Progress(quiet=quiet))
     finally:
         preparing.kill()
     if as_json:

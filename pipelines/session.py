@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,19 +69,20 @@ def open_session(
     settings: Mapping[str, str] | None = None,
     *,
     master: str | None = None,
+    preload: Sequence[str] = (),
     meanwhile: Callable[[], object] = lambda: None,
 ) -> SparkSession:
     """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
 
     ``settings`` go over the defaults. Without ``master``, what spark-submit or the environment says
-    applies, else two task slots a machine's cores allow, each task tried four times. ``meanwhile`` is
-    called once, while the JVM starts.
+    applies, else two task slots a machine's cores allow, each task tried four times. ``preload`` names
+    modules that the workers' fork server imports; ``meanwhile`` is called once, while the JVM starts.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
     where = master or os.environ.get("MASTER") or f"local[{os.cpu_count()},4]"
-    chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **_local_settings(where)}
+    chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **_local_settings(where, preload)}
     chosen["spark.eventLog.dir"] = log_dir.absolute().as_uri()
     builder = SparkSession.builder.appName(app_name)
     if not submitted:
@@ -115,22 +116,20 @@ def _python_logs_into(log: Path) -> None:
         logger.propagate = False
 
 
-def _local_settings(master: str) -> dict[str, str]:
+def _local_settings(master: str, preload: Sequence[str]) -> dict[str, str]:
     """What a session that starts its own JVM sets besides.
 
     Its workers come from udfs/daemon.py. Under spark-submit they do not: Spark gives submitted files to
     workers, not to the server that forks them, which then would not find that module.
     """
-    packages = (
-        Path(__file__).resolve().parents[1]
-    )  # the server imports what runs here, no other copy
+    packages = Path(__file__).resolve().parents[1]  # the server imports what runs here
     return {
         **LOCAL_DEFAULTS,
         **_jars(master),
         "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS}{class_archive.option()}",
         "spark.python.daemon.module": "udfs.daemon",
         "spark.executorEnv.PYTHONPATH": str(packages),
-        f"spark.executorEnv.{PRELOAD}": "torch",
+        f"spark.executorEnv.{PRELOAD}": ",".join(preload),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -56,14 +56,31 @@ def spark_log(job: Job) -> str:
 
 
 @contextmanager
-def session_for(job: Job) -> Iterator[SparkSession]:
-    """A session that logs into the job's lake, stopped at the end."""
-    meanwhile = partial(validate.import_expectations, job.contract)
-    spark = open_session(f"millrace {job.name}", logs(Path(job.output.path)), meanwhile=meanwhile)
+def session_for(
+    job: Job, settings: Mapping[str, str] | None = None, *, master: str | None = None
+) -> Iterator[SparkSession]:
+    """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults."""
+    spark = open_session(
+        f"millrace {job.name}",
+        logs(Path(job.output.path)),
+        settings,
+        master=master,
+        preload=preload(job),
+        meanwhile=partial(validate.import_expectations, job.contract),
+    )
     try:
         yield spark
     finally:
         spark.stop()
+
+
+def preload(job: Job) -> list[str]:
+    """What the workers' fork server imports beside what every worker needs.
+
+    torch where the job's words leave nothing else: it takes seconds and hundreds of megabytes, which
+    a run that calibration gives to OpenVINO would have paid for nothing.
+    """
+    return ["torch"] if job.engine.backend in ("torch", "torch_compile") else []
 
 
 def _read_as(job: Job) -> dict[str, object]:
