@@ -1,7 +1,8 @@
 """The one Spark stage of the contestants that are UDFs: Parquet in, a model, a Delta table out.
 
 Sessions have Millrace's settings, but workers come from Spark's own server, and the JVM starts as it
-does for everybody: the other server and the class archive are Millrace's. There is no validation, no meter and no ledger.
+does for everybody: the other server and the class archive are Millrace's. There is no validation, no
+meter and no ledger.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def run(
             finding = beside.submit(way_of, spark, work, run.run_id, now())
             marked, verdict = validate_rows(spark, work, run, progress, now)
             validate.gate(verdict)
-            way = finding.result()
+            with progress.waiting("measuring ways to compute, beside validation"):
+                way = finding.result()
             infer_s = infer_rows(spark, work, run, marked, way, progress, now)
             summary = account(spark, work, run, verdict, log, progress)
         summary = replace(
