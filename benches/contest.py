@@ -117,6 +117,7 @@ def _from_spark(
     return {
         "steady_s": own["stage_s"] - setup_s / slots,
         "setup_s": setup_s,
+        "worked_s": (laps["wall_s"] - setup_s) / slots,
         "load_s": laps["load_s"],
         "first_prediction_at": outcome.first_prediction_at(rows),
         "executor_s": outcome.executor_s(output / "_logs"),

@@ -24,6 +24,7 @@ def a_round(steady_s: float, *, rows: int = 100, right: bool = True, **changes: 
             "peak_pss_bytes": 700_000_000,
             "mean_pss_bytes": 500_000_000,
             "peak_pss_bytes_of": {"driver": 100_000_000, "workers": 600_000_000},
+            "rows": rows,
             "commit": "abc1234",
             "slots": 2,
             "answers": {"equal": right, "max_abs_difference": 0.0},

@@ -11,7 +11,7 @@ from benches import compare, machine, page, stored
 from benches.contest import commit
 from benches.contestants import CONTESTANTS, MILLRACE, PLAIN
 from benches.page import HEADER
-from tests.benches.results_made import MACHINE, THREE, VERSIONS, a_result
+from tests.benches.results_made import MACHINE, THREE, VERSIONS, a_result, a_round
 
 
 def fresh(**changes: object) -> dict[str, object]:
@@ -166,3 +166,19 @@ def test_generation_and_host_are_on_the_page_with_their_targets(tmp_path: Path) 
         "| host on the CPU, docs: rate with 4 clients ÷ with one | ≥ 0.95 | 0.96 | yes |  |" in text
     )
     assert "| docs | 60 | 60 | 60 | 60 | 60 |" in text
+
+
+def test_scaling_has_a_table_of_its_own_beside_the_contest(tmp_path: Path) -> None:
+    result = stored.empty("scaling", "docs", "more rows", 25) | {
+        "machine": MACHINE,
+        "versions": VERSIONS,
+    }
+    result["runs"] = {
+        "rows_1x": [a_round(2.0, worked_s=1.0, files=8)],
+        "rows_4x": [a_round(9.0, rows=400, worked_s=4.1, files=8)],
+    }
+    assert stored.store(result, tmp_path).name == "scaling-docs-some-cpu-2cores.json"
+    page.write(tmp_path)
+    text = (tmp_path / page.NAME).read_text("utf-8")
+    assert "| rows 4x | 400 | 8 | 2 | 4.1 | 9.0 | 44 | 36.0 | 700 | 600 | 1 |" in text
+    assert "workers' time beyond start-up grows by | ≥ 3.8, ≤ 4.2 | 4.1 | yes |" in text
