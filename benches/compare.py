@@ -64,7 +64,6 @@ def _told(name: str, given: argparse.Namespace, folder: Path) -> None:
         asked = [CONTESTANTS[PLAIN], *(one for one in asked if one.name != PLAIN)]
     for _ in compared(made, asked, given.rounds, result):
         stored.store(result, folder)
-        page.write(folder)
 
 
 def compared(

@@ -115,7 +115,8 @@ def _from_spark(
     laps = outcome.laps(rows)
     setup_s = laps["startup_s"] + laps["load_s"]
     return {
-        "steady_s": own["stage_s"] - setup_s / slots,
+        "steady_s": outcome.steady_s(rows),
+        "stage_steady_s": own["stage_s"] - setup_s / slots,
         "setup_s": setup_s,
         "worked_s": (laps["wall_s"] - setup_s) / slots,
         "load_s": laps["load_s"],

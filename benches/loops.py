@@ -34,12 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder, started = task.marks, time.time()
     with multiprocessing.get_context("spawn").Pool(len(shares)) as pool:
         ended = pool.starmap(_worker, [(task, share, folder) for share in shares], 1)
-    stage_s = max(ended) - started
-    told_by_marks = marks.summary(folder, started, len(shares), stage_s)
-    ready = min(one["ready"] for one in marks.read(folder))
-    setup_s = sum(one["ready"] - started for one in marks.read(folder))
-    steady_s = max(ended) - ready
-    tell(task.report, **{**told_by_marks, "setup_s": setup_s, "steady_s": steady_s})
+    tell(task.report, **marks.summary(folder, started, len(shares), max(ended) - started))
 
 
 def _worker(task: Told, files: Sequence[Path], folder: Path) -> float:

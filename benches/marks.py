@@ -1,4 +1,4 @@
-"""When a worker began, had its model, and gave its first prediction: a small file for each process.
+"""When a worker began, had its model, and gave its first and last prediction: a small file for each process.
 
 Standard library alone: the workers of every contestant import it, whatever their environment.
 """
@@ -16,21 +16,23 @@ FOLDER = "marks"
 
 
 def loaded(folder: Path, load: Callable[[], Callable[..., Any]], since: float | None = None) -> Any:
-    """``load()``, which gives a function of a batch; its first call leaves a mark in ``folder``.
+    """``load()``, which gives a function of a batch; each call leaves its end in the process's mark.
 
-    ``since``, in seconds since 1970, is when the worker's start began, if before this call.
+    ``since``, in seconds since 1970, is when the worker's start began, if before this call. Spark and
+    Ray end workers without a last word, so the mark is written anew each time: tens of microseconds.
     """
     began = time.time()
     predict = load()
     mark = {"since": since or began, "began": began, "ready": time.time()}
-    seen: list[bool] = []
+    path = folder / f"{os.getpid()}-{time.time_ns()}.json"
 
     def marked(*cells: Any) -> Any:
         outputs = predict(*cells)
-        if not seen:
-            seen.append(True)
-            text = json.dumps({**mark, "first": time.time()})
-            (folder / f"{os.getpid()}-{time.time_ns()}.json").write_text(text, "utf-8")
+        mark["last"] = time.time()
+        mark.setdefault("first", mark["last"])
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(mark), "utf-8")
+        part.replace(path)
         return outputs
 
     return marked
@@ -44,14 +46,16 @@ def read(folder: Path) -> list[dict[str, float]]:
 def summary(folder: Path, started: float, slots: int, stage_s: float) -> dict[str, float]:
     """What the marks say of a stage that began at ``started`` and took ``stage_s``.
 
-    ``setup_s`` sums what workers took until their model was there, ``steady_s`` is the stage without
-    it, shared by the slots; ``first_prediction_at`` is in seconds since 1970.
+    ``steady_s`` is from the first model that was ready to the last batch computed, of all workers;
+    ``setup_s`` sums what workers took until their model was there, and ``stage_steady_s`` is the stage
+    without it, shared by the slots. ``first_prediction_at`` is in seconds since 1970.
     """
     found = read(folder)
     setup_s = sum(one["ready"] - max(one["since"], started) for one in found)
     return {
         "stage_s": stage_s,
-        "steady_s": stage_s - setup_s / slots,
+        "steady_s": max(one["last"] for one in found) - min(one["ready"] for one in found),
+        "stage_steady_s": stage_s - setup_s / slots,
         "setup_s": setup_s,
         "load_s": sum(one["ready"] - one["began"] for one in found),
         "workers": len(found),

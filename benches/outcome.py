@@ -149,6 +149,13 @@ def laps(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: round(sum(row[name] for row in rows), 3) for name in names}
 
 
+def steady_s(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds from the first model that was ready to the last batch computed, of all workers."""
+    began = [(row, float(row["started_at"].timestamp())) for row in rows]
+    ready = min(at + row["startup_s"] + row["load_s"] for row, at in began)
+    return float(max(at + row["wall_s"] for row, at in began) - ready)
+
+
 def first_prediction_at(rows: Sequence[Mapping[str, Any]]) -> float:
     """When the first model batch of any worker was computed, in seconds since 1970.
 

@@ -71,7 +71,7 @@ def _told(name: str, given: argparse.Namespace) -> Figures:
     result = stored.resumed(result, folder, given.again) if given.resume else result
     for _ in measured(name, rows, given, result):
         stored.store(result, folder)
-        page.write(folder)
+    page.write(folder)
     return result
 
 

@@ -170,7 +170,7 @@ def _scaling(name: str, result: Mapping[str, Any]) -> list[Target]:
         ),
         Target(
             f"{name}, 8 → 200 partitions: time beyond start-up, commit included, grows by",
-            _grown(result, "rows_4x", "partitions_200", "steady_s"),
+            _grown(result, "rows_4x", "partitions_200", "stage_steady_s"),
             most=1.10,
         ),
         Target(

@@ -20,6 +20,7 @@ def a_round(steady_s: float, *, rows: int = 100, right: bool = True, **changes: 
             "cpu_s": 5 * steady_s,
             "stage_s": 2 * steady_s,
             "steady_s": steady_s,
+            "stage_steady_s": steady_s,
             "first_prediction_s": 3.0,
             "peak_pss_bytes": 700_000_000,
             "mean_pss_bytes": 500_000_000,

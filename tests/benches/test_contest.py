@@ -104,16 +104,17 @@ def test_rows_are_made_once_and_copies_are_the_same_rows_under_new_keys(cache: P
     assert again.sort_by("payment_id")["amount"].to_pylist() == 4 * rows["amount"].to_pylist()
 
 
-def test_the_first_call_of_a_loaded_model_leaves_a_mark(tmp_path: Path) -> None:
+def test_calls_of_a_loaded_model_leave_their_first_and_last_end(tmp_path: Path) -> None:
     double = marks.loaded(tmp_path, lambda: lambda x: 2 * x, since=1.0)
     assert marks.read(tmp_path) == []
     assert [double(1), double(2)] == [2, 4]
     (mark,) = marks.read(tmp_path)
     assert mark["since"] == 1.0
-    assert mark["began"] <= mark["ready"] <= mark["first"]
+    assert mark["began"] <= mark["ready"] <= mark["first"] <= mark["last"]
     told_by_marks = marks.summary(tmp_path, mark["began"], 2, 10.0)
     assert told_by_marks["first_prediction_at"] == mark["first"]
-    assert told_by_marks["steady_s"] == pytest.approx(10.0, abs=0.1)
+    assert told_by_marks["steady_s"] == mark["last"] - mark["ready"]
+    assert told_by_marks["stage_steady_s"] == pytest.approx(10.0, abs=0.1)
 
 
 @pytest.mark.slow

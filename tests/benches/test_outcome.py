@@ -129,3 +129,12 @@ def test_the_first_prediction_is_the_end_of_the_first_batch_of_the_first_window(
     late = {**row, "started_at": datetime.fromtimestamp(103, UTC), "compute_s": 0.1}
     rows = [{**early, "model_batches": 32}, {**late, "model_batches": 1}]
     assert outcome.first_prediction_at(rows) == pytest.approx(100 + 3.75 + 8 / 32)
+
+
+def test_steady_is_from_the_first_ready_model_to_the_last_batch() -> None:
+    laps = {"startup_s": 2.0, "load_s": 1.0}
+    first = {**laps, "started_at": datetime.fromtimestamp(100, UTC), "wall_s": 9.0}
+    later = {**laps, "started_at": datetime.fromtimestamp(101, UTC), "wall_s": 20.0}
+    again = {"startup_s": 0.0, "load_s": 0.0, "wall_s": 4.0}
+    rows = [first, later, {**again, "started_at": datetime.fromtimestamp(109, UTC)}]
+    assert outcome.steady_s(rows) == pytest.approx(121 - 103)
