@@ -26,14 +26,12 @@ READING = (
     "Every contestant is a process of its own, from its start to its committed output, on the same "
     "Parquet files, in turn with the others; figures are medians of rounds. *Steady* is from the "
     "first model that is ready to the last batch computed, of all workers. *First prediction* is the "
-    "end of the first model batch in any worker, counted from the process's start. Memory is the PSS of the whole process tree, "
-    "sampled once a second. Two workers of one thread each, batches of 64 (tabular rows: 4,096) "
-    "for everybody who does not choose them himself. Answers are compared with the plain loop's on "
-    "all rows: numbers within 1e-4 (`fp32` of Millrace: 1e-5), reduced precision within the stated "
-    "tolerance (cosine ≥ 0.999, equal labels ≥ 99.9 %)."
+    "end of the first model batch in any worker, counted from the process's start. Memory is the PSS "
+    "of the whole process tree, sampled once a second. Two workers of one thread each, batches of 64 "
+    "(tabular rows: 4,096) for everybody who does not choose them himself. Answers are compared with "
+    "the plain loop's on all rows: numbers within 1e-4 (`fp32` of Millrace: 1e-5), reduced precision "
+    "within the stated tolerance (cosine ≥ 0.999, equal labels ≥ 99.9 %)."
 )
-
-
 SCALING_READING = (
     "*Workers' time* is what the meters have beyond start-up and load, shared by the workers; "
     "*stage* leaves out the same, and has Spark's scheduling and Delta's commit besides."
