@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -14,7 +16,7 @@ from pipelines.calibrate import Way, cores_a_task
 from pipelines.ledger import Books
 from pipelines.progress import Progress
 from pipelines.runs import Run
-from pipelines.task_times import EventLog
+from pipelines.task_times import EventLog, tag
 from pipelines.validate import Verdict
 from pipelines.work import Work
 from schemas import ids, tables
@@ -33,7 +35,16 @@ def validate_rows(
 ) -> tuple[DataFrame, Verdict]:
     """The rows, repeated values marked, and the verdict; refused rows and results are in their tables."""
     rows = ingest.read(spark, work.job.source, work.contract, work.pinned)
-    with progress.step(spark, "validate", f"validating against {len(work.rules)} rules"):
+
+    def expected() -> list[Any]:
+        spark.addTag(tag("validate"))  # a tag is its thread's
+        return validate.expected(rows, work.contract)
+
+    with (
+        progress.step(spark, "validate", f"validating against {len(work.rules)} rules"),
+        ThreadPoolExecutor(1) as beside,
+    ):
+        asking = beside.submit(expected)
         repeated = {
             column: sink.stage(values, work.staging(run.run_id) / f"repeated-{number}")
             for number, (column, values) in enumerate(
@@ -41,7 +52,7 @@ def validate_rows(
             )
         }
         marked = validate.marked(rows, {c: v for c, v in repeated.items() if not v.isEmpty()})
-        verdict = validate.judge(marked, work.contract, work.rules)
+        verdict = validate.judge(marked, work.contract, work.rules, asking.result)
     with progress.step(
         spark, "write", f"writing {verdict.quarantined} refused rows and the results"
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -105,8 +105,10 @@ def repeated_values(rows: DataFrame, rules: Sequence[Rule]) -> dict[str, DataFra
     return found
 
 
-def judge(rows: DataFrame, contract: Contract, rules: Sequence[Rule]) -> Verdict:
-    """Count every rule's failures over the `marked` rows in one scan, then ask Great Expectations."""
+def judge(
+    rows: DataFrame, contract: Contract, rules: Sequence[Rule], outcomes: Callable[[], list[Any]]
+) -> Verdict:
+    """Count every rule's failures over the `marked` rows in one scan; ``outcomes`` are the `expected`."""
     # Each predicate is computed once a row, however often it is counted.
     broken = [_broken(rule, rows.columns).alias(f"rule_{i}") for i, rule in enumerate(rules)]
     refusing = [F.col(f"rule_{i}") for i, rule in enumerate(rules) if rule.severity == "error"]
@@ -126,9 +128,10 @@ def judge(rows: DataFrame, contract: Contract, rules: Sequence[Rule]) -> Verdict
         )
         for i, rule in enumerate(rules)
     ]  # fmt: skip
-    results += _expect(
-        rows.select(*map(quoted, contract.columns)), contract.expectations, counts["rows"]
-    )
+    results += [
+        _checked(expectation, outcome, counts["rows"])
+        for expectation, outcome in zip(contract.expectations, outcomes(), strict=True)
+    ]
     suite = digest([result.fingerprint for result in results])[:16]
     return Verdict(
         counts["rows"], counts["refused"], tuple(results), contract.max_quarantined, suite
@@ -212,17 +215,18 @@ def check_with_gx(rows: DataFrame, suite: Any, result_format: str = "SUMMARY") -
     return list(batch.validate(suite, result_format=result_format).results)
 
 
-def _expect(rows: DataFrame, expectations: Sequence[Expectation], total: int) -> list[Checked]:
-    if not expectations:
+def expected(rows: DataFrame, contract: Contract) -> list[Any]:
+    """What Great Expectations says of the contract's expectations, each asked alone, in their order."""
+    if not contract.expectations:
         return []
     import great_expectations as gx
 
-    results = []
-    for expectation in expectations:
-        suite = gx.ExpectationSuite(name=expectation.expect, expectations=[_built(expectation)])
-        (outcome,) = check_with_gx(rows, suite)
-        results.append(_checked(expectation, outcome, total))
-    return results
+    declared = rows.select(*map(quoted, contract.columns))
+    suites = [
+        gx.ExpectationSuite(name=one.expect, expectations=[_built(one)])
+        for one in contract.expectations
+    ]
+    return [outcome for suite in suites for outcome in check_with_gx(declared, suite)]
 
 
 def _checked(expectation: Expectation, outcome: Any, total: int) -> Checked:

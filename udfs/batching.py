@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from udfs.sizing import Sizer
 
-FIRST_ROWS = 256  # of a task's first window: what is scored first is not held back for long
+FIRST_ROWS = 64  # of a task's first window: what is scored first is not held back for long
 
 
 def windows(

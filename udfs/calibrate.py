@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from schemas.calibration import Measurement, Request
 from schemas.errors import MillraceError, UsageError
+from udfs.allocator import keep_freed_memory
 from udfs.batching import cut
 from udfs.decode import Examples
 from udfs.models import base
@@ -183,6 +184,7 @@ def _seen(variant: Variant, **seen: Any) -> Measurement:
 
 def main(request_file: str, sample_file: str) -> int:
     """Print what is measured, a line each; an exit code."""
+    keep_freed_memory()  # as every worker does
     request = Request.model_validate_json(Path(request_file).read_text("utf-8"))
     with pa.OSFile(sample_file) as file:
         sample = pa.ipc.open_file(file).get_batch(0)

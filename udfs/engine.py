@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from schemas.model import Signature
 from schemas.tables import ERROR, METER, struct_of
 from schemas.types import arrow_type
+from udfs.allocator import out_of_memory
 from udfs.batching import cut, windows
 from udfs.decode import Examples
 from udfs.meter import Meter
@@ -131,7 +132,7 @@ def _called(
     try:
         outputs = model.predict(examples.take(index))
     except Exception as error:
-        if len(index) == 1 or not _out_of_memory(error):
+        if len(index) == 1 or not out_of_memory(error):
             raise
         sizer.failed(cost)
     else:
@@ -147,12 +148,6 @@ def _cost(examples: Examples, index: NDArray[np.int64]) -> int:
     """Padded tokens of a batch, or its rows where all shapes are equal."""
     width = 1 if examples.lengths is None else int(examples.lengths[index].max())
     return len(index) * width
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """NumPy's, torch's for CUDA, and torch's allocator for the CPU, which only says so in words."""
-    told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or told
 
 
 def _errors(made: Gathered, examples: Examples) -> dict[int, tuple[str, str]]:

@@ -108,10 +108,12 @@ def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
 def _score(scorer: Scorer, batches: Batches) -> Batches:
     called_at = time.time()
     born = fresh_since(scorer.submitted_at)
+    from udfs.allocator import keep_freed_memory
     from udfs.engine import score
     from udfs.meter import Meter
     from udfs.placing import model_of
 
+    keep_freed_memory()
     importlib.import_module(PACKAGES[scorer.runtime.backend])  # seconds, once a worker: start-up
     task = TaskContext.get()
     gpus = task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []

@@ -174,7 +174,7 @@ def test_a_client_that_is_killed_ends_its_lease_and_what_it_asked_for_is_dropped
         models["text"], "text", brief, tmp_path / "out", 0, rows=20_000, batch_rows=2
     )
     assert client.stdout is not None
-    assert client.stdout.readline() == "100\n"
+    assert client.stdout.readline() == "64\n"
     other = lease(models["pixels"], brief)
 
     client.kill()
@@ -228,7 +228,7 @@ def test_no_host_is_left_when_its_executor_is_killed_though_it_computes_for_a_cl
         models["text"], "text", theirs, tmp_path / "out", 0, rows=20_000, batch_rows=2
     )
     assert client.stdout is not None
-    assert client.stdout.readline() == "100\n"
+    assert client.stdout.readline() == "64\n"
     (host,) = hosts_in(place.folder)
     directory = theirs.directory
 

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 
 from schemas.errors import RunFailed
+from udfs.allocator import keep_freed_memory
 from udfs.host import wire
 from udfs.host.area import Area
 from udfs.host.computing import Computer, Ensure, Key, Question
@@ -153,6 +154,7 @@ def _listening(directory: Path, name: str) -> socket.socket:
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Serve the place that the elector gives, from its directory."""
+    keep_freed_memory()
     text, directory = arguments
     place = HostPlace.from_json(text)
     if place.directory != Path(directory):  # the owner ended, and another has its id

@@ -15,6 +15,7 @@ from typing import Any
 
 from schemas import errors
 from schemas.errors import MillraceError, RunFailed
+from udfs.allocator import out_of_memory
 
 _LONGEST_BYTES = 1 << 20
 _LONGEST_TEXT = 2000  # characters of a foreign error
@@ -73,7 +74,7 @@ def told(error: BaseException) -> dict[str, Any]:
         parts = {"what": error.what, "got": error.got, "allowed": error.allowed, "next": error.next}
         return {"kind": type(error).__name__, **parts}
     text = "".join(traceback.format_exception_only(error)).strip()[:_LONGEST_TEXT]
-    return {"kind": "MemoryError" if _out_of_memory(error) else "foreign", "got": text}
+    return {"kind": "MemoryError" if out_of_memory(error) else "foreign", "got": text}
 
 
 def rebuilt(message: Mapping[str, Any]) -> Exception:
@@ -89,12 +90,6 @@ def rebuilt(message: Mapping[str, Any]) -> Exception:
         got=message["got"],
         next="the host's log has where: the file named log in its directory, while it lives",
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """NumPy's, torch's for CUDA, and torch's allocator for the CPU, which only says so in words."""
-    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _set_timeout(opened: socket.socket, seconds: float) -> None:
