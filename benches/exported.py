@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def export(name: str, model: Path) -> None:
     import openvino as ov
 
     network, example = GRAPHS[name](model)
-    converted = ov.convert_model(network, example_input=example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces with torch.jit, which torch deprecates
+        converted = ov.convert_model(network, example_input=example)
     path.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(converted, path, compress_to_fp16=False)
 
