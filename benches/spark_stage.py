@@ -25,13 +25,13 @@ from pyspark.sql.types import (
 from benches import marks
 from benches.contestant import Told, tell
 from benches.predictors import LOADERS, Predict
-from pipelines.session import JAVA_OPTIONS, open_session
+from pipelines.session import open_session
 from pipelines.task_times import tag
 
 LOGS = "logs"
 STOCK = {
     "spark.python.daemon.module": "pyspark.daemon",
-    "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 _TYPES: dict[str, DataType] = {
     "label": IntegerType(),

@@ -27,7 +27,7 @@ from udfs.plan import Runtime
 from udfs.spark import calibrator
 from udfs.trials import SAMPLE_ROWS
 
-WORTH_S = 20.0  # of compute on every slot: what certainly takes less is not worth measuring
+WORTH_S = 8.0  # of compute on every slot: what certainly takes less is not worth measuring
 _OUTGROWN = (
     10  # times the rows for which an earlier run measured: then what it left out is made up for
 )

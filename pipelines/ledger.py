@@ -29,6 +29,7 @@ KINDS = {
 # What the driver asks Spark for while it accounts is not among them: a ledger cannot hold its own writing.
 STEP_KINDS = {
     "calibrate": "calibration",
+    "warm": "startup",
     "validate": "validation",
     "infer": "write",
     "write": "write",

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,11 +18,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from pipelines import console, report, runs, validate
-from pipelines.calibrate import way_of
+from pipelines.calibrate import Way, way_of
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
-from pipelines.steps import Clock, account, infer_rows, validate_rows
+from pipelines.steps import Clock, account, infer_rows, validate_rows, warm_workers
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
 from pipelines.work import Work, prepare, session_for, spark_log
@@ -62,6 +62,7 @@ def run(
             return done
         with _told_if_it_fails(work, run, progress, now), ThreadPoolExecutor(1) as beside:
             finding = beside.submit(way_of, spark, work, run.run_id, now())
+            beside.submit(_warm_when_found, spark, work, finding)
             marked, verdict = validate_rows(spark, work, run, progress, now)
             validate.gate(verdict)
             with progress.waiting("measuring ways to compute, beside validation"):
@@ -79,6 +80,12 @@ def run(
         settings = json.dumps(work.settings | way.settings, sort_keys=True)
         runs.tell(work.lake, run, runs.DONE, now(), **runs.totals(summary) | {"settings": settings})
         return replace(summary, report=_report(work, run, progress))
+
+
+def _warm_when_found(spark: SparkSession, work: Work, finding: Future[Way]) -> None:
+    """Warm the workers. Whatever hinders that will hinder scoring, and is told there."""
+    with suppress(Exception):
+        warm_workers(spark, work, finding.result())
 
 
 def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc_now) -> Verdict:

@@ -22,6 +22,7 @@ from pipelines.work import Work
 from schemas import ids, tables
 from schemas.summary import Summary
 from udfs.plan import Scorer
+from udfs.spark import warmer
 
 UNIT = 0  # the whole input is one unit
 ROWS_A_TASK = (
@@ -94,6 +95,19 @@ def infer_rows(
         named = infer.with_run(rows, work.predictions, run.run_id, UNIT, model, now())
         sink.append(named, work.lake, work.predictions, transaction)
     return round(time.monotonic() - started, 3)
+
+
+def warm_workers(spark: SparkSession, work: Work, way: Way) -> None:
+    """Make a worker a slot ready to score, while the driver and the JVM are busy with validation."""
+    slots = spark.sparkContext.defaultParallelism
+    spark.addTag(tag("warm"))
+    try:
+        ready = spark.range(0, slots, 1, slots).mapInArrow(
+            warmer(_scorer(spark, work, way)), "ready boolean"
+        )
+        ready.collect()
+    finally:
+        spark.removeTag(tag("warm"))
 
 
 def _spread(spark: SparkSession, work: Work, accepted: DataFrame) -> DataFrame:

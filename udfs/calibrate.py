@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.calibration import Measurement, Request
+from schemas.calibration import Measurement, Request, chosen
 from schemas.errors import MillraceError, UsageError
 from udfs.allocator import keep_freed_memory
 from udfs.batching import cut
@@ -29,16 +29,17 @@ from udfs.variants import Variant, candidates, reference
 
 # Measuring may take a tenth of what the run would take in fp32: more could not be earned back.
 SHARE = 0.1
-WORTH_S = 20.0  # of compute in fp32; a shorter run measures nothing but its batch size
+WORTH_S = 8.0  # of compute in fp32; a shorter run measures nothing but its batch size
 COMPILE_WORTH_S = 600.0  # torch.compile alone takes a minute
-PASS_S = 1.2  # of compute in fp32 on the rows that everything is measured with
-_FIRST_COST = {True: 512, False: 64}  # where sizes begin, with and without lengths
+PASS_S = 1.0  # of compute in fp32 on the rows that everything is measured with
+_COST = {True: 1024, False: 128}  # padded tokens, or rows, at which ways are compared
 
 
 def measurements(request: Request, sample: pa.RecordBatch) -> Iterator[Measurement]:
     """The reference first, then every way that the request allows and the run's length pays for.
 
-    Raises UsageError where this machine has no way that the request allows.
+    The last is the best of them once more, at the batch size that suits it. Raises UsageError where
+    this machine has no way that the request allows.
     """
     card = base.read_card(Path(request.folder))
     there = candidates(card, request)
@@ -51,19 +52,24 @@ def measurements(request: Request, sample: pa.RecordBatch) -> Iterator[Measureme
         )
     first = Trial(request, reference(card, request))
     rows = _as_many_as(PASS_S, first, sample)
-    seen = first.run(rows, start=None)
-    yield seen
-    expected_s = request.expected_rows / (seen.rows_per_s or 1.0) / request.slots
+    seen = [first.compare(rows)]
+    yield seen[0]
+    expected_s = request.expected_rows / (seen[0].rows_per_s or 1.0) / request.slots
     limit_s = SHARE * expected_s if expected_s >= WORTH_S else 0.0
-    began = time.monotonic()
+    began, best = time.monotonic(), first
     others = [variant for variant in there if variant != first.variant]
     for place, variant in enumerate(others):
         is_needed = place == 0 and first.variant not in there  # the job asks for no other
         has_time = _pays(variant, expected_s) and time.monotonic() - began < limit_s
         if is_needed or has_time:
-            yield _measured(request, rows, variant, first, seen.batch_cost)
+            one, trial = _measured(request, rows, variant, first)
         else:
-            yield _seen(variant, why=_too_short(expected_s, limit_s))
+            one, trial = _seen(variant, why=_too_short(expected_s, limit_s)), None
+        seen.append(one)
+        yield one
+        if trial and chosen(seen, request.backend, request.precision) == len(seen) - 1:
+            best = trial  # the model before it is let go
+    yield best.at_its_size(rows)
 
 
 class Trial:
@@ -73,39 +79,42 @@ class Trial:
         started = time.monotonic()
         self.variant = variant
         self.folder, self.digest = variant.made(request)
-        self.model: Model = base.load(self.folder, self.digest, variant.runtime)
+        self.model: Model = base.opened(self.folder, self.digest, variant.runtime)
         self.load_s = round(time.monotonic() - started, 3)
         self.outputs: Outputs = {}
+        self.seen = _seen(variant)
 
-    def run(
-        self, sample: pa.RecordBatch, start: int | None, against: Trial | None = None
-    ) -> Measurement:
-        """Compute the rows at one size after another; with ``against``, stop where they are too far."""
+    def compare(self, sample: pa.RecordBatch, against: Trial | None = None) -> Measurement:
+        """The rate at the size that all are compared at, and how far the outputs are from those."""
         examples = self.model.decode(sample)
-        cost = start or _FIRST_COST[examples.lengths is not None]
-        _pass(self.model, _some(examples, 2), cost)  # allocators and kernels wake up
-        rates: dict[int, float] = {}
-        errors: dict[str, float] = {}
-        is_settled, is_within = False, True
-        while not is_settled and is_within:
-            spent_s, outputs = _pass(self.model, examples, cost)
-            rates[cost] = len(examples.rows) / spent_s
-            if not self.outputs:
-                self.outputs = outputs
-                errors, is_within = self._compared(against)
-            # Rows, not padded tokens, are what a larger batch must compute faster.
-            cost, is_settled = next_size({c: c / rate for c, rate in rates.items()}, CEILING)
-        return _seen(
+        cost = _COST[examples.lengths is not None]
+        _pass(self.model, _some(examples, 8), cost)  # allocators and kernels wake up
+        spent_s, self.outputs = _pass(self.model, examples, cost)
+        errors, is_within = self._compared(against)
+        self.seen = _seen(
             self.variant,
             folder=str(self.folder),
             digest=self.digest,
-            rows_per_s=round(rates.get(cost, max(rates.values())), 2),
+            rows_per_s=round(len(examples.rows) / spent_s, 2),
             batch_cost=cost,
             load_s=self.load_s,
             errors=errors,
             within=is_within,
             why="" if is_within else "further from fp32 than the model's tolerance allows",
         )
+        return self.seen
+
+    def at_its_size(self, sample: pa.RecordBatch) -> Measurement:
+        """The same, at the size found best from a quarter of the compared one on."""
+        examples = self.model.decode(sample)
+        cost, is_settled = _COST[examples.lengths is not None] // 4, False
+        seconds: dict[int, float] = {}  # of a full batch
+        while not is_settled:
+            spent_s, _ = _pass(self.model, examples, cost)
+            # Padding is part of the work here: in a window of thousands of rows there is little of it.
+            seconds[cost] = spent_s * cost / _computed(examples, cost)
+            cost, is_settled = next_size(seconds, CEILING)
+        return self.seen.model_copy(update={"batch_cost": cost})
 
     def _compared(self, against: Trial | None) -> tuple[dict[str, float], bool]:
         if against is None:
@@ -117,20 +126,21 @@ class Trial:
 
 
 def _measured(
-    request: Request, rows: pa.RecordBatch, variant: Variant, first: Trial, start: int | None
-) -> Measurement:
+    request: Request, rows: pa.RecordBatch, variant: Variant, first: Trial
+) -> tuple[Measurement, Trial | None]:
     try:
-        return Trial(request, variant).run(rows, start, against=first)
+        trial = Trial(request, variant)
+        return trial.compare(rows, against=first), trial
     except Exception as error:  # noqa: BLE001 - a backend's own error declines the backend, not the run
-        return _seen(variant, why=f"{type(error).__name__}: {error}"[:500])
+        return _seen(variant, why=f"{type(error).__name__}: {error}"[:500]), None
 
 
 def _as_many_as(seconds: float, trial: Trial, sample: pa.RecordBatch) -> pa.RecordBatch:
     """Rows from all over the sample, of which computing takes about so long; at least 32."""
     probe = _spread(sample, 32)
     examples = trial.model.decode(probe)
-    cost = _FIRST_COST[examples.lengths is not None]
-    _pass(trial.model, examples, cost)
+    cost = _COST[examples.lengths is not None]
+    _pass(trial.model, _some(examples, 8), cost)
     spent_s, _ = _pass(trial.model, examples, cost)
     return _spread(sample, max(32, int(probe.num_rows * seconds / spent_s)))
 
@@ -164,6 +174,15 @@ def _pass(model: Model, examples: Examples, cost: int) -> tuple[float, Outputs]:
         made.put(index, model.predict(examples.take(index)), model.card.signature)
     spent_s = clock() - started
     return spent_s / (model.runtime.threads if on_cpu else 1), made.arrays
+
+
+def _computed(examples: Examples, cost: int) -> int:
+    """Rows, or padded tokens, that batches of a cost compute."""
+    count, lengths = len(examples.rows), examples.lengths
+    if lengths is None:
+        return count
+    sizer = Measured(cost, ceiling=cost, settled=True)
+    return sum(len(index) * int(lengths[index].max()) for index in cut(count, sizer, lengths))
 
 
 def _pays(variant: Variant, expected_s: float) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from schemas.calibration import Request
     from schemas.model import ModelCard
     from udfs.meter import Place
+    from udfs.models.base import Model
 
     Batches = Iterator[pa.RecordBatch]
 
@@ -52,6 +53,11 @@ def calibrator(request: Request, known: Mapping[str, str]) -> Callable[[Batches]
     where there are any. Without rows it yields none.
     """
     return partial(_calibrate, request, dict(known))
+
+
+def warmer(scorer: Scorer) -> Callable[[Batches], Batches]:
+    """The function for `DataFrame.mapInArrow` that only makes its worker ready to score; no rows out."""
+    return partial(_warm, scorer)
 
 
 def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
@@ -85,6 +91,13 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     return pandas_udf(classify, schema).asNondeterministic()  # type: ignore[call-overload,no-any-return]
 
 
+def _warm(scorer: Scorer, batches: Batches) -> Batches:
+    mark_used()  # what this takes is a stage of its own
+    for _ in batches:
+        _loader(scorer)()
+        yield from ()
+
+
 def _calibrate(request: Request, known: dict[str, str], batches: Batches) -> Batches:
     import json
 
@@ -108,18 +121,24 @@ def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
 def _score(scorer: Scorer, batches: Batches) -> Batches:
     called_at = time.time()
     born = fresh_since(scorer.submitted_at)
-    from udfs.allocator import keep_freed_memory
     from udfs.engine import score
     from udfs.meter import Meter
+
+    load = _loader(scorer)
+    meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
+    return score(batches, load, scorer.plan, meter)
+
+
+def _loader(scorer: Scorer) -> Callable[[], Model]:
+    """What loads the model. What it needs is imported at once: seconds, once a worker."""
+    from udfs.allocator import keep_freed_memory
     from udfs.placing import model_of
 
     keep_freed_memory()
-    importlib.import_module(PACKAGES[scorer.runtime.backend])  # seconds, once a worker: start-up
+    importlib.import_module(PACKAGES[scorer.runtime.backend])
     task = TaskContext.get()
     gpus = task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []
-    load = partial(model_of, scorer, gpus)
-    meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
-    return score(batches, load, scorer.plan, meter)
+    return partial(model_of, scorer, gpus)
 
 
 def _from_pandas(series: pd.Series | tuple[pd.Series, ...], schema: pa.Schema) -> pa.RecordBatch:
