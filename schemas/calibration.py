@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.contract import Frozen
 
@@ -36,6 +36,11 @@ class Measurement(Frozen):
     why: str = ""
     folder: str = ""  # what it read: the model's own, or one converted from it
     digest: str = ""  # of that folder
+
+
+def merged(told: Iterable[Measurement]) -> list[Measurement]:
+    """One measurement a way, in the order they came; of a way that was measured again, the last."""
+    return list({(one.backend, one.precision): one for one in told}.values())
 
 
 def chosen(measured: Sequence[Measurement], backend: str, precision: str) -> int | None:

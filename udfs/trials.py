@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from schemas.calibration import Measurement, Request
+from schemas.calibration import Measurement, Request, merged
 from schemas.errors import ModelError
 
 TIMEOUT_S = 500  # less than Spark lets a worker be silent
@@ -33,9 +33,8 @@ def measured(request: Request, sample: pa.RecordBatch) -> list[Measurement]:
         with pa.OSFile(str(rows), "wb") as file, pa.ipc.new_file(file, sample.schema) as writer:
             writer.write_batch(sample)
         code, out, told = _child([str(asked), str(rows)], request.threads)
-    told_of = [Measurement.model_validate_json(line) for line in out.splitlines() if line.strip()]
-    # A way that was measured again, at the size that suits it, is told by its last line.
-    found = list({(one.backend, one.precision): one for one in told_of}.values())
+    lines = [line for line in out.splitlines() if line.strip()]
+    found = merged(map(Measurement.model_validate_json, lines))
     if not found:
         raise ModelError(
             "no way to compute the model could be measured",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.calibration import Measurement, Request, chosen
+from schemas.calibration import Measurement, Request, chosen, merged
 from schemas.errors import ModelError, UsageError
 from tests.helpers import images, pixel_mlp, tiny_bert
 from udfs import calibrate, trials
@@ -32,6 +32,10 @@ def request(folder: Path, converted: Path, **changes: Any) -> Request:
     return Request(**asked | changes)
 
 
+def measured(asked: Request, sample: pa.RecordBatch) -> list[Measurement]:
+    return merged(calibrate.measurements(asked, sample))
+
+
 @pytest.fixture(scope="module")
 def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pixel_mlp(tmp_path_factory.mktemp("model") / "mlp")
@@ -47,7 +51,7 @@ def seen(
     mlp: Path, sample: pa.RecordBatch, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Measurement]:
     asked = request(mlp, tmp_path_factory.mktemp("converted"), backend="openvino")
-    return list(calibrate.measurements(asked, sample))
+    return measured(asked, sample)
 
 
 def test_the_models_own_format_in_fp32_comes_first_and_all_are_compared_with_it(
@@ -84,23 +88,23 @@ def test_a_conversion_is_made_once_and_made_again_where_it_was_damaged(
     mlp: Path, sample: pa.RecordBatch, tmp_path: Path
 ) -> None:
     asked = request(mlp, tmp_path, backend="onnxruntime", precision="fp32")
-    first = list(calibrate.measurements(asked, sample))[-1]
+    first = measured(asked, sample)[-1]
     graph = next(Path(first.folder).glob("*.onnx"))
     made_at = graph.stat().st_mtime_ns
 
-    list(calibrate.measurements(asked, sample))
+    measured(asked, sample)
     assert graph.stat().st_mtime_ns == made_at
 
     graph.write_bytes(graph.read_bytes()[:-1])
     base._LOADED.clear()
-    assert list(calibrate.measurements(asked, sample))[-1].digest == first.digest
+    assert measured(asked, sample)[-1].digest == first.digest
     assert graph.stat().st_mtime_ns != made_at
 
 
 def test_a_short_run_measures_nothing_but_its_batch_size_and_says_so(
     mlp: Path, sample: pa.RecordBatch, tmp_path: Path
 ) -> None:
-    reference, *others = calibrate.measurements(request(mlp, tmp_path, expected_rows=10), sample)
+    reference, *others = measured(request(mlp, tmp_path, expected_rows=10), sample)
 
     assert reference.batch_cost is not None
     assert others
@@ -113,7 +117,7 @@ def test_the_only_way_that_a_job_asks_for_is_measured_however_short_the_run(
 ) -> None:
     asked = request(mlp, tmp_path, backend="openvino", precision="fp32", expected_rows=10)
 
-    *_, only = calibrate.measurements(asked, sample)
+    *_, only = measured(asked, sample)
 
     assert (only.backend, only.precision) == ("openvino", "fp32")
     assert only.rows_per_s
@@ -128,7 +132,7 @@ def test_a_precision_that_is_too_far_from_fp32_is_declined_by_itself(
     noisy = sample.take(pa.array(np.arange(300)))
     asked = request(strict, tmp_path / "converted", backend="torch", precision="auto")
 
-    found = {one.precision: one for one in calibrate.measurements(asked, noisy) if one.rows_per_s}
+    found = {one.precision: one for one in measured(asked, noisy) if one.rows_per_s}
 
     for precision, one in found.items():
         expected = precision == "fp32" or one.errors["equal_labels"] == 1.0
@@ -141,7 +145,7 @@ def test_texts_are_measured_too_and_their_batches_are_counted_in_tokens(tmp_path
     texts = pa.RecordBatch.from_pydict({"text": ["good day " * (n % 9 + 1) for n in range(64)]})
     asked = request(folder, tmp_path / "converted", backend="openvino", precision="fp32")
 
-    *_, only = calibrate.measurements(asked, texts)
+    *_, only = measured(asked, texts)
 
     assert only.errors["min_cosine"] == pytest.approx(1.0, abs=1e-5)
     assert only.batch_cost is not None
@@ -152,7 +156,7 @@ def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sampl
     asked = request(mlp, tmp_path, backend="openvino", precision="fp16")
 
     with pytest.raises(UsageError, match="cannot be computed as the job asks"):
-        list(calibrate.measurements(asked, sample))
+        measured(asked, sample)
 
 
 def test_a_child_process_measures_and_leaves_nothing_loaded_here(
