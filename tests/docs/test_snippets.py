@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import click
 import pytest
+import yaml
 
 from pipelines.cli import main
-from schemas.config import Job
+from schemas.config import Engine, Job
 from schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,18 @@ def test_every_job_in_the_docs_loads(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(block.text)
         load(path, Job)
+
+
+def test_every_engine_setting_that_the_readme_lists_is_one() -> None:
+    (block,) = [b for b in blocks(ROOT / "README.md") if b.title == "engine.yaml"]
+    settings = yaml.safe_load(block.text)["engine"]
+    assert Engine.model_validate(settings) == Engine()
+    listed = re.findall(r"^  (\w+): auto +# (.*)$", block.text, re.MULTILINE)
+    assert [name for name, _ in listed] == list(settings)
+    for name, comment in listed:
+        for value in re.findall(r"[a-z_0-9]+", comment.partition(":")[0]):
+            if value not in ("or", "rows", "one", "process", "a", "device", "holds", "the", "model"):
+                Engine.model_validate({name: value})
 
 
 @pytest.mark.spark
