@@ -52,7 +52,7 @@ DEFAULTS: dict[str, str] = {
     "spark.eventLog.rolling.enabled": "false",
 }
 # One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmn96m"
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 LOCAL_DEFAULTS: dict[str, str] = {
     "spark.sql.shuffle.partitions": "4",
     "spark.ui.enabled": "false",
