@@ -152,7 +152,9 @@ def test_a_model_that_is_swapped_after_the_check_fails_in_the_worker(
     work = prepare(spark, job)
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
-    scorer = Scorer(folder, work.model.digest, Runtime("cpu"), infer.plan_of(job, work.model, 8), "", 0.0)
+    scorer = Scorer(
+        folder, work.model.digest, Runtime("cpu"), infer.plan_of(job, work.model, 8), "", 0.0
+    )
     accepted = infer.accepted(
         spark.read.parquet(str(tmp_path / "input")), work.rules, job, work.model
     )
