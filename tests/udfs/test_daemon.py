@@ -47,7 +47,9 @@ def test_workers_come_from_the_server_with_torch_imported_and_owe_its_start(
     spark: SparkSession,
 ) -> None:
     """Asked of a server that no test has used: one more variable gives it a place of its own."""
-    spark.sparkContext.environment["MILLRACE_TEST"] = str(time.time())
+    told = {"MILLRACE_TEST": str(time.time()), PRELOAD: "torch"}
+    own = {name: spark.sparkContext.environment.get(name) for name in told}
+    spark.sparkContext.environment.update(told)
     before = time.time()
 
     def look(_: object) -> tuple[list[str], bool, float | None]:
@@ -60,7 +62,11 @@ def test_workers_come_from_the_server_with_torch_imported_and_owe_its_start(
     try:
         command, imported, born = spark.sparkContext.parallelize([0], 1).map(look).collect()[0]
     finally:
-        del spark.sparkContext.environment["MILLRACE_TEST"]
+        for name, value in own.items():
+            if value is None:
+                del spark.sparkContext.environment[name]
+            else:
+                spark.sparkContext.environment[name] = value
 
     assert "udfs.daemon" in command
     assert imported
