@@ -25,6 +25,7 @@ from udfs.plan import Scorer
 from udfs.spark import warmer
 
 UNIT = 0  # the whole input is one unit
+TASKS_A_SLOT = 4  # so that no slot waits long for the last one
 ROWS_A_TASK = (
     4096  # at least, where there are many small files: as many as the engine orders at a time
 )
