@@ -25,7 +25,7 @@ from udfs.plan import Scorer
 from udfs.spark import warmer
 
 UNIT = 0  # the whole input is one unit
-TASKS_A_SLOT = 4  # so that no slot waits long for the last one
+TASKS_A_SLOT = 4  # at most, where files are small and many
 ROWS_A_TASK = (
     4096  # at least, where there are many small files: as many as the engine orders at a time
 )
@@ -122,7 +122,6 @@ def _spread(spark: SparkSession, work: Work, accepted: DataFrame) -> DataFrame:
     slots = spark.sparkContext.defaultParallelism
     if ingest.reads_in_python(work.job.source):
         return accepted.repartition(max(len(work.pinned.files), slots))
-    spark.conf.set("spark.sql.files.minPartitionNum", str(TASKS_A_SLOT * slots))
     tasks = max(TASKS_A_SLOT * slots, volume.expected_rows(work.pinned) // ROWS_A_TASK)
     return accepted.coalesce(tasks)
 

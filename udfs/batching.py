@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from udfs.sizing import Sizer
 
+GROWTH = 8  # few short windows: in them, texts have few others of like length
 FIRST_ROWS = 64  # of a task's first window: what is scored first is not held back for long
 
 
@@ -18,7 +19,7 @@ def windows(
 ) -> Iterator[pa.RecordBatch]:
     """The same rows in the same order: at most ``rows`` at a time, and at most ``first`` in the first.
 
-    Small batches are joined, large ones cut. Each window may hold twice the rows of the one before:
+    Small batches are joined, large ones cut. Each window may hold `GROWTH` times the rows of the last:
     the first results leave soon, and later ones have more rows to order by length. A window closes
     before it would exceed ``max_bytes`` by more than one incoming batch.
     """
@@ -31,7 +32,7 @@ def windows(
             head = most - count
             yield _joined([*held, piece.slice(0, head)])
             piece, held, count, size = piece.slice(head), [], 0, 0
-            most = min(rows, 2 * most)
+            most = min(rows, GROWTH * most)
         if piece.num_rows:
             held.append(piece)
             count, size = count + piece.num_rows, size + piece.nbytes

@@ -94,7 +94,9 @@ def test_a_padded_batch_costs_no_more_than_the_budget_unless_one_row_alone_does(
     assert all(len(part) == 1 or len(part) * tokens[part].max() <= budget for part in parts)
 
 
-def test_the_first_window_is_short_and_each_may_hold_twice_the_rows_of_the_one_before() -> None:
-    found = list(windows(batches([1000]), 400, MANY_BYTES, first=50))
+def test_the_first_window_is_short_and_each_may_hold_eight_times_the_rows_of_the_one_before() -> (
+    None
+):
+    found = list(windows(batches([1000]), 400, MANY_BYTES, first=20))
 
-    assert [w.num_rows for w in found] == [50, 100, 200, 400, 250]
+    assert [w.num_rows for w in found] == [20, 160, 400, 400, 20]
