@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import ModelError, RunFailed
+from schemas.errors import RunFailed
 from schemas.model import ModelCard
 from udfs.decode import Decoder, Examples, Values
 from udfs.host.election import tail
 from udfs.host.lease import Lease
 from udfs.host.place import HostPlace
-from udfs.models.base import digest_of, read_card
+from udfs.models.base import promised_card
 from udfs.models.loaded import reader_of
 from udfs.plan import Runtime
 
@@ -123,13 +123,7 @@ def _close_all(leases: list[Lease]) -> None:
 @lru_cache(maxsize=8)
 def _reader(folder: Path, digest: str) -> tuple[ModelCard, Decoder]:
     """The folder's card and decoder, once a process. Raises ModelError where the folder changed."""
-    if (found := digest_of(folder)) != digest:
-        raise ModelError(
-            f"model {folder} changed during the run",
-            got=f"sha256 {found}",
-            allowed=f"sha256 {digest}",
-        )
-    card = read_card(folder)
+    card = promised_card(folder, digest)
     if card.postprocess.name == "generate":
         raise RunFailed(
             f"model {card.title} writes texts, which host processes do not do yet",

@@ -84,6 +84,17 @@ def verify(folder: Path, card: ModelCard) -> None:
             )
 
 
+def promised_card(folder: Path, digest: str) -> ModelCard:
+    """The folder's card. Raises ModelError where it is not the one that the driver saw."""
+    if (found := digest_of(folder)) != digest:
+        raise ModelError(
+            f"model {folder} changed during the run",
+            got=f"sha256 {found}",
+            allowed=f"sha256 {digest}",
+        )
+    return read_card(folder)
+
+
 def load(folder: Path, digest: str, runtime: Runtime) -> Model:
     """The model, loaded at most once a process and runtime; its files are verified before they are read.
 
@@ -98,13 +109,7 @@ def load(folder: Path, digest: str, runtime: Runtime) -> Model:
 
 def opened(folder: Path, digest: str, runtime: Runtime) -> Model:
     """The model, loaded anew and kept by nobody else; checks and errors are those of `load`."""
-    if (found := digest_of(folder)) != digest:
-        raise ModelError(
-            f"model {folder} changed during the run",
-            got=f"sha256 {found}",
-            allowed=f"sha256 {digest}",
-        )
-    card = read_card(folder)
+    card = promised_card(folder, digest)
     verify(folder, card)
     return _made(folder, card, runtime)
 
