@@ -17,6 +17,7 @@ Kind = Literal["loop", "tuned", "spark", "peer", "millrace"]
 Promise = Literal["1e-5", "1e-4", "stated"]
 EVERY = tuple(WORKLOADS)
 PLAIN, PREDICT_BATCH, MILLRACE = "plain_torch", "predict_batch_udf", "millrace_auto"
+LATER = "millrace_auto_later"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Contestant:
     environment: str = ""  # a folder of `ENVIRONMENTS`; empty for this one
     workloads: tuple[str, ...] = EVERY
     promise: Promise = "1e-4"
+    after: str = ""  # a contestant whose lake has what an earlier run of the same model measured
 
     @property
     def python(self) -> Path:
@@ -83,6 +85,10 @@ _ALL = (
     ),
     Contestant(
         MILLRACE, "Millrace, `auto`", "millrace", "benches.millrace_job", "auto", promise="stated"
+    ),
+    Contestant(
+        LATER, "Millrace, `auto`, a later run", "millrace", "benches.millrace_job", "auto",
+        promise="stated", after=MILLRACE,
     ),
     Contestant(
         "millrace_torch_bf16", "Millrace, torch in bf16", "millrace", "benches.millrace_job",

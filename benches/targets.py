@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benches import figures
-from benches.contestants import CONTESTANTS, MILLRACE, PREDICT_BATCH
+from benches.contestants import CONTESTANTS, LATER, MILLRACE, PREDICT_BATCH
 from benches.figures import STEADY, ratio
 
 Results = Mapping[tuple[str, str], Mapping[str, Any]]  # (kind, workload) -> a result
@@ -113,10 +113,16 @@ def _cost(name: str, result: Mapping[str, Any]) -> list[Target]:
         if runs.get(one)
     }
     return [
-        Target(
-            f"{name}: time from start to first prediction ÷ `predict_batch_udf`'s",
-            ratio(result, MILLRACE, PREDICT_BATCH, "first_prediction_s"),
-            most=0.6,
+        *(
+            Target(
+                f"{name}, {run}: time from start to first prediction ÷ `predict_batch_udf`'s",
+                ratio(result, ours, PREDICT_BATCH, "first_prediction_s"),
+                most=0.6,
+            )
+            for run, ours in (
+                ("a model's first run, which measures", MILLRACE),
+                ("a later run", LATER),
+            )
         ),
         Target(
             f"{name}: peak memory of the process tree ÷ `predict_batch_udf`'s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -25,7 +25,7 @@ from schemas.pinned import Pinned
 from schemas.tables import CALIBRATIONS
 from udfs.plan import Runtime
 from udfs.spark import calibrator
-from udfs.trials import SAMPLE_ROWS
+from udfs.trials import SAMPLE_ROWS, machine
 
 WORTH_S = 8.0  # of compute on every slot: what certainly takes less is not worth measuring
 _OUTGROWN = (
@@ -74,20 +74,37 @@ def way_of(spark: SparkSession, work: Work, run_id: str, at: datetime) -> Way:
         return replace(native, why="too little work to measure other ways")
     asked = _request(spark, work, rows, slots)
     known = _known(work, asked)
+    where, told = _known_here(spark, asked, known) or _measured(spark, work, asked, known)
+    if not told:
+        return replace(native, why="no rows to measure with")
+    seen = [Measurement.model_validate(one) for one in json.loads(told)]
+    way = _taken(work, seen, _compared(seen))
+    _keep(work, run_id, asked, where, seen, at)
+    return way
+
+
+def _known_here(
+    spark: SparkSession, asked: Request, known: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """This machine and what is known of it, where the workers are on it: no worker has to be asked."""
+    if not known or not spark.sparkContext.master.startswith("local"):
+        return None
+    here = machine(asked.device)
+    return (here, known[here]) if here in known else None
+
+
+def _measured(
+    spark: SparkSession, work: Work, asked: Request, known: Mapping[str, str]
+) -> tuple[str, str]:
+    """A worker's machine and what it measured there, as JSON, or what is known of it; no rows: empty."""
     spark.addTag(tag("calibrate"))
     try:
-        found = _sample(spark, work).mapInArrow(
-            calibrator(asked, known), "machine string, measurements string"
-        )
+        measuring = calibrator(asked, known)
+        found = _sample(spark, work).mapInArrow(measuring, "machine string, measurements string")
         told = found.collect()
     finally:
         spark.removeTag(tag("calibrate"))
-    if not told:
-        return replace(native, why="no rows to measure with")
-    seen = [Measurement.model_validate(one) for one in json.loads(told[0]["measurements"])]
-    way = _taken(work, seen, _compared(seen))
-    _keep(work, run_id, asked, told[0]["machine"], seen, at)
-    return way
+    return (told[0]["machine"], told[0]["measurements"]) if told else ("", "")
 
 
 def _is_open(work: Work) -> bool:

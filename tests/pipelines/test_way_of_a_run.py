@@ -105,11 +105,16 @@ def test_an_attempt_that_goes_on_with_a_run_takes_what_the_first_one_took(
 
 
 def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measured(
-    spark: SparkSession, model: Path, tmp_path: Path
+    spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
     first = way_of(spark, work, "tiny-1", AT)
     measured = calibrations(work.lake)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("in one machine no worker has to be asked")
+
+    monkeypatch.setattr(calibrate, "_sample", never)
     second = way_of(spark, work, "tiny-2", AT)
 
     assert second == first
