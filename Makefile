@@ -44,6 +44,10 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 test: setup  ## every test
 	$(PYTHON) -m pytest
 
+.PHONY: chaos
+chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each
+	$(PYTHON) -m tests.chaos.campaign --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+
 .PHONY: check
 check: setup  ## lint, types, import contracts, and the snippets in the docs
 	$(VENV)/bin/ruff check .

@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import infer, ingest, sink, volume
-from pipelines.task_times import tag
+from pipelines.task_times import tagged
 from pipelines.work import Work
 from schemas.calibration import Measurement, Request, chosen
 from schemas.contract import quoted
@@ -45,6 +45,7 @@ class Way:
     runtime: Runtime
     batch_cost: int | None = None  # None: each worker finds it
     why: str = ""
+    rows_per_s: float | None = None  # of one worker; None: not measured
 
     @property
     def settings(self) -> dict[str, str]:
@@ -74,7 +75,7 @@ def way_of(spark: SparkSession, work: Work, run_id: str, at: datetime) -> Way:
         return replace(native, why="too little work to measure other ways")
     asked = _request(spark, work, rows, slots)
     known = _known(work, asked)
-    where, told = _known_here(spark, asked, known) or _measured(spark, work, asked, known)
+    where, told = _known_here(spark, asked, known) or _measured(spark, work, run_id, asked, known)
     if not told:
         return replace(native, why="no rows to measure with")
     seen = [Measurement.model_validate(one) for one in json.loads(told)]
@@ -87,23 +88,20 @@ def _known_here(
     spark: SparkSession, asked: Request, known: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """This machine and what is known of it, where the workers are on it: no worker has to be asked."""
-    if not known or not spark.sparkContext.master.startswith("local"):
+    if not known or not (spark.sparkContext.master or "").startswith("local"):
         return None
     here = machine(asked.device)
     return (here, known[here]) if here in known else None
 
 
 def _measured(
-    spark: SparkSession, work: Work, asked: Request, known: Mapping[str, str]
+    spark: SparkSession, work: Work, run_id: str, asked: Request, known: Mapping[str, str]
 ) -> tuple[str, str]:
     """A worker's machine and what it measured there, as JSON, or what is known of it; no rows: empty."""
-    spark.addTag(tag("calibrate"))
-    try:
-        measuring = calibrator(asked, known)
+    measuring = calibrator(asked, known)
+    with tagged(spark, run_id, "calibrate"):
         found = _sample(spark, work).mapInArrow(measuring, "machine string, measurements string")
         told = found.collect()
-    finally:
-        spark.removeTag(tag("calibrate"))
     return (told[0]["machine"], told[0]["measurements"]) if told else ("", "")
 
 
@@ -201,7 +199,7 @@ def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
         )
     best = seen[place]
     runtime = Runtime(engine.device, best.backend, best.precision)
-    return Way(Path(best.folder), best.digest, runtime, best.batch_cost, why)
+    return Way(Path(best.folder), best.digest, runtime, best.batch_cost, why, best.rows_per_s)
 
 
 def _compared(seen: Sequence[Measurement]) -> str:

@@ -57,8 +57,9 @@ class Commands(click.Group):
             )
             code = _say(UsageError(error.format_message(), next=f"{usage} --help"), arguments)
         except (click.Abort, KeyboardInterrupt):
-            click.echo("stopped; run the same command again to resume", err=True)
-            code = MillraceError.exit_code
+            from pipelines.console import stopped
+
+            code = _say(stopped(), arguments)
         except Exception as error:  # noqa: BLE001 - a bug of ours: said as one, with its trace
             traceback.print_exc()
             code = _say(
@@ -91,9 +92,10 @@ def main() -> None:
 @main.command(epilog=EXIT_CODES)
 @job_argument
 @set_option
+@click.option("--fresh", is_flag=True, help="Score all of it again, as a new run.")
 @json_option
-def run(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Run a job, or what is left of it.
+def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+    """Run a job, or what is left of it: a run that was killed goes on after its last commit.
 
     \b
     Examples:
@@ -104,11 +106,14 @@ def run(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     from pipelines.console import print_summary
     from pipelines.progress import Progress
     from pipelines.score import run as run_job
+    from pipelines.signals import stop_at_sigterm
     from pipelines.work import session_for
 
+    stop_at_sigterm()
     job = _job(job_file, overrides)
     with session_for(job) as spark:
-        print_summary(run_job(spark, job, Progress(quiet=as_json)), as_json=as_json)
+        summary = run_job(spark, job, Progress(quiet=as_json), fresh=fresh)
+    print_summary(summary, as_json=as_json)
 
 
 @main.command(epilog=EXIT_CODES)
@@ -239,6 +244,32 @@ def sql(query: str, lake: Path, as_json: bool) -> None:
       millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
     """
     _answer(lake, query, as_json=as_json)
+
+
+@main.command()
+@lake_option
+@click.option(
+    "--older-than",
+    default="7d",
+    show_default=True,
+    metavar="AGE",
+    help="Days or hours, 7d or 36h: younger data files are kept. More than any run took.",
+)
+@click.option("--yes", is_flag=True, help="Remove it; else only what would go is printed.")
+@json_option
+def vacuum(lake: Path, older_than: str, yes: bool, as_json: bool) -> None:
+    """Find what a lake no longer needs: leftovers of dead runs, and data files of old versions.
+
+    Nothing is removed without --yes, and never what a live run or a resume needs.
+
+    \b
+    Examples:
+      millrace vacuum --lake demo-out/digits/lake
+      millrace vacuum --lake demo-out/digits/lake --older-than 30d --yes
+    """
+    from pipelines.vacuum import command
+
+    command(lake, older_than, yes=yes, as_json=as_json)
 
 
 RUNS_SQL = (

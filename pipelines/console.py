@@ -35,6 +35,11 @@ def print_error(error: MillraceError, *, as_json: bool) -> int:
     return error.exit_code
 
 
+def stopped() -> MillraceError:
+    """What a command says that Ctrl-C or SIGTERM ended."""
+    return MillraceError("stopped at a safe point", next="run the same command again to resume")
+
+
 def print_summary(
     summary: Summary, *, as_json: bool, more: Mapping[str, Any] | None = None
 ) -> None:

@@ -34,7 +34,7 @@ STEP_KINDS = {
     "infer": "write",
     "write": "write",
 }
-_TASK = ["application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
+_TASK = ["unit", "application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
 _SUMMED = (
     "rows",
     "failed",
@@ -68,22 +68,38 @@ class Books:
 
 def counted(lake: Path, table: str, run_id: str) -> Counted:
     """What the run has committed to its predictions table, read a batch at a time, without Spark."""
-    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
-    mine = pc.field("run_id") == run_id
     scored = failed = 0
     found = []
-    for batch in rows.to_batches(columns=["error", "_meter"], filter=mine):
+    for batch in _committed(lake, table, pc.field("run_id") == run_id, "unit", "_meter"):
         scored += batch.column("error").null_count
         failed += batch.num_rows - batch.column("error").null_count
-        found.append(batch.column("_meter").drop_null())
+        meters = pa.RecordBatch.from_struct_array(batch.column("_meter"))
+        metered = meters.append_column("unit", batch.column("unit"))
+        found.append(metered.filter(batch.column("_meter").is_valid()))
     return Counted(scored, failed, _by_task(found))
 
 
-def _by_task(meters: Sequence[pa.StructArray]) -> tuple[dict[str, Any], ...]:
+def rows_of(lake: Path, table: str, run_id: str, unit: int) -> tuple[int, int]:
+    """Rows of a committed unit: scored, and failed."""
+    mine = (pc.field("run_id") == run_id) & (pc.field("unit") == unit)
+    errors = [batch.column("error") for batch in _committed(lake, table, mine)]
+    failed = sum(len(column) - column.null_count for column in errors)
+    return sum(map(len, errors)) - failed, failed
+
+
+def _committed(
+    lake: Path, table: str, mine: pc.Expression, *columns: str
+) -> Iterator[pa.RecordBatch]:
+    """Batches of the rows that are ``mine``: the column ``error``, and those asked for."""
+    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
+    yield from rows.to_batches(columns=["error", *columns], filter=mine)
+
+
+def _by_task(meters: Sequence[pa.RecordBatch]) -> tuple[dict[str, Any], ...]:
     """The meters summed by task attempt; as many as there were tasks."""
     if not any(map(len, meters)):
         return ()
-    table = pa.concat_tables([pa.Table.from_struct_array(part) for part in meters])
+    table = pa.Table.from_batches(meters)
     wanted = [("started_at", "min"), *((name, "sum") for name in _SUMMED)]
     summed = table.group_by(_TASK).aggregate(wanted)
     return tuple(summed.rename_columns([*_TASK, *(name for name, _ in wanted)]).to_pylist())
@@ -93,36 +109,40 @@ def books(
     metered: Sequence[dict[str, Any]],
     tasks: Sequence[TaskTime],
     rate: Rate | None,
-    run: dict[str, Any],
+    run_id: str,
+    job: str,
 ) -> Books:
-    """Ledger rows for every task of the run. ``run`` has x_RunId, x_Job, x_Unit and x_AppId.
+    """Ledger rows for every task of the run, of all its attempts.
 
     Without task times the meters alone are priced, and each row says so in x_Quality.
     """
-    times = {task.task_id: task for task in tasks}
-    here = [meter for meter in metered if meter["application"] == run["x_AppId"]]
-    elsewhere = [meter for meter in metered if meter["application"] != run["x_AppId"]]
-    metered_ids = {meter["task_id"] for meter in here}
-    spent = [row for meter in here for row in _of_meter(meter, times.get(meter["task_id"]))]
-    spent += [row for meter in elsewhere for row in _of_meter(meter, None)]
+    times = {(task.application, task.task_id): task for task in tasks}
+    by_task = {(meter["application"], meter["task_id"]): meter for meter in metered}
+    spent = [row for at, meter in by_task.items() for row in _of_meter(meter, times.get(at))]
+    committed: dict[int | None, set[str]] = {}  # by unit, the applications that did
+    for application, unit in {(meter["application"], meter["unit"]) for meter in metered}:
+        committed.setdefault(unit, set()).add(application)
     spent += [
-        _of_task(task)
-        for task in tasks
-        if task.task_id not in metered_ids and task.step in STEP_KINDS
+        _of_task(task, is_kept=task.application in committed.get(task.unit, {task.application}))
+        for at, task in times.items()
+        if at not in by_task and task.step in STEP_KINDS
     ]
+    about = {"x_RunId": run_id, "x_Job": job}
     rows = tuple(
-        _priced({**run, **row}, meter, rate) for row in spent for meter in ("Core", "Memory")
+        _priced({**about, **row}, meter, rate) for row in spent for meter in ("Core", "Memory")
     )
-    run_ms = sum(times[i].run_ms for i in metered_ids if i in times)
-    complete = bool(here) and not elsewhere and metered_ids <= set(times)
+    is_complete = bool(by_task) and by_task.keys() <= times.keys()
+    run_ms = sum(times[at].run_ms for at in by_task if at in times)
     wall_s = sum(meter["wall_s"] for meter in metered)
-    in_rows_ms = sum(row["x_SlotMs"] for row in spent if row["x_TaskId"] in metered_ids)
+    in_rows_ms = sum(
+        row["x_SlotMs"] for row in spent if (row["x_AppId"], row["x_TaskId"]) in by_task
+    )
     return Books(
         rows=rows,
         cost=None if rate is None else sum((row["EffectiveCost"] for row in rows), Decimal(0)),
         model_load_s=sum((meter["load_s"] for meter in metered), 0.0),
-        coverage=round(1000 * wall_s / run_ms, 4) if complete and run_ms else None,
-        adds_up=in_rows_ms == run_ms if complete else None,
+        coverage=round(1000 * wall_s / run_ms, 4) if is_complete and run_ms else None,
+        adds_up=in_rows_ms == run_ms if is_complete else None,
     )
 
 
@@ -133,6 +153,7 @@ def _of_meter(meter: dict[str, Any], task: TaskTime | None) -> Iterator[dict[str
     ms["unattributed"] = max(0, held_ms - sum(ms.values()))
     began = meter["started_at"].replace(tzinfo=UTC)
     common = {
+        "x_Unit": meter["unit"],
         "x_AppId": meter["application"],
         "x_StageId": meter["stage_id"],
         "x_StageAttempt": task.stage_attempt if task else None,
@@ -161,11 +182,13 @@ def _work(meter: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_task(task: TaskTime) -> dict[str, Any]:
-    """A task without a meter: another step's, an attempt that was lost, or one that had no rows."""
+def _of_task(task: TaskTime, *, is_kept: bool) -> dict[str, Any]:
+    """A task without a meter: another step's, one without rows, or one that was lost, or its unit."""
     lost = {"TaskKilled": "killed"}.get(task.outcome, "failed")
-    succeeded = task.outcome == "Success"
+    succeeded = task.outcome == "Success" and is_kept
     return {
+        "x_Unit": task.unit,
+        "x_AppId": task.application,
         "x_StageId": task.stage_id,
         "x_StageAttempt": task.stage_attempt,
         "x_PartitionId": task.partition,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from pipelines.task_times import tag
+from pipelines.task_times import tagged
 
 _Update = Callable[[str], None]
 _REFRESH_S = 0.5
@@ -38,25 +38,21 @@ class Progress:
         self.say(f"  {label} [dim]{time.monotonic() - started:.1f} s[/dim]")
 
     @contextmanager
-    def step(self, spark: SparkSession, name: str, label: str) -> Iterator[None]:
-        """Tag Spark's jobs inside with ``name`` (the ledger reads it), and show how many tasks are done."""
+    def step(self, spark: SparkSession, run_id: str, name: str, label: str) -> Iterator[None]:
+        """Tag Spark's jobs inside with run and ``name`` (the ledger reads it); show the tasks done."""
         done, started = threading.Event(), time.monotonic()
-        spark.addTag(tag(name))
-        try:
-            with self._live(label) as update:
-                watcher = threading.Thread(
-                    target=_watch, args=(spark, label, update, done), daemon=True
-                )
-                if not self.quiet:
-                    watcher.start()
-                try:
-                    yield
-                finally:
-                    done.set()
-                    if watcher.is_alive():
-                        watcher.join()
-        finally:
-            spark.removeTag(tag(name))
+        with tagged(spark, run_id, name), self._live(label) as update:
+            watcher = threading.Thread(
+                target=_watch, args=(spark, label, update, done), daemon=True
+            )
+            if not self.quiet:
+                watcher.start()
+            try:
+                yield
+            finally:
+                done.set()
+                if watcher.is_alive():
+                    watcher.join()
         self.say(f"  {label} [dim]{time.monotonic() - started:.1f} s[/dim]")
 
     @contextmanager

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from pipelines import sink
+from schemas import ids
 from schemas.summary import Summary
 from schemas.tables import RUNS
 
@@ -32,16 +33,44 @@ class Run:
     job: str
     facts: dict[str, Any]  # pinned_input, model, model_digest, settings: the same on each event
     events: int = 0
+    series: int = 0  # of the runs with this fingerprint
+    application: str | None = None  # Spark's, of this attempt
+
+    def transaction(self, unit: int | None = None) -> str:
+        """The Delta transaction of a unit of this run; without one, of the run."""
+        return ids.transaction(self.fingerprint, self.series, unit)
 
 
 def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The latest event of the run with this fingerprint; None where there was none."""
+    """The last event of the latest run with this fingerprint; None where there was none."""
+    found = _events(lake, ("fingerprint", "=", fingerprint))
+    return max(found, key=lambda event: (event["series"], event["event"]), default=None)
+
+
+def applications(lake: Path, run_id: str) -> list[str]:
+    """The Spark applications of a run's attempts so far, in their order."""
+    events = sorted(_events(lake, ("run_id", "=", run_id)), key=lambda event: event["event"])
+    return list(dict.fromkeys(event["application"] for event in events if event["application"]))
+
+
+def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
+    """How fast the job's last run with this model scored, all workers together; None: there was none."""
+    done = [
+        event
+        for event in _events(lake, ("job", "=", job))
+        if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
+    ]
+    last = max(done, key=lambda event: event["at"], default=None)
+    return None if last is None else float(last["scored"] / last["infer_s"])
+
+
+def _events(lake: Path, filter_: tuple[str, str, str]) -> list[dict[str, Any]]:
     try:
         table = DeltaTable(str(lake / RUNS.name))
     except TableNotFoundError:
-        return None
-    found = table.to_pyarrow_table(filters=[("fingerprint", "=", fingerprint)]).to_pylist()
-    return max(found, key=lambda event: event["event"], default=None)
+        return []
+    found: list[dict[str, Any]] = table.to_pyarrow_table(filters=[filter_]).to_pylist()
+    return found
 
 
 def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
@@ -51,6 +80,8 @@ def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
         "event": run.events,
         "job": run.job,
         "fingerprint": run.fingerprint,
+        "series": run.series,
+        "application": run.application,
         "state": state,
         "at": at,
         **run.facts,

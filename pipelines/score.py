@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,20 +17,28 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import console, report, runs, validate
+from pipelines import console, loop, report, runs, store, units, validate, workers
+from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
+from pipelines.claim import LEASE, Claim, Lease, claimed
+from pipelines.commits import Commits
 from pipelines.faults import translated
 from pipelines.progress import Progress
 from pipelines.runs import Run
-from pipelines.steps import Clock, account, infer_rows, validate_rows, warm_workers
+from pipelines.signals import stop_at_sigterm
+from pipelines.steps import Clock, account, validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
 from pipelines.work import Work, prepare, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
-from schemas.errors import GateRefused, MillraceError
+from schemas.errors import ClaimLost, GateRefused, MillraceError
 from schemas.summary import Summary
+from schemas.tables import QUARANTINE
 from schemas.yaml_file import load
+from udfs.failpoint import reached
+
+_STATES = {GateRefused: "refused", KeyboardInterrupt: "stopped"}
 
 
 def utc_now() -> datetime:
@@ -48,44 +56,67 @@ def run(
     job: Job,
     progress: Progress,
     *,
+    fresh: bool = False,
     now: Clock = utc_now,
     nonce: Callable[[], str] = nonce,
+    lease: Lease = LEASE,
 ) -> Summary:
-    """Run the job, or what is left of it. Raises MillraceError; what was committed stays committed."""
-    started = time.monotonic()
+    """Run the job, or what is left of it; ``fresh``: all of it once more, as a run of its own.
+
+    Raises MillraceError; what was committed stays committed.
+    """
     with translated(spark_log(job)):
-        log = EventLog.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
-        run, done = _claimed(work, now(), nonce)
-        if done:
-            return done
-        with _told_if_it_fails(work, run, progress, now), ThreadPoolExecutor(1) as beside:
-            finding = beside.submit(way_of, spark, work, run.run_id, now())
-            beside.submit(_warm_when_found, spark, work, finding)
-            marked, verdict = validate_rows(spark, work, run, progress, now)
-            validate.gate(verdict)
-            with progress.waiting("measuring ways to compute, beside validation"):
-                way = finding.result()
-            infer_s = infer_rows(spark, work, run, marked, way, progress, now)
-            summary = account(spark, work, run, verdict, log, progress)
-        summary = replace(
-            summary,
-            infer_s=infer_s,
-            wall_s=round(time.monotonic() - started, 3),
-            backend=way.runtime.backend,
-            precision=way.runtime.precision,
-            computed_so_because=way.why,
-        )
-        settings = json.dumps(work.settings | way.settings, sort_keys=True)
-        runs.tell(work.lake, run, runs.DONE, now(), **runs.totals(summary) | {"settings": settings})
-        return replace(summary, report=_report(work, run, progress))
+        progress.say(f"  lake on a {store.guarantee(job.output.path)}")
+        with claimed(
+            work.lake, work.fingerprint, job.name, watch=progress.say, lease=lease
+        ) as claim:
+            run, done = _claimed(spark, work, now(), nonce, fresh=fresh)
+            if done:
+                return done
+            if run.events > 1:
+                progress.say(f"  run {run.run_id} goes on where it stopped")
+            with _told_if_it_fails(work, run, progress, now):
+                return _run(spark, work, run, claim, progress, now)
 
 
-def _warm_when_found(spark: SparkSession, work: Work, finding: Future[Way]) -> None:
+def _run(
+    spark: SparkSession, work: Work, run: Run, claim: Claim, progress: Progress, now: Clock
+) -> Summary:
+    started, log = time.monotonic(), EventLog.of(spark)
+    with beside(spark, 1) as submit:
+        finding = submit(way_of, spark, work, run.run_id, now())
+        submit(_warm_when_found, spark, work, run.run_id, finding)
+        repeated, verdict = validate_rows(spark, work, run, progress, now)
+        validate.gate(verdict)
+        with progress.waiting("measuring ways to compute, beside validation"):
+            way = finding.result()
+        at = loop.Pass(spark, work, run, repeated, way, verdict.rows, claim.check, now)
+        every = loop.planned(at)
+        names = loop.names_of(at, every)
+        infer_s = loop.score_units(at, every, names, progress)
+    reached("before_ledger")
+    claim.check()
+    summary = account(work, run, verdict, names.values(), log, progress)
+    summary = replace(
+        summary,
+        infer_s=infer_s,
+        wall_s=round(time.monotonic() - started, 3),
+        backend=way.runtime.backend,
+        precision=way.runtime.precision,
+        computed_so_because=way.why,
+    )
+    settings = json.dumps(work.settings | way.settings, sort_keys=True)
+    reached("before_done")
+    runs.tell(work.lake, run, runs.DONE, now(), **runs.totals(summary) | {"settings": settings})
+    return replace(summary, report=_report(work, run, progress))
+
+
+def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:
     """Warm the workers. Whatever hinders that will hinder scoring, and is told there."""
     with suppress(Exception):
-        warm_workers(spark, work, finding.result())
+        workers.warm(spark, work, run_id, finding.result())
 
 
 def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc_now) -> Verdict:
@@ -99,25 +130,41 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
     return verdict
 
 
-def _new_run(work: Work, nonce: str) -> Run:
+def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
     facts = runs.facts(
         work.pinned.summary(), work.model.card.title, work.model.digest, work.settings
     )
-    return Run(
-        ids.run_id(work.job.name, work.fingerprint, nonce), work.fingerprint, work.job.name, facts
-    )
+    name = ids.run_id(work.job.name, work.fingerprint, nonce)
+    return Run(name, work.fingerprint, work.job.name, facts, series=series)
 
 
-def _claimed(work: Work, at: datetime, nonce: Callable[[], str]) -> tuple[Run, Summary | None]:
+def _claimed(
+    spark: SparkSession, work: Work, at: datetime, nonce: Callable[[], str], *, fresh: bool
+) -> tuple[Run, Summary | None]:
     """The run that this fingerprint has or gets, and its summary where it is done already."""
-    run = _new_run(work, nonce())
     before = runs.last_event(work.lake, work.fingerprint)
-    if before is None:
+    application = spark.sparkContext.applicationId
+    if before is None or (fresh and before["state"] == runs.DONE):
+        run = _new_run(work, nonce(), 0 if before is None else before["series"] + 1)
+        run = replace(run, application=application)
         return runs.tell(work.lake, run, "started", at), None
-    run = replace(run, run_id=before["run_id"], events=before["event"] + 1)
-    if before["state"] == runs.DONE:
+    run = replace(
+        _new_run(work, nonce(), before["series"]),
+        run_id=before["run_id"],
+        events=before["event"] + 1,
+        application=application,
+    )
+    if before["state"] == runs.DONE and not _lost_rows(work, run):
         return run, runs.summary_of(before, work.lake, report.path_of(work.lake, run.run_id))
     return runs.tell(work.lake, run, "resumed", at), None
+
+
+def _lost_rows(work: Work, run: Run) -> bool:
+    """Whether a table was restored to before what this run committed to it."""
+    history = Commits.of(work.lake, work.predictions.name)
+    return Commits.of(work.lake, QUARANTINE.name).lost(run.transaction()) or any(
+        history.lost(run.transaction(number)) for number in range(units.count(work.lake, run))
+    )
 
 
 @contextmanager
@@ -126,8 +173,10 @@ def _told_if_it_fails(work: Work, run: Run, progress: Progress, now: Clock) -> I
     try:
         with translated(spark_log(work.job)), _without_traces(work, run):
             yield
+    except ClaimLost:
+        raise  # the run, and its events, are another driver's
     except BaseException as error:
-        state = "refused" if isinstance(error, GateRefused) else "failed"
+        state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
         try:
             runs.tell(work.lake, run, state, now(), detail=_one_line(error))
             _report(work, run, progress)
@@ -138,14 +187,23 @@ def _told_if_it_fails(work: Work, run: Run, progress: Progress, now: Clock) -> I
 
 @contextmanager
 def _without_traces(work: Work, run: Run) -> Iterator[None]:
-    """Scratch folders of the run are removed at the end."""
+    """Scratch folders of the run are removed at the end, and before: a killed attempt leaves them."""
+    scratch = work.staging(run.run_id)
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
         yield
-    finally:
-        scratch = work.staging(run.run_id)
-        shutil.rmtree(scratch, ignore_errors=True)
-        with suppress(OSError):  # another run's scratch is still there, or there was none
-            scratch.parent.rmdir()
+    except ClaimLost:
+        raise  # so are its scratch folders
+    except BaseException:
+        _remove(scratch)
+        raise
+    _remove(scratch)
+
+
+def _remove(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(OSError):  # another run's scratch is still there, or there was none
+        scratch.parent.rmdir()
 
 
 def _report(work: Work, run: Run, progress: Progress) -> str | None:
@@ -170,14 +228,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="override a key of the job file"
     )
+    parser.add_argument("--fresh", action="store_true", help="score all of it again, as a new run")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     asked = parser.parse_args(arguments)
+    stop_at_sigterm()
     try:
         job = load(asked.job_file, Job, overrides=asked.set)
         with session_for(job) as spark:
-            summary = run(spark, job, Progress(quiet=asked.json))
+            summary = run(spark, job, Progress(quiet=asked.json), fresh=asked.fresh)
     except MillraceError as error:
         return console.print_error(error, as_json=asked.json)
+    except KeyboardInterrupt:
+        return console.print_error(console.stopped(), as_json=asked.json)
     console.print_summary(summary, as_json=asked.json)
     return 0
 

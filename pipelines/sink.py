@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
+from pipelines.commits import MESSAGE
 from schemas.contract import quoted
 from schemas.errors import RunFailed
 from schemas.tables import Table
@@ -30,10 +31,16 @@ def spark_schema(arrow: pa.Schema) -> StructType:
 
 def committed(lake: Path, table: str, transaction: str) -> bool:
     """Whether the table holds a commit with this transaction id; read from its log, not from memory."""
+    return bool(transactions(lake, table, [transaction]))
+
+
+def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
+    """Those of the transactions that the table holds."""
     try:
-        return DeltaTable(str(lake / table)).transaction_version(transaction) is not None
+        log = DeltaTable(str(lake / table))
     except TableNotFoundError:
-        return False
+        return set()
+    return {name for name in names if log.transaction_version(name) is not None}
 
 
 def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
@@ -55,7 +62,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
         .mode("append")
         .option("txnAppId", transaction)
         .option("txnVersion", 1)
-        .option("userMetadata", f"millrace {transaction}")
+        .option("userMetadata", f"{MESSAGE}{transaction}")
         .save(str(lake / table.name))
     )
     if not committed(lake, table.name, transaction):
@@ -79,7 +86,7 @@ def append_values(
         if log.transaction_version(transaction) is not None:
             return
         told = CommitProperties(
-            custom_metadata={"userMetadata": f"millrace {transaction}"},
+            custom_metadata={"userMetadata": f"{MESSAGE}{transaction}"},
             app_transactions=[Transaction(transaction, 1)],
         )
         made = pa.Table.from_pylist(rows, table.arrow_schema)

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from pyspark.sql import SparkSession
 
 _POLL_S = 0.1
+_TAG = "millrace"
+_OPEN = ".inprogress"  # after the name of a log whose application has not ended, or was killed
+_JOB, _STARTED, _ENDED = (
+    b'{"Event":"SparkListener%s"' % name for name in (b"JobStart", b"TaskStart", b"TaskEnd")
+)
+LOST = "LostWithItsDriver"
 
 
 @dataclass(frozen=True)
 class TaskTime:
     """One attempt of one task, as Spark ended it."""
 
+    application: str
+    run_id: str  # empty for a job that is not ours
     step: str  # validate, infer or write: what Millrace was doing
+    unit: int | None  # of the run; None where the step is not one unit's
     stage_id: int
     stage_attempt: int
     partition: int
     attempt: int
     task_id: int
     executor: str
-    outcome: str  # Success, or Spark's reason
+    outcome: str  # Success, Spark's reason, or `LOST`
     launched_ms: int  # since 1970
     finished_ms: int
     run_ms: int  # executor run time; for an attempt that was lost, the time it was held
@@ -33,31 +44,37 @@ class TaskTime:
 
 @dataclass(frozen=True)
 class EventLog:
-    """Where a session's event log is, and how far it had been written when the run began."""
+    """Where an application's event log is, and from which byte on it is read."""
 
     path: Path
-    offset: int
+    offset: int = 0
 
     @staticmethod
     def of(spark: SparkSession) -> EventLog | None:
-        """The session's log; None where Spark keeps none that this process can read."""
+        """The session's log from now on; None where Spark keeps none that this process can read."""
         folder = urlparse(spark.conf.get("spark.eventLog.dir", ""))
         if spark.conf.get("spark.eventLog.enabled", "false") != "true" or folder.scheme not in (
             "",
             "file",
         ):
             return None
-        name = spark.sparkContext.applicationId
-        for path in (
-            Path(unquote(folder.path)) / f"{name}.inprogress",
-            Path(unquote(folder.path)) / name,
-        ):
-            if path.is_file():
-                return EventLog(path, path.stat().st_size)
-        return None
+        found = EventLog.named(Path(unquote(folder.path)), spark.sparkContext.applicationId)
+        return found and EventLog(found.path, found.path.stat().st_size)
+
+    @staticmethod
+    def named(folder: Path, application: str) -> EventLog | None:
+        """The whole log of an application, ended or not; None where the folder does not have it."""
+        names = (application, f"{application}{_OPEN}")
+        found = [folder / name for name in names if (folder / name).is_file()]
+        return EventLog(found[0]) if found else None
+
+    @property
+    def application(self) -> str:
+        """Whose log it is."""
+        return self.path.name.removesuffix(_OPEN)
 
     def tasks(self, wanted: Collection[int] = (), timeout_s: float = 10.0) -> list[TaskTime]:
-        """Every task that ended since the run began, once those in ``wanted`` (task ids) are written.
+        """Every task that has ended, once those in ``wanted`` (task ids) are written.
 
         Spark writes the log behind its work; after ``timeout_s`` what is there is given back.
         """
@@ -68,49 +85,74 @@ class EventLog:
                 return found
             time.sleep(_POLL_S)
 
-    def _read(self) -> Iterator[TaskTime]:
-        steps: dict[int, str] = {}
+    def all_tasks(self) -> list[TaskTime]:
+        """Every task of an application that is gone; what it still ran was `LOST` at its last word."""
+        return list(self._read(is_gone=True))
+
+    def _read(self, *, is_gone: bool = False) -> Iterator[TaskTime]:
+        steps: dict[int, tuple[str, str, int | None]] = {}
+        running: dict[int, dict[str, Any]] = {}
+        last_ms = 0
         with self.path.open("rb") as log:
             log.seek(self.offset)
             for line in log:
                 if not line.endswith(b"\n"):  # still being written
-                    return
-                if line.startswith(b'{"Event":"SparkListenerJobStart"'):
+                    break
+                if line.startswith(_JOB):
                     event = json.loads(line)
-                    steps |= dict.fromkeys(event["Stage IDs"], step_of(event.get("Properties", {})))
-                elif line.startswith(b'{"Event":"SparkListenerTaskEnd"'):
-                    yield _task(json.loads(line), steps)
+                    told = step_of(event.get("Properties", {}))
+                    steps |= dict.fromkeys(event["Stage IDs"], told)
+                elif line.startswith(_STARTED) and is_gone:
+                    event = json.loads(line)
+                    running[event["Task Info"]["Task ID"]] = event
+                    last_ms = max(last_ms, event["Task Info"]["Launch Time"])
+                elif line.startswith(_ENDED):
+                    event = json.loads(line)
+                    running.pop(event["Task Info"]["Task ID"], None)
+                    last_ms = max(last_ms, event["Task Info"]["Finish Time"])
+                    yield _task(self.application, event, steps)
+        for event in running.values():
+            event["Task Info"]["Finish Time"] = last_ms
+            yield _task(self.application, event | {"Task End Reason": {"Reason": LOST}}, steps)
 
 
-def tag(step: str) -> str:
-    """The tag that marks Spark jobs as belonging to a step of the run."""
-    return f"millrace.{step}"
+@contextmanager
+def tagged(spark: SparkSession, run_id: str, step: str, unit: int | None = None) -> Iterator[None]:
+    """Mark what this thread asks of Spark as belonging to a step of a run, and to a unit."""
+    name = "/".join([_TAG, run_id, step, *([] if unit is None else [str(unit)])])
+    spark.addTag(name)
+    try:
+        yield
+    finally:
+        spark.removeTag(name)
 
 
-def step_of(properties: dict[str, str]) -> str:
-    """The step whose tag a job carries; empty for a job that is not ours."""
-    for name in properties.get("spark.job.tags", "").split(","):
-        _, found, step = name.partition("millrace.")
-        if found:
-            return step
-    return ""
+def step_of(properties: Mapping[str, str]) -> tuple[str, str, int | None]:
+    """The run, step and unit whose tags a job carries; empty texts for a job that is not ours."""
+    tags = properties.get("spark.job.tags", "").split(",")
+    told = [name.partition(f"{_TAG}/")[2] for name in tags if f"{_TAG}/" in name]
+    run_id, step, unit = [*max(told, key=len, default="").split("/"), "", ""][:3]
+    return run_id, step, int(unit) if unit else None  # of two tags, the one with a unit
 
 
-def _task(event: dict[str, object], steps: dict[int, str]) -> TaskTime:
-    info: dict[str, int] = event["Task Info"]  # type: ignore[assignment]
-    metrics: dict[str, int] = event.get("Task Metrics") or {}  # type: ignore[assignment]
-    reason: dict[str, str] = event["Task End Reason"]  # type: ignore[assignment]
-    stage = int(str(event["Stage ID"]))
+def _task(
+    application: str, event: dict[str, Any], steps: Mapping[int, tuple[str, str, int | None]]
+) -> TaskTime:
+    info, metrics = event["Task Info"], event.get("Task Metrics") or {}
     held_ms = info["Finish Time"] - info["Launch Time"]
+    run_id, step, unit = steps.get(event["Stage ID"], ("", "", None))
     return TaskTime(
-        step=steps.get(stage, ""),
-        stage_id=stage,
-        stage_attempt=int(str(event["Stage Attempt ID"])),
+        application=application,
+        run_id=run_id,
+        step=step,
+        unit=unit,
+        stage_id=event["Stage ID"],
+        stage_attempt=event["Stage Attempt ID"],
         partition=info.get("Partition ID", info["Index"]),
         attempt=info["Attempt"],
         task_id=info["Task ID"],
         executor=str(info["Executor ID"]),
-        outcome=reason["Reason"],
+        outcome=event["Task End Reason"]["Reason"],
         launched_ms=info["Launch Time"],
         finished_ms=info["Finish Time"],
         run_ms=metrics.get("Executor Run Time") or held_ms,

@@ -150,7 +150,7 @@ def gate(verdict: Verdict) -> None:
 
 
 def quarantined(
-    rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, unit: int, at: datetime
+    rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, at: datetime
 ) -> DataFrame:
     """The refused ones of the `marked` rows as the quarantine table has them, with all their reasons."""
     own = [name for name in rows.columns if name != MALFORMED and not name.startswith(_MARK)]
@@ -159,7 +159,6 @@ def quarantined(
     return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
         F.lit(job.name).alias("job"),
-        F.lit(unit).alias("unit"),
         F.to_json(F.struct(*map(quoted, job.key)), keep_nulls).alias("key"),
         F.to_json(F.struct(*map(quoted, own)), keep_nulls).alias("payload"),
         F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),

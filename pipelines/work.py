@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, preflight, validate
+from pipelines import ingest, preflight, store, validate
 from pipelines.kept import with_kept
 from pipelines.preflight import Rate, VerifiedModel
 from pipelines.session import open_session
@@ -59,7 +59,11 @@ def spark_log(job: Job) -> str:
 def session_for(
     job: Job, settings: Mapping[str, str] | None = None, *, master: str | None = None
 ) -> Iterator[SparkSession]:
-    """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults."""
+    """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults.
+
+    Raises UsageError, before anything is started, for a lake on a store that is not safe.
+    """
+    store.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
     spark = open_session(
         f"millrace {job.name}",
         logs(Path(job.output.path)),

@@ -102,6 +102,19 @@ class Engine(Frozen):
     )
 
 
+class RunSettings(Frozen):
+    """How a run is cut, and when it gives up: none of it changes which rows are scored."""
+
+    unit_minutes: float = Field(default=10.0, gt=0)  # of work in one commit, about
+    max_failed: float = Field(
+        default=0.1, ge=0, le=1
+    )  # share of rows; 32 rows may fail in any case
+    batch_timeout_s: float | None = Field(default=None, gt=0)  # of one call of the model
+    single_writer: bool = (
+        False  # nobody else writes the lake: a store without put-if-absent will do
+    )
+
+
 class Output(Frozen):
     """Where the tables are."""
 
@@ -128,6 +141,7 @@ class Job(Frozen):
     contract: Contract
     model: ModelRef
     engine: Engine = Engine()
+    run: RunSettings = RunSettings()
     output: Output = Output()
     cost: Cost | None = None
 

@@ -11,9 +11,11 @@
     │   └── SchemaMismatch    a declared column is missing or has another type
     ├── BudgetExceeded    4   stopped by the budget, resumable
     ├── RunFailed         5   something broke on the way, resumable
+    │   ├── TooManyFailed     more rows without a prediction than the job allows
     │   ├── InputCorrupt      a file cannot be read; it is named
     │   └── OutputMismatch    a model returned something its signature does not promise
     └── ClaimHeld         6   another run holds the claim
+        └── ClaimLost         this driver was silent, and another took its run over
 """
 
 from __future__ import annotations
@@ -113,7 +115,18 @@ class OutputMismatch(RunFailed):
     """A model returned something that its signature does not promise."""
 
 
+class TooManyFailed(RunFailed):
+    """More rows could not be scored than the job allows."""
+
+
 class ClaimHeld(MillraceError):
     """Another run of the same job holds the claim."""
 
     exit_code = 6
+
+
+class ClaimLost(ClaimHeld):
+    """This driver was silent for longer than a lease, and another one took its run over.
+
+    It must stop without a trace: the run's events and its scratch folder are the other driver's now.
+    """

@@ -33,6 +33,11 @@ def run_id(job: str, fingerprint: str, nonce: str) -> str:
     return f"{job}-{fingerprint[:8]}-{nonce}"
 
 
-def transaction(fingerprint: str, unit: int) -> str:
-    """The Delta transaction (``txnAppId``) under which a unit's predictions are committed, once."""
-    return f"millrace:{fingerprint}:{unit}"
+def transaction(fingerprint: str, series: int, unit: int | None = None) -> str:
+    """The Delta transaction (``txnAppId``) under which a unit's rows are committed, once; None: the run's.
+
+    ``series`` is 0 for a fingerprint's first run, and counts those that were asked for afresh.
+    """
+    parts = ["millrace", fingerprint]
+    parts += [f"fresh-{series}"] if series else []
+    return ":".join([*parts, *([] if unit is None else [str(unit)])])

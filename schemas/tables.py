@@ -49,8 +49,8 @@ def struct_of(columns: tuple[Column, ...]) -> str:
 
 
 ERROR = (
-    Column("kind", "string", "decode or output: the step that refused the row"),
-    Column("message", "string", "what was wrong, without the row's values"),
+    Column("kind", "string", "decode, predict, output or crash: the step that refused the row"),
+    Column("message", "string", "what was wrong; of predict, the model's own words"),
 )
 
 METER = (
@@ -97,7 +97,6 @@ QUARANTINE = Table(
     (
         Column("run_id", "string", "the run that refused it"),
         Column("job", "string", "name of the job"),
-        Column("unit", "int", "unit of work within the run"),
         Column("key", "string", "the key columns as JSON"),
         Column("payload", "string", "the whole row as JSON; binary columns in base64"),
         Column("reasons", f"array<{struct_of(REASON)}>", "every rule that the row broke"),
@@ -138,7 +137,7 @@ LEDGER = Table(
         Column("x_RecordType", "string", "ORIGINAL"),
         Column("x_RunId", "string", "run"),
         Column("x_Job", "string", "name of the job"),
-        Column("x_Unit", "int", "unit of work within the run"),
+        Column("x_Unit", "int", "unit of work within the run; null where it is no one unit's"),
         Column("x_AppId", "string", "Spark application"),
         Column("x_StageId", "int", "Spark stage"),
         Column("x_StageAttempt", "int", "0 for the first"),
@@ -183,9 +182,11 @@ RUNS = Table(
     (
         Column("run_id", "string", "run"),
         Column("event", "int", "0, 1, 2 ... within the run; the largest is the run's state"),
+        Column("series", "int", "0 for the fingerprint's first run; counts those asked for afresh"),
+        Column("application", "string", "Spark application of this attempt"),
         Column("job", "string", "name of the job"),
         Column("fingerprint", "string", "sha256 of everything that decides the results"),
-        Column("state", "string", "started, resumed, done, refused or failed"),
+        Column("state", "string", "started, resumed, done, refused, stopped or failed"),
         Column("at", "timestamp", "UTC"),
         Column("pinned_input", "string", "what was read, as JSON"),
         Column("model", "string", "name and version"),
@@ -237,7 +238,31 @@ CALIBRATIONS = Table(
     ),
 )
 
-SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS, CALIBRATIONS)
+UNITS = Table(
+    "units",
+    "one unit of work as it was planned, or as it was committed",
+    (
+        Column("run_id", "string", "run"),
+        Column("job", "string", "name of the job"),
+        Column("unit", "int", "0, 1, 2 ... within the run"),
+        Column("state", "string", "planned or done"),
+        Column("files", "array<string>", "names below the source, while it is planned"),
+        Column("bytes", "bigint", "size of the files, bytes"),
+        Column("expected_rows", "bigint", "rows, about"),
+        Column("scored", "bigint", "rows; null while it is planned"),
+        Column("failed", "bigint", "rows; null while it is planned"),
+        Column(
+            "seconds",
+            "double",
+            "from its Spark job's start to its commit; 0: told by a later attempt",
+        ),
+        Column("transaction", "string", "its commit's name in the predictions table"),
+        Column("application", "string", "Spark application that committed it"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS, UNITS, CALIBRATIONS)
 
 
 def predictions(

@@ -2,73 +2,178 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from itertools import chain
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar, cast
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from schemas.model import Signature
 from schemas.tables import ERROR, METER, struct_of
 from schemas.types import arrow_type
-from udfs.allocator import out_of_memory
-from udfs.batching import cut, windows
+from udfs import failpoint
+from udfs.batching import windows
 from udfs.decode import Examples
 from udfs.meter import Meter
 from udfs.models.base import Model
-from udfs.outputs import Gathered, Outputs
 from udfs.overlap import ahead
 from udfs.plan import Plan
-from udfs.sizing import Sizer, sizer_for
+from udfs.poison import Failures, Predictor, fitted
+from udfs.sizing import CEILINGS, sizer_for
+from udfs.watchdog import Watchdog
+
+T = TypeVar("T")
 
 ERROR_TYPE = arrow_type(struct_of(ERROR))
 METER_TYPE = arrow_type(struct_of(METER))
 _MAX_WINDOW_BYTES = 64 << 20
+_NOT_FINITE = ("output", "NaN or infinite")
+_WORK = ("tokens", "model_batches", "tokens_computed", "tokens_out")
+
+
+class Apart(Protocol):
+    """Another process, for the windows at which an earlier attempt of this task died."""
+
+    def began(self, window: int) -> None:
+        """The task comes to a window, counted from 0."""
+        ...
+
+    def is_suspect(self, window: int) -> bool:
+        """Whether the window is to be computed apart."""
+        ...
+
+    def scored(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The model's outputs for ``rows``, ``error`` and ``_meter``, as `score` gives them."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 def score(
-    batches: Iterable[pa.RecordBatch], load: Callable[[], Model], plan: Plan, meter: Meter
+    batches: Iterable[pa.RecordBatch],
+    load: Callable[[], Model],
+    plan: Plan,
+    meter: Meter,
+    apart: Apart | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of ``batches``, in their order, whatever the cuts between them.
 
     Columns out: ``plan.passthrough``, the model's outputs (null where a row failed), ``error`` (null
     where it did not), ``_meter`` (on each batch's first row). The model is loaded when the first
-    rows come; a partition without rows loads none. Raises OutputMismatch, and whatever the model
-    raises.
+    rows come; a partition without rows loads none. Windows that ``apart`` suspects are computed there.
+    Raises RunFailed past ``plan.max_failed_rows``, and what the model raises where it is no row's fault.
     """
     waiting = _timed(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), meter)
     first = next(waiting, None)
     if first is None:
         return
     with meter.lap("load_s"):
-        model = load()
-    # A model that writes texts cuts its own batches, anew at every step, from all of a window's rows.
-    takes_all = getattr(model, "takes_windows", False)
-    sizer = sizer_for(plan.window_rows if takes_all else plan.batch_rows, plan.batch_cost)
-    for window, examples in _decoded(model, chain([first], waiting), plan, meter):
+        model = failpoint.around(load())
+    task = Scoring(model, plan, meter)
+    with apart or nullcontext():
+        if apart is not None:
+            apart.began(0)  # it is decoded before it is computed
+        for number, (window, examples) in enumerate(
+            _decoded(model, chain([first], waiting), plan, meter, apart)
+        ):
+            if apart is not None:
+                apart.began(number)
+            if apart is not None and examples is None:
+                out = task.merged(window, apart)
+            else:
+                out = task.scored(window, cast("Examples", examples))
+            with meter.lap("emit_s"):
+                yield out
+
+
+class Scoring:
+    """A task's model, and what was learned of it so far."""
+
+    def __init__(self, model: Model, plan: Plan, meter: Meter) -> None:
+        # A model that writes texts cuts its own batches, anew at every step, of all of a window's rows.
+        takes_all = getattr(model, "takes_windows", False)
+        key = (frozenset(model.card.files.items()), model.runtime, model.device)
+        sizer = sizer_for(
+            plan.window_rows if takes_all else plan.batch_rows,
+            plan.batch_cost,
+            failed=CEILINGS.least(key),
+        )
+        self._model, self._plan, self._meter = model, plan, meter
+        self._failures = Failures(plan.max_failed_rows)
+        self._predictor = Predictor(
+            model,
+            sizer,
+            self._failures,
+            Watchdog(plan.batch_timeout_s),
+            partial(CEILINGS.failed, key),
+        )
+
+    def scored(self, window: pa.RecordBatch, examples: Examples) -> pa.RecordBatch:
+        """A window's rows, from what the model reads of them."""
+        meter, unread = self._meter, examples.errors
+        if unread:
+            self._failures.add(len(unread), next(iter(unread.values())))
         with meter.lap("compute_s"):
-            made, work = _predict(model, examples, window.num_rows, sizer)
+            found = self._predictor.window(examples, window.num_rows)
         with meter.lap("convert_s"):
-            errors = _errors(made, examples)
-            columns = made.columns(model.card.signature)
+            columns, misfits = fitted(found, examples.rows, self._model.card.signature)
+            late = misfits | dict.fromkeys(map(int, found.made.not_finite), _NOT_FINITE)
+            errors = {row: ("decode", why) for row, why in unread.items()} | found.errors | late
             told = _error_column(errors, window.num_rows)
-        reading = meter.take(
-            device=model.device,
-            backend=model.runtime.backend,
-            precision=model.runtime.precision,
+        if late:
+            self._failures.add(len(late), next(iter(late.values()))[1])
+        lengths = examples.lengths
+        work = {
+            "failed": len(errors),
+            "tokens": None if lengths is None else int(lengths.sum()),
+            "model_batches": found.calls,
+            "tokens_computed": None if lengths is None else found.cost,
+            "tokens_out": found.tokens_out,
+        }
+        return self._told(window, columns, told, work)
+
+    def merged(self, window: pa.RecordBatch, apart: Apart) -> pa.RecordBatch:
+        """A window's rows, computed in another process; what that took counts as compute."""
+        with self._meter.lap("compute_s"):
+            made = apart.scored(window.select(self._plan.inputs))
+        with self._meter.lap("convert_s"):
+            told = made.column("error")
+            meters = [m for m in made.column("_meter").drop_null().to_pylist() if m is not None]
+            columns = {n: made.column(n) for n in self._model.card.signature.outputs}
+        failed = len(told) - told.null_count
+        if failed:
+            self._failures.add(failed, told.drop_null()[0]["message"].as_py())
+        work = {name: _sum(meter[name] for meter in meters) for name in _WORK}
+        return self._told(window, columns, told, {**work, "failed": failed})
+
+    def _told(
+        self,
+        window: pa.RecordBatch,
+        columns: dict[str, pa.Array],
+        errors: pa.Array,
+        work: dict[str, int | None],
+    ) -> pa.RecordBatch:
+        reading = self._meter.take(
+            device=self._model.device,
+            backend=self._model.runtime.backend,
+            precision=self._model.runtime.precision,
             rows=window.num_rows,
-            failed=len(errors),
-            tokens=None if examples.lengths is None else int(examples.lengths.sum()),
-            size_bytes=window.select(plan.inputs).nbytes,
+            size_bytes=window.select(self._plan.inputs).nbytes,
             **work,
         )
-        with meter.lap("convert_s"):
-            out = _row_batch(window, plan.passthrough, columns, told, reading)
-        with meter.lap("emit_s"):
-            yield out
+        with self._meter.lap("convert_s"):
+            return _row_batch(window, self._plan.passthrough, columns, errors, reading)
 
 
 def output_schema(passthrough: pa.Schema, signature: Signature) -> pa.Schema:
@@ -79,81 +184,57 @@ def output_schema(passthrough: pa.Schema, signature: Signature) -> pa.Schema:
     )
 
 
-def _timed(batches: Iterator[pa.RecordBatch], meter: Meter) -> Iterator[pa.RecordBatch]:
+def _timed(items: Iterator[T], meter: Meter) -> Iterator[T]:
     while True:
         with meter.lap("wait_s"):
-            batch = next(batches, None)
-        if batch is None:
+            item = next(items, None)
+        if item is None:
             return
-        yield batch
+        yield item
 
 
 def _decoded(
-    model: Model, waiting: Iterator[pa.RecordBatch], plan: Plan, meter: Meter
-) -> Iterator[tuple[pa.RecordBatch, Examples]]:
-    """Each window with what the model reads of it; with cores to spare, the next while one computes."""
+    model: Model,
+    waiting: Iterator[pa.RecordBatch],
+    plan: Plan,
+    meter: Meter,
+    apart: Apart | None,
+) -> Iterator[tuple[pa.RecordBatch, Examples | None]]:
+    """Each window with what the model reads of it; with cores to spare, the next while one computes.
+
+    None for one that is suspect: what killed a worker may have done so while it was decoded.
+    """
+    numbered = enumerate(waiting)
     if plan.decode_ahead:  # what is not hidden behind compute shows as time spent waiting
-        pairs = ((w, model.decode(w.select(plan.inputs))) for w in waiting)
+        pairs = ((w, _read(model, w, n, plan, apart)) for n, w in numbered)
         return _timed(ahead(pairs), meter)
-    return _in_turn(model, waiting, plan, meter)
+    return _in_turn(model, numbered, plan, meter, apart)
 
 
 def _in_turn(
-    model: Model, waiting: Iterator[pa.RecordBatch], plan: Plan, meter: Meter
-) -> Iterator[tuple[pa.RecordBatch, Examples]]:
-    for window in waiting:
+    model: Model,
+    waiting: Iterable[tuple[int, pa.RecordBatch]],
+    plan: Plan,
+    meter: Meter,
+    apart: Apart | None,
+) -> Iterator[tuple[pa.RecordBatch, Examples | None]]:
+    for number, window in waiting:
         with meter.lap("decode_s"):
-            examples = model.decode(window.select(plan.inputs))
+            examples = _read(model, window, number, plan, apart)
         yield window, examples
 
 
-def _predict(
-    model: Model, examples: Examples, rows: int, sizer: Sizer
-) -> tuple[Gathered, dict[str, int | None]]:
-    """What the model says of a window's rows, each in its place, and how much work that was."""
-    made = Gathered(rows)
-    calls = computed = 0
-    tokens_out: int | None = None
-    for index in cut(len(examples.rows), sizer, examples.lengths):
-        for part, outputs in _called(model, examples, index, sizer):
-            made.put(examples.rows[part], outputs, model.card.signature)
-            calls, computed = calls + 1, computed + _cost(examples, part)
-            if "tokens_out" in outputs:
-                tokens_out = (tokens_out or 0) + int(np.sum(outputs["tokens_out"]))
-    padded = None if examples.lengths is None else computed
-    return made, {"model_batches": calls, "tokens_computed": padded, "tokens_out": tokens_out}
+def _read(
+    model: Model, window: pa.RecordBatch, number: int, plan: Plan, apart: Apart | None
+) -> Examples | None:
+    if apart is not None and apart.is_suspect(number):
+        return None
+    return model.decode(window.select(plan.inputs))
 
 
-def _called(
-    model: Model, examples: Examples, index: NDArray[np.int64], sizer: Sizer
-) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    """The model's outputs for these positions; what does not fit into memory is computed in halves."""
-    cost, started = _cost(examples, index), time.perf_counter()
-    try:
-        outputs = model.predict(examples.take(index))
-    except Exception as error:
-        if len(index) == 1 or not out_of_memory(error):
-            raise
-        sizer.failed(cost)
-    else:
-        sizer.took(cost, time.perf_counter() - started)
-        yield index, outputs
-        return
-    # Outside of the handler: its traceback would keep the failed batch's memory alive.
-    for half in np.array_split(index, 2):
-        yield from _called(model, examples, half, sizer)
-
-
-def _cost(examples: Examples, index: NDArray[np.int64]) -> int:
-    """Padded tokens of a batch, or its rows where all shapes are equal."""
-    width = 1 if examples.lengths is None else int(examples.lengths[index].max())
-    return len(index) * width
-
-
-def _errors(made: Gathered, examples: Examples) -> dict[int, tuple[str, str]]:
-    """Why rows have no prediction: row -> kind and message."""
-    errors = {row: ("decode", reason) for row, reason in examples.errors.items()}
-    return errors | {int(row): ("output", "NaN or infinite") for row in made.not_finite}
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    there = [number for number in numbers if number is not None]
+    return sum(there) if there else None
 
 
 def _row_batch(

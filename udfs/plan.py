@@ -26,6 +26,11 @@ class Plan:
     window_rows: int = 4096  # decoded, ordered, metered and handed back together, at most
     batch_cost: int | None = None  # a size that was found good (udfs/sizing.py)
     decode_ahead: bool = False  # in a thread: where there is a core for it, or a GPU computes
+    max_failed_rows: int | None = None  # a task that has more fails; None: any number
+    journal: str | None = (
+        None  # a folder, one a unit: finds the row that a worker died of; None: off
+    )
+    batch_timeout_s: float | None = None  # a call that takes longer ends its worker; None: it may
 
 
 @dataclass(frozen=True)

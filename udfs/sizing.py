@@ -8,7 +8,7 @@ best rate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
@@ -56,8 +56,9 @@ class Pinned:
         """Nothing is learned."""
 
     def failed(self, cost: int) -> None:
-        """Half of what did not fit is the ceiling from now on."""
-        self.ceiling = max(1, cost // 2)
+        """Half of the least that did not fit is the ceiling from now on."""
+        least = max(1, cost // 2)
+        self.ceiling = least if self.ceiling is None else min(self.ceiling, least)
 
 
 class Measured:
@@ -87,8 +88,8 @@ class Measured:
             self.size, self._settled = next_size(self._medians(), self._ceiling)
 
     def failed(self, cost: int) -> None:
-        """Half of what did not fit is the ceiling from now on."""
-        self._ceiling = max(1, cost // 2)
+        """Half of the least that did not fit is the ceiling from now on."""
+        self._ceiling = min(self._ceiling, max(1, cost // 2))
         self.size = min(self.size, self._ceiling)
         self._times = {size: seen for size, seen in self._times.items() if size <= self._ceiling}
 
@@ -100,8 +101,39 @@ class Measured:
         }
 
 
-def sizer_for(rows: int | None, cost: int | None) -> Sizer:
-    """The sizer for a pinned number of rows, for a cost that is known to be good, or one that finds it."""
+class Ceilings:
+    """The least cost that ran out of memory, for each model and device that this process has used.
+
+    A worker serves many tasks: what one of them found out, the next need not find out again.
+    """
+
+    def __init__(self) -> None:
+        self._least: dict[Hashable, int] = {}
+
+    def failed(self, model: Hashable, cost: int) -> None:
+        """A call of the model with this cost ran out of memory."""
+        self._least[model] = min(cost, self._least.get(model, cost))
+
+    def least(self, model: Hashable) -> int | None:
+        """The least cost that failed; None where none has."""
+        return self._least.get(model)
+
+
+CEILINGS = Ceilings()  # this process's
+
+
+def sizer_for(rows: int | None, cost: int | None, *, failed: int | None = None) -> Sizer:
+    """The sizer for a pinned number of rows, for a cost that is known to be good, or one that finds it.
+
+    It starts below ``failed``, a cost that is known to run out of memory.
+    """
+    sizer = _sizer_for(rows, cost)
+    if failed is not None:
+        sizer.failed(failed)
+    return sizer
+
+
+def _sizer_for(rows: int | None, cost: int | None) -> Sizer:
     if rows is not None:
         return Pinned(rows)
     if cost is not None:

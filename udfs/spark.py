@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark import TaskContext
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from schemas.calibration import Request
     from schemas.model import ModelCard
+    from udfs.isolate import Isolated
     from udfs.meter import Place
     from udfs.models.base import Model
 
@@ -126,7 +128,24 @@ def _score(scorer: Scorer, batches: Batches) -> Batches:
 
     load = _loader(scorer)
     meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
-    return score(batches, load, scorer.plan, meter)
+    return score(batches, load, scorer.plan, meter, _apart(scorer))
+
+
+def _apart(scorer: Scorer) -> Isolated | None:
+    """This task's journal, and what computes the windows at which its last attempt died."""
+    task = TaskContext.get()
+    if scorer.plan.journal is None or task is None:
+        return None
+    from udfs.isolate import Isolated
+    from udfs.journal import Journal
+
+    journal = Journal(Path(scorer.plan.journal), task.partitionId())
+    return Isolated(scorer, _gpu_addresses(), journal)
+
+
+def _gpu_addresses() -> list[str]:
+    task = TaskContext.get()
+    return task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []
 
 
 def _loader(scorer: Scorer) -> Callable[[], Model]:
@@ -136,9 +155,7 @@ def _loader(scorer: Scorer) -> Callable[[], Model]:
 
     keep_freed_memory()
     importlib.import_module(PACKAGES[scorer.runtime.backend])
-    task = TaskContext.get()
-    gpus = task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []
-    return partial(model_of, scorer, gpus)
+    return partial(model_of, scorer, _gpu_addresses())
 
 
 def _from_pandas(series: pd.Series | tuple[pd.Series, ...], schema: pa.Schema) -> pa.RecordBatch:

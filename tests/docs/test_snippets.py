@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines.cli import main
-from schemas.config import Engine, Job
+from schemas.config import Engine, Job, RunSettings
 from schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +91,12 @@ def test_every_engine_setting_that_the_readme_lists_is_one() -> None:
         for value in re.findall(r"[a-z_0-9]+", comment.partition(":")[0]):
             if value not in ("or", "rows"):
                 Engine.model_validate({name: value})
+
+
+def test_every_run_setting_that_the_readme_lists_is_one_with_its_default() -> None:
+    (block,) = [b for b in blocks(ROOT / "README.md") if b.title == "run.yaml"]
+    settings = RunSettings.model_validate(yaml.safe_load(block.text)["run"])
+    assert settings.model_copy(update={"batch_timeout_s": None}) == RunSettings()
 
 
 @pytest.mark.spark

@@ -429,6 +429,7 @@ def test_what_is_counted_is_what_was_committed_by_this_run(
             rows = pa.table(
                 {
                     "run_id": [run_id] * count,
+                    "unit": pa.array([task] * count, pa.int32()),
                     "error": pa.array([error] * count, ERROR_TYPE),
                     "_meter": pa.array([meter] + [None] * (count - 1), kind),
                 }
@@ -446,3 +447,4 @@ def test_what_is_counted_is_what_was_committed_by_this_run(
         )
         for task in {task for task, _, _ in batches}
     }
+    assert all(m["unit"] == m["task_id"] for m in found.meters)

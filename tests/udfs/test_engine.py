@@ -328,21 +328,21 @@ class Stub:
 @pytest.mark.parametrize(
     ("outputs", "signature", "named", "got", "allowed"),
     [
-        ({"score": np.zeros(2)}, {"label": {"type": "bigint"}}, "label", "score", "label"),
+        ({"score": np.zeros(40)}, {"label": {"type": "bigint"}}, "label", "score", "label"),
         (
-            {"probabilities": np.zeros((2, 4))},
+            {"probabilities": np.zeros((40, 4))},
             {"probabilities": {"type": "array<float>", "shape": [3]}},
             "probabilities",
-            "[2, 4] float64",
-            "[2, 3] array<float>",
+            "[40, 4] float64",
+            "[40, 3] array<float>",
         ),
-        ({"label": np.array([0.5, 1])}, {"label": {"type": "bigint"}}, "label", "", "bigint"),
+        ({"label": np.full(40, 0.5)}, {"label": {"type": "bigint"}}, "label", "", "bigint"),
         (
-            {"label": np.zeros(3, np.int64)},
+            {"label": np.zeros(41, np.int64)},
             {"label": {"type": "bigint"}},
             "label",
-            "[3] int64",
-            "[2] bigint",
+            "[41] int64",
+            "[40] bigint",
         ),
     ],
     ids=["missing name", "wrong width", "wrong type", "wrong number of rows"],
@@ -353,7 +353,7 @@ def test_an_output_that_does_not_fit_its_signature_names_column_got_and_allowed(
     model = Stub(outputs, signature, tmp_path)
 
     with pytest.raises(OutputMismatch, match=named) as caught:
-        list(score(image_table(images(2)).to_batches(), lambda: model, PLAN, Meter(Place())))
+        list(score(image_table(images(40)).to_batches(), lambda: model, PLAN, Meter(Place())))
 
     assert got in str(caught.value.got)
     assert caught.value.allowed == allowed

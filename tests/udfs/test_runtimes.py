@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +141,10 @@ def test_read_only_arrays_are_computed_as_they_are(tmp_path: Path) -> None:
     found = model.predict(values)["embedding"]
 
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a card")
+def test_the_driver_learns_the_machines_name_without_importing_torch() -> None:
+    code = "import sys; from udfs.trials import machine; machine('auto'); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

@@ -15,6 +15,7 @@ _CPU_FLAGS: dict[str, frozenset[str]] = {
     "fp16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
     "int8": frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}),
 }
+_CARD_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, WSL's, AMD's
 _BF16_CAPABILITY = (8, 0)  # Ampere
 _FP16_CAPABILITY = (5, 3)
 
@@ -80,8 +81,10 @@ def has_package(name: str) -> bool:
 
 
 def has_cuda() -> bool:
-    """Whether torch can compute on CUDA. Imports torch."""
-    if not has_package("torch"):
+    """Whether torch can compute on CUDA. Imports torch only where Linux shows a card's driver."""
+    if not has_package("torch") or (
+        platform.system() == "Linux" and not any(map(os.path.exists, _CARD_DRIVERS))
+    ):
         return False
     import torch
 

@@ -1,0 +1,176 @@
+"""The inference pass: the units that are left, two at a time, each committed once and counted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import DataFrame, SparkSession
+
+from pipelines import infer, ingest, ledger, runs, sink, units, validate
+from pipelines.beside import beside
+from pipelines.calibrate import Way
+from pipelines.commits import Commits
+from pipelines.progress import Progress
+from pipelines.runs import Run
+from pipelines.task_times import tagged
+from pipelines.units import Unit
+from pipelines.work import Work
+from pipelines.workers import Task, scorer
+from schemas.errors import TooManyFailed
+from udfs.failpoint import reached
+
+# The second fills the slots that the first one's slowest tasks leave: Spark gives them to the older job
+# first. Fair pools would share them, and both units would be late.
+AT_ONCE = 2
+TASKS_A_SLOT = 4  # at most, where files are small and many
+ROWS_A_TASK = (
+    4096  # at least, where there are many small files: as many as the engine orders at a time
+)
+_FEW = 32  # rows that may fail in any run, however small
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What scoring needs to know of a run, the same for all of its units."""
+
+    spark: SparkSession
+    work: Work
+    run: Run
+    repeated: dict[str, DataFrame]  # of each unique column, the values that repeat
+    way: Way
+    rows: int  # in the whole input
+    still_ours: Callable[[], None]  # raises where another driver has taken the run over
+    now: Clock
+
+    @property
+    def may_fail(self) -> int:
+        """Rows of the run that may have no prediction before it is given up."""
+        return max(_FEW, math.ceil(self.work.job.run.max_failed * self.rows))
+
+
+def planned(at: Pass) -> list[Unit]:
+    """The run's units: as an earlier attempt planned them, or for the speed that is known now."""
+    work, slots = at.work, at.spark.sparkContext.defaultParallelism
+    per_s = at.way.rows_per_s and at.way.rows_per_s * slots
+    per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
+    found = units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s)
+    return units.planned(work.lake, at.run, found, at.now())
+
+
+def names_of(at: Pass, every: Sequence[Unit]) -> dict[int, str]:
+    """By number, the transaction that each unit is committed under."""
+    history = Commits.of(at.work.lake, at.work.predictions.name)
+    return {unit.number: history.name(at.run.transaction(unit.number)) for unit in every}
+
+
+def score_units(
+    at: Pass, every: Sequence[Unit], names: dict[int, str], progress: Progress
+) -> float:
+    """Score and commit the units that no earlier attempt committed; the seconds that took.
+
+    Raises TooManyFailed between units, and whatever stops a unit; the others stay committed.
+    """
+    started, runtime = time.monotonic(), at.way.runtime
+    left, failed = _left(at, every, names)
+    before = len(every) - len(left)
+    if before:
+        progress.say(f"  {before} of {len(every)} units are committed: they are not scored again")
+    if not left:
+        return 0.0
+    progress.say(f"  computing with {runtime.backend} {runtime.precision}: {at.way.why}")
+    with progress.step(
+        at.spark, at.run.run_id, "infer", f"scoring with {at.work.model.card.title}"
+    ):
+        for done, rows in enumerate(_each(at, left, names), 1):
+            failed += rows
+            if len(every) > 1:
+                rest_s = (time.monotonic() - started) / done * (len(left) - done)
+                progress.say(f"  unit {before + done} of {len(every)}, about {rest_s:.0f} s left")
+            _check(at, failed)
+    return round(time.monotonic() - started, 3)
+
+
+def _left(at: Pass, every: Sequence[Unit], names: dict[int, str]) -> tuple[list[Unit], int]:
+    """The units that are not committed, and the failed rows of those that are."""
+    there = sink.transactions(at.work.lake, at.work.predictions.name, names.values())
+    told = units.failures(at.work.lake, at.run)
+    left, failed = [], 0
+    for unit in every:
+        name = names[unit.number]
+        if name not in there:
+            left.append(unit)
+        elif name in told:
+            failed += told[name]
+        else:  # a driver died between the commit and its telling
+            failed += _told(at, unit, name, 0.0)
+    return left, failed
+
+
+def _check(at: Pass, failed: int) -> None:
+    if failed > at.may_fail:
+        raise TooManyFailed(
+            f"{failed:,} rows could not be scored",
+            got=f"{failed / max(1, at.rows):.1%} of {at.rows:,} rows",
+            allowed=f"run.max_failed {at.work.job.run.max_failed:.1%}",
+            next="look at error in the predictions; then raise run.max_failed and run again",
+        )
+
+
+def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[int]:
+    """The failed rows of each unit, as they are committed."""
+    rest = list(left)
+    if not (at.work.lake / at.work.predictions.name).exists():
+        yield _scored(at, names, rest.pop(0))  # two would both make the table
+    with beside(at.spark, AT_ONCE) as submit:
+        for one in as_completed([submit(_scored, at, names, unit) for unit in rest]):
+            yield one.result()
+
+
+def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
+    """Score and commit one unit; its failed rows."""
+    at.still_ours()
+    started, work, name = time.monotonic(), at.work, names[unit.number]
+    with tagged(at.spark, at.run.run_id, "infer", unit.number):
+        rows = ingest.read(at.spark, work.job.source, work.contract, unit.pinned)
+        marked = validate.marked(rows, at.repeated)
+        accepted = infer.accepted(marked, work.rules, work.job, work.model)
+        scoring = scorer(at.spark, work, at.way, Task(at.run.run_id, unit.number, at.may_fail))
+        made = infer.scored(
+            _spread(at.spark, work, unit, accepted), work.job, work.contract, work.model, scoring
+        )
+        named = infer.with_run(
+            made, work.predictions, at.run.run_id, unit.number, work.model, at.now()
+        )
+        reached("before_commit")
+        sink.append(named, work.lake, work.predictions, name)
+    reached("after_commit")
+    return _told(at, unit, name, time.monotonic() - started)
+
+
+def _told(at: Pass, unit: Unit, name: str, seconds: float) -> int:
+    """Tell that a unit is committed; its failed rows."""
+    rows = ledger.rows_of(at.work.lake, at.work.predictions.name, at.run.run_id, unit.number)
+    units.finished(at.work.lake, at.run, unit, name, rows, seconds, at.now())
+    return rows[1]
+
+
+def _spread(spark: SparkSession, work: Work, unit: Unit, accepted: DataFrame) -> DataFrame:
+    """The rows over the slots: a task has enough of them to order by length, and no slot waits for long.
+
+    Of few files Spark makes a task a slot, and the one with longer texts ends later. Four tasks a slot
+    were tried: what they gained in balance they lost in padding, having fewer rows to order.
+
+    One task reads a file that Python parses, however many cores wait; and a Python that reads in the
+    stage that scores would be a second worker a slot.
+    """
+    slots = spark.sparkContext.defaultParallelism
+    if ingest.reads_in_python(work.job.source):
+        return accepted.repartition(max(len(unit.pinned.files), slots))
+    tasks = max(TASKS_A_SLOT * slots, unit.expected_rows // ROWS_A_TASK)
+    return accepted.coalesce(tasks)

@@ -1,0 +1,133 @@
+"""The input of a run in units of whole files: each is one Spark job and one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from pipelines import sink, volume
+from pipelines.pinning import name_in
+from pipelines.runs import Run
+from schemas.pinned import Pinned, PinnedFile
+from schemas.tables import UNITS
+
+PLANNED, DONE = "planned", "done"
+_UNKNOWN_SPEED_BYTES = 1 << 30  # a unit's, where nothing has told yet how fast the rows go
+_WHOLE = ("delta", "idx")  # one version, or one file: not to be cut into whole files
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of the pinned input."""
+
+    number: int
+    pinned: Pinned
+    expected_rows: int
+
+
+def cut(pinned: Pinned, seconds: float, rows_per_s: float | None) -> list[Unit]:
+    """Units of whole files in the input's order, each about ``seconds`` of work; at least one.
+
+    ``rows_per_s`` is what all workers together do; None: not known, then a unit has a gibibyte.
+    """
+    rows = volume.expected_rows(pinned)
+    if pinned.format in _WHOLE or len(pinned.files) <= 1:
+        return [Unit(0, pinned, rows)]
+    size = _UNKNOWN_SPEED_BYTES
+    if rows_per_s and rows:
+        size = max(1, round(seconds * rows_per_s * pinned.size_bytes / rows))
+    groups = list(_grouped(pinned.files, size))
+    return [
+        Unit(number, part, round(rows * part.size_bytes / max(1, pinned.size_bytes)))
+        for number, part in enumerate(replace(pinned, files=files) for files in groups)
+    ]
+
+
+def _grouped(files: Sequence[PinnedFile], size: int) -> Iterator[tuple[PinnedFile, ...]]:
+    """Files that begin within the same ``size`` bytes of the input go together."""
+    group: list[PinnedFile] = []
+    before = place = 0
+    for file in files:
+        if group and before // size != place:
+            yield tuple(group)
+            group = []
+        place = before // size
+        group.append(file)
+        before += file.size_bytes
+    yield tuple(group)
+
+
+def planned(lake: Path, run: Run, units: Sequence[Unit], at: datetime) -> list[Unit]:
+    """The run's units as its first attempt planned them, or these, kept for every later attempt."""
+    kept = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
+    if not kept:
+        rows = [_row(run, unit, PLANNED, at) for unit in units]
+        sink.append_values(rows, lake, UNITS, f"{run.transaction()}:units")
+        kept = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
+    whole = replace(units[0].pinned, files=())
+    files = [file for unit in units for file in unit.pinned.files]
+    by_name = {name_in(whole, file.path): file for file in files}
+    return [
+        Unit(
+            row["unit"],
+            replace(whole, files=tuple(by_name[name] for name in row["files"])),
+            row["expected_rows"],
+        )
+        for row in kept
+    ]
+
+
+def count(lake: Path, run: Run) -> int:
+    """Units that the run was planned with; 0 before."""
+    return len(_rows(lake, run.run_id, PLANNED))
+
+
+def failures(lake: Path, run: Run) -> dict[str, int]:
+    """By transaction, the failed rows of the units that are told to be committed."""
+    return {row["transaction"]: row["failed"] for row in _rows(lake, run.run_id, DONE)}
+
+
+def finished(
+    lake: Path, run: Run, unit: Unit, name: str, rows: tuple[int, int], seconds: float, at: datetime
+) -> None:
+    """Tell that a unit was committed as ``name``, with so many scored and failed rows; once."""
+    scored, failed = rows
+    row = _row(run, unit, DONE, at) | {
+        "files": [],
+        "transaction": name,
+        "scored": scored,
+        "failed": failed,
+        "seconds": round(seconds, 3),
+        "application": run.application,
+    }
+    sink.append_values([row], lake, UNITS, f"{name}:done")
+
+
+def _row(run: Run, unit: Unit, state: str, at: datetime) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "job": run.job,
+        "unit": unit.number,
+        "state": state,
+        "files": [name_in(unit.pinned, file.path) for file in unit.pinned.files],
+        "bytes": unit.pinned.size_bytes,
+        "expected_rows": unit.expected_rows,
+        "at": at,
+    }
+
+
+def _rows(lake: Path, run_id: str, state: str) -> list[dict[str, Any]]:
+    try:
+        table = DeltaTable(str(lake / UNITS.name)).to_pyarrow_dataset()
+    except TableNotFoundError:
+        return []
+    mine = (pc.field("run_id") == run_id) & (pc.field("state") == state)
+    found: list[dict[str, Any]] = table.to_table(filter=mine).to_pylist()
+    return found

@@ -1,0 +1,170 @@
+"""Runs as processes of their own that can be killed, and what must be true of their lake afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+from deltalake import DeltaTable
+
+from schemas.config import Job
+from tests.helpers import torch_loop
+from udfs.failpoint import VARIABLE
+
+MARK = "MILLRACE_CHAOS"  # an environment variable that all processes of a run inherit
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Driven:
+    """A driver process, and everything that it starts."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    token: str
+    started: float = field(default_factory=time.monotonic)
+
+    def wait(self, timeout_s: float = 240.0) -> int:
+        """Its exit code; negative for a signal."""
+        return self.process.wait(timeout_s)
+
+    def told(self) -> dict[str, Any]:
+        """The object on its last line."""
+        lines = [line for line in self.log.read_text("utf-8", "replace").splitlines() if line]
+        for line in reversed(lines):
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        return {}
+
+    def family(self) -> list[psutil.Process]:
+        """All living processes that it started, workers and JVM with them."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.token and process.status() != "zombie":
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def orphans(self, within_s: float = 10.0) -> list[str]:
+        """What still lives so long after its end; then it is killed."""
+        deadline = time.monotonic() + within_s
+        while (left := self.family()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        told = []
+        for process in left:
+            try:
+                told.append(" ".join(process.cmdline())[:120])
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        return told
+
+
+def start(
+    job: Job,
+    folder: Path,
+    *arguments: str,
+    script: Mapping[str, Any] | None = None,
+) -> Driven:
+    """Start a driver for the job; ``script`` is one of failpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    token = f"{os.getpid()}-{time.monotonic_ns()}"
+    told, log = folder / f"job-{token}.yaml", folder / f"log-{token}.txt"
+    told.write_text(yaml.safe_dump(job.model_dump(mode="json")), "utf-8")
+    environment = {**os.environ, MARK: token}
+    if script is not None:
+        file = folder / f"failpoints-{token}.json"
+        file.write_text(json.dumps(script), "utf-8")
+        environment[VARIABLE] = str(file)
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.driver", str(told), *arguments],
+            stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=ROOT,
+            start_new_session=True,
+        )  # fmt: skip
+    return Driven(process, log, token)
+
+
+def send(process: psutil.Process | subprocess.Popen[bytes], number: int) -> None:
+    """A signal to a process that may be gone already."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+
+
+def table(lake: Path, name: str) -> list[dict[str, Any]]:
+    """All rows of a table; none where it is not there."""
+    if not DeltaTable.is_deltatable(str(lake / name)):
+        return []
+    found: list[dict[str, Any]] = DeltaTable(str(lake / name)).to_pyarrow_table().to_pylist()
+    return found
+
+
+def violations(
+    job: Job, model: Path, pixels: list[bytes], refused: set[int], poisoned: set[int]
+) -> list[str]:
+    """What is not as it must be after a run that is done, whatever happened on the way."""
+    lake, found = Path(job.output.path), []
+    rows = table(lake, job.table)
+    keys = Counter(row["id"] for row in rows)
+    aside = Counter(json.loads(row["key"])["id"] for row in table(lake, "quarantine"))
+    once = Counter(range(len(pixels)))
+    if keys + aside != once:
+        twice = {key: n for key, n in (keys + aside).items() if n > 1}
+        lost = once - (keys + aside)
+        found.append(f"rows twice: {twice}; rows lost: {dict(lost)}")
+    if set(aside) != refused:
+        found.append(f"quarantined {sorted(aside)}, expected {sorted(refused)}")
+    failed = {row["id"] for row in rows if row["error"] is not None}
+    if failed != poisoned:
+        found.append(f"failed {sorted(failed)}, expected {sorted(poisoned)}")
+    labels, probabilities = torch_loop(model, pixels)
+    found += [
+        f"row {row['id']} has other values than an undisturbed run's"
+        for row in rows
+        if row["error"] is None
+        and not (
+            row["label"] == labels[row["id"]]
+            and np.allclose(row["probabilities"], probabilities[row["id"]], atol=1e-5)
+        )
+    ]
+    found += _commits(lake, job.table)
+    if (lake / "_staging").exists():
+        found.append(f"scratch is left: {[p.name for p in (lake / '_staging').iterdir()]}")
+    return found
+
+
+def _commits(lake: Path, name: str) -> list[str]:
+    """Units that were committed more than once, and rows whose ledger does not add up."""
+    history = DeltaTable(str(lake / name)).history()
+    restored = any(entry.get("operation") == "RESTORE" for entry in history)
+    told = Counter(
+        entry["userMetadata"].split(":after-")[0] for entry in history if "userMetadata" in entry
+    )
+    twice = [] if restored else [f"two commits of {one}" for one, n in told.items() if n > 1]
+    runs = table(lake, "runs")
+    last = max(runs, key=lambda event: event["event"], default={"state": "none", "scored": 0})
+    if last["state"] != "done":
+        return [*twice, f"the last event is {last['state']}"]
+    records = Counter(row["x_RecordId"] for row in table(lake, "ledger"))
+    twice += [f"ledger row {one} {n} times" for one, n in records.items() if n > 1]
+    return twice

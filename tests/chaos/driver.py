@@ -1,0 +1,95 @@
+"""``python -m tests.chaos.driver JOB.yaml [--without GUARD] [--barrier FILE]``: a run that tests may kill.
+
+``millrace run --json`` with a shorter lease, and, to prove that tests bite, with a guard taken away:
+
+  lease          nobody is excluded
+  transactions   each commit has a name of its own: nothing tells that a unit is there already
+  isolation      a worker that died leaves no word of where it was
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines import console, loop, units
+from pipelines.claim import Lease
+from pipelines.commits import Commits
+from pipelines.progress import Progress
+from pipelines.score import run
+from pipelines.signals import stop_at_sigterm
+from pipelines.work import session_for
+from schemas.config import Job
+from schemas.errors import MillraceError
+from schemas.yaml_file import load
+from udfs.plan import Scorer
+
+LEASE_S = 4.0
+
+
+def _no_lease() -> None:
+    pass  # the lease is an argument
+
+
+def _no_transactions() -> None:
+    def name(_self: Commits, transaction: str) -> str:
+        return f"{transaction}:{secrets.token_hex(4)}"
+
+    Commits.name = name  # type: ignore[method-assign]
+
+
+def _no_isolation() -> None:
+    whole = loop.scorer
+
+    def scorer(*arguments: Any) -> Scorer:
+        made = whole(*arguments)
+        return replace(made, plan=replace(made.plan, journal=None))
+
+    loop.scorer = scorer
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    "lease": _no_lease,
+    "transactions": _no_transactions,
+    "isolation": _no_isolation,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; an exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--without", choices=GUARDS, default=None)
+    parser.add_argument("--master", default="local[2,4]")
+    parser.add_argument("--barrier", type=Path, help="start when this file is there")
+    parser.add_argument("--ready", type=Path, help="make this file when a run could start")
+    given = parser.parse_args(arguments)
+    if given.without:
+        GUARDS[given.without]()
+    stop_at_sigterm()
+    units._UNKNOWN_SPEED_BYTES = 1  # each file is a unit
+    lease = Lease(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
+    try:
+        job = load(given.job, Job)
+        with session_for(job, master=given.master) as spark:
+            if given.ready:
+                given.ready.touch()
+            while given.barrier and not given.barrier.exists():
+                time.sleep(0.005)
+            summary = run(spark, job, Progress(), lease=lease)
+    except MillraceError as error:
+        return console.print_error(error, as_json=True)
+    except KeyboardInterrupt:
+        return console.print_error(console.stopped(), as_json=True)
+    console.print_summary(summary, as_json=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

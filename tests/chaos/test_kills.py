@@ -1,0 +1,115 @@
+"""Drivers that die at every place where it matters, and signals: the next one goes on where they stopped."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.config import Job
+from tests.chaos.driven import INT, KILL, TERM, Driven, start, table, violations
+from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+ROWS, FILES = 60, 6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pixel_mlp(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def job(tmp_path: Path, model: Path) -> Job:
+    write_parquet(tmp_path / "input", image_table(images(ROWS)), files=FILES)
+    engine = {"backend": "torch", "precision": "fp32"}
+    return job_of(tmp_path, model, engine=engine)
+
+
+def killing(at: str, nth: int = 1, calls: Path | None = None) -> dict[str, Any]:
+    rules = [{"at": at, "action": "kill", "nth": nth}]
+    return {"driver": rules, "predict": {"calls": str(calls)} if calls else {}}
+
+
+def scored_rows(calls: Path) -> int:
+    return sum(map(int, calls.read_text("ascii").split()))
+
+
+@pytest.mark.timeout(280)
+def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
+    job: Job, model: Path, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    places = [("before_commit", 3), ("after_commit", 1), ("before_ledger", 1), ("before_done", 1)]
+    for at, nth in places:
+        driver = start(job, tmp_path / "drivers", script=killing(at, nth, calls))
+        assert driver.wait() == -KILL, driver.log.read_text("utf-8")
+        assert not driver.orphans()
+    last = start(job, tmp_path / "drivers", script={"predict": {"calls": str(calls)}})
+
+    assert last.wait() == 0
+    assert last.told()["scored"] == ROWS
+    assert not violations(job, model, images(ROWS), set(), set())
+    assert not last.orphans()
+    ledger = table(Path(job.output.path), "ledger")
+    assert len({row["x_AppId"] for row in ledger}) == len(places)  # the last found it written
+    wasted = [row for row in ledger if row["x_CostKind"] == "failed"]
+    assert wasted
+    assert not any(row["x_Committed"] for row in wasted)
+    assert last.told()["books_closed"] is True
+    # Two units were under way at the first death, one at the second, and none afterwards.
+    assert ROWS <= scored_rows(calls) <= ROWS + 3 * ROWS // FILES
+
+
+@pytest.mark.parametrize("number", [TERM, INT])
+def test_a_signal_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go_on(
+    job: Job, model: Path, tmp_path: Path, number: int
+) -> None:
+    slow = {"predict": {"rules": [{"action": "sleep", "seconds": 3.0}]}}
+    driver = start(job, tmp_path / "drivers", script=slow)
+    _wait_for_a_commit(driver, Path(job.output.path))
+    driver.process.send_signal(number)
+    began = time.monotonic()
+
+    assert driver.wait() == 5
+    assert time.monotonic() - began < 10
+    assert "resume" in driver.told()["next"]
+    assert not driver.orphans(within_s=2.0)
+    assert not (Path(job.output.path) / "_staging").exists()
+    committed = len(table(Path(job.output.path), job.table))
+    assert 0 < committed < ROWS
+    events = sorted(table(Path(job.output.path), "runs"), key=lambda row: row["event"])
+    assert events[-1]["state"] == "stopped"
+
+    again = start(job, tmp_path / "drivers")
+    assert again.wait() == 0
+    assert not violations(job, model, images(ROWS), set(), set())
+
+
+def _wait_for_a_commit(driver: Driven, lake: Path) -> None:
+    while not any(row["state"] == "done" for row in table(lake, "units")):
+        assert driver.process.poll() is None, driver.log.read_text("utf-8")
+        time.sleep(0.1)
+
+
+def test_of_two_drivers_one_runs_and_the_other_says_who_does(
+    job: Job, model: Path, tmp_path: Path
+) -> None:
+    barrier = tmp_path / "go"
+    ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
+    drivers = [
+        start(job, tmp_path / "drivers", "--barrier", str(barrier), "--ready", str(one))
+        for one in ready
+    ]
+    while not all(one.exists() for one in ready):
+        time.sleep(0.05)
+    barrier.touch()
+
+    codes = [driver.wait() for driver in drivers]
+
+    assert sorted(codes) == [0, 6]
+    assert not violations(job, model, images(ROWS), set(), set())
+    held = drivers[codes.index(6)].told()
+    assert str(drivers[codes.index(0)].process.pid) in held["got"]

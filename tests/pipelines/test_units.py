@@ -1,0 +1,214 @@
+"""A run in units: planned once, committed one by one, resumed after the last commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from pipelines import ingest, loop, runs, sink, units
+from pipelines.progress import Progress
+from pipelines.query import query
+from pipelines.score import run
+from schemas.config import Job, ParquetSource
+from schemas.errors import RunFailed, TooManyFailed
+from schemas.pinned import Pinned, PinnedFile
+from schemas.summary import Summary
+from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+
+QUIET = Progress(quiet=True)
+ROWS, FILES = 60, 6
+Score = Callable[..., Summary]
+
+
+@pytest.fixture
+def score(spark: SparkSession) -> Score:
+    return lambda job, **how: run(spark, job, QUIET, **how)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pixel_mlp(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def job(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Six files, each a unit."""
+    folder = write_parquet(tmp_path / "input", image_table(images(ROWS)), files=FILES)
+    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
+    return job_of(tmp_path, model)
+
+
+def min_size(folder: Path) -> int:
+    return min(path.stat().st_size for path in folder.iterdir())
+
+
+def ids(lake: Path) -> Counter[int]:
+    return Counter(row["id"] for row in query(lake, "SELECT id FROM predictions_tiny").to_pylist())
+
+
+def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    return found
+
+
+SIZES = st.lists(st.integers(0, 1000), min_size=1, max_size=40)
+
+
+@given(SIZES, st.integers(1, 3000))
+def test_units_are_whole_files_in_order_and_none_is_much_larger_than_asked(
+    sizes: list[int], size: int
+) -> None:
+    files = [PinnedFile(f"/in/{n:03}", bytes_, 0) for n, bytes_ in enumerate(sizes)]
+    groups = list(units._grouped(files, size))
+    assert [file for group in groups for file in group] == files
+    assert all(groups)
+    largest = max(sizes)
+    assert all(sum(file.size_bytes for file in group) < size + largest + 1 for group in groups)
+
+
+def test_a_known_speed_makes_units_of_so_many_minutes(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "input", image_table(images(ROWS)), files=FILES)
+    pinned = ingest.pin(ParquetSource(format="parquet", path=str(folder)))
+    found = units.cut(pinned, seconds=2.0, rows_per_s=10.0)
+    assert [unit.expected_rows for unit in found] == [20, 20, 20]
+    assert len(units.cut(pinned, seconds=2.0, rows_per_s=1000.0)) == 1
+    assert len(units.cut(pinned, seconds=2.0, rows_per_s=None)) == 1
+
+
+def test_a_source_without_files_is_one_unit() -> None:
+    pinned = Pinned("idx", "/in/x", (PinnedFile("/in/x", 5, 0), PinnedFile("/in/y", 5, 0)))
+    assert [unit.pinned for unit in units.cut(pinned, 1.0, 1.0)] == [pinned]
+
+
+@pytest.mark.spark
+def test_each_unit_is_a_commit_and_all_rows_are_there_once(
+    score: Score, job: Job, tmp_path: Path
+) -> None:
+    summary = score(job)
+
+    lake = tmp_path / "lake"
+    assert (summary.units_done, summary.units_total, summary.scored) == (FILES, FILES, ROWS)
+    assert ids(lake) == Counter(range(ROWS))
+    assert deltalake.DeltaTable(lake / "predictions_tiny").version() == FILES - 1
+    told = rows(lake, "SELECT unit, scored, failed FROM units WHERE state = 'done' ORDER BY unit")
+    assert told == [{"unit": n, "scored": 10, "failed": 0} for n in range(FILES)]
+    charged = rows(lake, "SELECT DISTINCT x_Unit FROM ledger WHERE x_CostKind = 'useful'")
+    assert {row["x_Unit"] for row in charged} == set(range(FILES))
+    assert summary.books_closed
+
+
+@pytest.mark.spark
+def test_a_run_that_broke_goes_on_after_its_last_commit_with_the_units_it_was_planned_with(
+    score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = sink.append, []
+
+    def breaks(frame: Any, lake: Path, table: Any, name: str) -> None:
+        seen.append(name)
+        if len(seen) > 3:
+            raise RunFailed("the disk is full")
+        real(frame, lake, table, name)
+
+    monkeypatch.setattr(sink, "append", breaks)
+    with pytest.raises(RunFailed, match="disk is full"):
+        score(job)
+    monkeypatch.setattr(sink, "append", real)
+    lake = tmp_path / "lake"
+    first = rows(lake, "SELECT DISTINCT unit, scored_at FROM predictions_tiny")
+    assert 1 <= len(first) < FILES
+    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 1 << 30)  # planned anew it would be one unit
+
+    summary = score(job)
+
+    assert (summary.units_done, summary.scored) == (FILES, ROWS)
+    assert ids(lake) == Counter(range(ROWS))
+    after = rows(lake, "SELECT DISTINCT unit, scored_at FROM predictions_tiny")
+    assert [one for one in first if one in after] == first
+    events = rows(lake, "SELECT state FROM runs ORDER BY event")
+    assert [event["state"] for event in events] == ["started", "failed", "resumed", "done"]
+
+
+@pytest.mark.spark
+def test_a_driver_that_died_between_a_commit_and_its_telling_is_made_up_for(
+    score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_told", dies)
+    with pytest.raises(KeyboardInterrupt):
+        score(job)
+    monkeypatch.undo()
+    lake = tmp_path / "lake"
+    assert len(ids(lake)) == ROWS // FILES
+    assert rows(lake, "SELECT count(*) AS n FROM units WHERE state = 'done'") == [{"n": 0}]
+
+    assert score(job).scored == ROWS
+    assert ids(lake) == Counter(range(ROWS))
+    assert rows(lake, "SELECT sum(scored) AS n FROM units WHERE state = 'done'") == [{"n": ROWS}]
+    assert rows(lake, "SELECT state FROM runs WHERE event = 1") == [{"state": "stopped"}]
+
+
+@pytest.mark.spark
+def test_a_run_that_is_done_scores_nothing_and_fresh_scores_all_as_a_run_of_its_own(
+    score: Score, job: Job, tmp_path: Path
+) -> None:
+    first = score(job)
+    assert score(job).run_id == first.run_id
+    again = score(job, fresh=True)
+
+    lake = tmp_path / "lake"
+    assert again.run_id != first.run_id
+    assert again.scored == ROWS
+    assert ids(lake) == Counter(list(range(ROWS)) * 2)
+    assert len(rows(lake, "SELECT id FROM tiny_current")) == ROWS
+    assert score(job).run_id == again.run_id
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("version", [0, 2, 4])
+def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
+    score: Score, job: Job, tmp_path: Path, version: int
+) -> None:
+    first = score(job)
+    table = tmp_path / "lake" / "predictions_tiny"
+    deltalake.DeltaTable(table).restore(version)
+    assert len(ids(tmp_path / "lake")) == ROWS // FILES * (version + 1)
+
+    summary = score(job)
+
+    assert (summary.run_id, summary.scored) == (first.run_id, ROWS)
+    assert ids(tmp_path / "lake") == Counter(range(ROWS))
+    before = deltalake.DeltaTable(table).version()
+    assert score(job).run_id == first.run_id
+    assert deltalake.DeltaTable(table).version() == before
+
+
+@pytest.mark.spark
+def test_more_failed_rows_than_the_job_allows_stop_the_run_between_units(
+    score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = images(ROWS)
+    bad = [b"no 16 bytes" if n % 10 < 8 else pixel for n, pixel in enumerate(pixels)]
+    folder = write_parquet(tmp_path / "input", image_table(bad), files=FILES)
+    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
+    monkeypatch.setattr(loop, "_FEW", 8)
+
+    with pytest.raises(TooManyFailed) as error:
+        score(job_of(tmp_path, model, run={"max_failed": 0.1}))
+
+    assert "16 rows" in str(error.value)
+    assert len(ids(tmp_path / "lake")) < ROWS
+    assert score(job_of(tmp_path, model, run={"max_failed": 1.0})).failed == ROWS * 8 // 10
+
+
+def test_a_runs_speed_is_read_from_its_own_events(tmp_path: Path) -> None:
+    assert runs.rows_per_s(tmp_path, "tiny", "digest") is None

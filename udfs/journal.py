@@ -1,0 +1,62 @@
+"""Which window a task computes, on disk: what is left of an attempt that died."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from udfs.poison import is_lasting
+
+_NUMBER = struct.Struct("<q")
+_FEW = 2  # deaths of one partition, from which on nothing of it is trusted
+
+
+class Journal:
+    """The journal of one partition's attempts; `began` is one write of eight bytes.
+
+    The file holds numbers: first the window under way, counted from one, then those at which earlier
+    attempts died. It goes when the task ends, by an error too: only a process that dies leaves it, or
+    a device that is not to be used again. Two copies of a task at the same time (speculation) share it:
+    one may compute a window apart for nothing.
+    """
+
+    def __init__(self, folder: Path, partition: int) -> None:
+        self._path = folder / f"{partition}.window"
+        self._file = -1
+        self.died_at: list[int] = []  # counted from one, in order
+
+    def began(self, window: int) -> None:
+        """The task computes this window, counted from 0, and may decode the next."""
+        os.pwrite(self._file, _NUMBER.pack(window + 1), 0)
+
+    def is_suspect(self, window: int) -> bool:
+        """Whether an attempt died at this window, or while it decoded it.
+
+        Spark tries a task only so often: where two attempts have died, all from there on is suspect.
+        """
+        number = window + 1
+        if len(self.died_at) >= _FEW:
+            return number >= self.died_at[0]
+        return any(died <= number <= died + 1 for died in self.died_at)
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        held = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        now, *died = [number for (number,) in _NUMBER.iter_unpack(held)] or [0]
+        self.died_at = sorted({*died, *([now] if now else [])})
+        os.pwrite(self._file, b"".join(map(_NUMBER.pack, [0, *self.died_at])), 0)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+        if error is None or not is_lasting(error):
+            self._path.unlink(missing_ok=True)
