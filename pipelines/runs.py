@@ -47,10 +47,11 @@ def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     return max(found, key=lambda event: (event["series"], event["event"]), default=None)
 
 
-def applications(lake: Path, run_id: str) -> list[str]:
-    """The Spark applications of a run's attempts so far, in their order."""
-    events = sorted(_events(lake, ("run_id", "=", run_id)), key=lambda event: event["event"])
-    return list(dict.fromkeys(event["application"] for event in events if event["application"]))
+def earlier_applications(lake: Path, run: Run) -> set[str]:
+    """The Spark applications of the run's attempts before this one."""
+    events = _events(lake, ("run_id", "=", run.run_id))
+    this = max(event["event"] for event in events if event["application"] == run.application)
+    return {event["application"] for event in events if event["event"] < this}
 
 
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:

@@ -109,13 +109,12 @@ def _tasks(
     if log is None:
         return []
     mine = [m["task_id"] for m in meters if m["application"] == log.application]
-    found = log.tasks(mine)
-    for application in runs.applications(work.lake, run.run_id):
-        if application != log.application:
-            earlier = EventLog.named(log.path.parent, application)
-            found += earlier.all_tasks() if earlier else []
-        elif run.events > 1:  # an earlier attempt may have been this very session's
-            found = EventLog(log.path).tasks(mine)
+    before = runs.earlier_applications(work.lake, run)
+    # An earlier attempt may have been this very session's: then its log is read from the beginning.
+    found = (EventLog(log.path) if log.application in before else log).tasks(mine)
+    for application in sorted(before - {log.application}):
+        earlier = EventLog.named(log.path.parent, application)
+        found += earlier.all_tasks() if earlier else []
     return [task for task in found if task.run_id == run.run_id]
 
 

@@ -28,9 +28,14 @@ def job(tmp_path: Path, model: Path) -> Job:
     return job_of(tmp_path, model, engine=engine)
 
 
-def killing(at: str, nth: int = 1, calls: Path | None = None) -> dict[str, Any]:
-    rules = [{"at": at, "action": "kill", "nth": nth}]
-    return {"driver": rules, "predict": {"calls": str(calls)} if calls else {}}
+def killing(at: str, nth: int, calls: Path) -> dict[str, Any]:
+    """Calls take a moment, so that a unit is under way when another one's driver dies."""
+    rules = [
+        {"at": at, "action": "sleep", "nth": nth, "seconds": 0.5},
+        {"at": at, "action": "kill", "nth": nth},
+    ]
+    slow = [{"action": "sleep", "seconds": 0.7}]
+    return {"driver": rules, "predict": {"calls": str(calls), "rules": slow}}
 
 
 def scored_rows(calls: Path) -> int:
@@ -42,7 +47,7 @@ def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     job: Job, model: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
-    places = [("before_commit", 3), ("after_commit", 1), ("before_ledger", 1), ("before_done", 1)]
+    places = [("before_commit", 3), ("after_commit", 2), ("before_ledger", 1), ("before_done", 1)]
     for at, nth in places:
         driver = start(job, tmp_path / "drivers", script=killing(at, nth, calls))
         assert driver.wait() == -KILL, driver.log.read_text("utf-8")
