@@ -203,7 +203,7 @@ def _scaling(result: Mapping[str, Any]) -> list[str]:
             ]
         )
     return [
-        f"### {TITLES[result['workload']]}: Millrace's `auto`, more rows, workers and partitions",
+        f"### {TITLES[result['workload']]}: Millrace, torch in bf16: more rows, workers and partitions",
         "",
         _sentence(result["about"]),
         "",
