@@ -26,7 +26,7 @@ from benches import marks
 from benches.contestant import Told, tell
 from benches.predictors import LOADERS, Predict
 from pipelines.session import open_session
-from pipelines.task_times import tag
+from pipelines.task_times import tagged
 
 LOGS = "logs"
 STOCK = {
@@ -58,8 +58,8 @@ def run(task: Told, score: Callable[[SparkSession, DataFrame], DataFrame]) -> No
     session_s = time.time() - began
     started = time.time()
     scored = score(spark, spark.read.parquet(str(task.input)))
-    spark.addTag(tag("infer"))
-    scored.write.format("delta").mode("append").save(str(task.predictions))
+    with tagged(spark, task.task.name, "infer"):
+        scored.write.format("delta").mode("append").save(str(task.predictions))
     stage_s = time.time() - started
     spark.stop()
     told = marks.summary(folder, started, task.slots, stage_s)

@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from pipelines.preflight import Rate
 from pipelines.task_times import TaskTime
 from schemas.ids import digest
 from schemas.prices import PLACES
+from schemas.tables import LEDGER
 
 # Which lap of the meter is which kind of cost; the rest of a task's time is `unattributed`.
 KINDS = {
@@ -77,6 +79,16 @@ def counted(lake: Path, table: str, run_id: str) -> Counted:
         metered = meters.append_column("unit", batch.column("unit"))
         found.append(metered.filter(batch.column("_meter").is_valid()))
     return Counted(scored, failed, _by_task(found))
+
+
+def tasks_of(lake: Path, run_id: str) -> set[tuple[str, int]]:
+    """Application and id of the run's tasks that are in the ledger: no task is charged twice."""
+    try:
+        rows = DeltaTable(str(lake / LEDGER.name)).to_pyarrow_dataset()
+    except TableNotFoundError:
+        return set()
+    found = rows.to_table(columns=["x_AppId", "x_TaskId"], filter=pc.field("x_RunId") == run_id)
+    return {(row["x_AppId"], row["x_TaskId"]) for row in found.to_pylist()}
 
 
 def rows_of(lake: Path, table: str, run_id: str, unit: int) -> tuple[int, int]:

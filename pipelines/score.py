@@ -98,7 +98,7 @@ def _run(
         infer_s = loop.score_units(at, every, names, progress)
     reached("before_ledger")
     claim.check()
-    summary = account(work, run, verdict, names.values(), log, progress)
+    summary = account(work, run, verdict, len(every), log, progress)
     summary = replace(
         summary,
         infer_s=infer_s,

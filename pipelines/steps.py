@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,6 @@ from pipelines.task_times import EventLog, TaskTime, tagged
 from pipelines.validate import Verdict
 from pipelines.work import Work
 from schemas import tables
-from schemas.ids import digest
 from schemas.summary import Summary
 
 Clock = Callable[[], datetime]
@@ -71,7 +70,7 @@ def account(
     work: Work,
     run: Run,
     verdict: Verdict,
-    names: Collection[str],
+    units: int,
     log: EventLog | None,
     progress: Progress,
 ) -> Summary:
@@ -80,7 +79,9 @@ def account(
         counted = ledger.counted(work.lake, work.predictions.name, run.run_id)
         tasks = _tasks(work, run, counted.meters, log)
         books = ledger.books(counted.meters, tasks, work.rate, run.run_id, run.job)
-        sink.append_values(books.rows, work.lake, tables.LEDGER, _once_for(run, names))
+        known = ledger.tasks_of(work.lake, run.run_id)
+        new = [row for row in books.rows if (row["x_AppId"], row["x_TaskId"]) not in known]
+        sink.append_values(new, work.lake, tables.LEDGER, f"{run.transaction()}:{run.events}")
     balanced = counted.scored + counted.failed + verdict.quarantined == verdict.rows
     return Summary(
         run_id=run.run_id,
@@ -91,8 +92,8 @@ def account(
         scored=counted.scored,
         quarantined=verdict.quarantined,
         failed=counted.failed,
-        units_done=len(names),
-        units_total=len(names),
+        units_done=units,
+        units_total=units,
         model_load_s=round(books.model_load_s, 3),
         cost=books.cost,
         currency=work.rate.currency if work.rate else None,
@@ -116,12 +117,6 @@ def _tasks(
         earlier = EventLog.named(log.path.parent, application)
         found += earlier.all_tasks() if earlier else []
     return [task for task in found if task.run_id == run.run_id]
-
-
-def _once_for(run: Run, names: Collection[str]) -> str:
-    """The ledger's transaction: another one where a restored table made units be scored again."""
-    again = sorted(name for name in names if ":after-" in name)
-    return run.transaction() + (f":{digest(again)[:8]}" if again else "")
 
 
 def _warnings(work: Work, books: Books, *, has_meters: bool) -> Iterator[str]:

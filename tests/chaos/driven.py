@@ -166,5 +166,6 @@ def _commits(lake: Path, name: str) -> list[str]:
     if last["state"] != "done":
         return [*twice, f"the last event is {last['state']}"]
     records = Counter(row["x_RecordId"] for row in table(lake, "ledger"))
-    twice += [f"ledger row {one} {n} times" for one, n in records.items() if n > 1]
+    double = [one for one, n in records.items() if n > 1]
+    twice += [f"{len(double)} ledger rows twice, such as {double[0]}"] if double else []
     return twice

@@ -168,7 +168,7 @@ def test_an_output_that_does_not_fit_the_signature(score: Score, tmp_path: Path)
     wide = {"type": "array<float>", "shape": [99]}
     outputs = {"label": {"type": "bigint"}, "probabilities": wide}
     folder = pixel_mlp(tmp_path / "model", outputs=outputs)
-    write_parquet(tmp_path / "input", image_table(images(3)))
+    write_parquet(tmp_path / "input", image_table(images(40)))
 
     with pytest.raises(OutputMismatch, match="probabilities") as mismatch:
         score(job_of(tmp_path, folder))

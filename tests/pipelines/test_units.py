@@ -187,6 +187,8 @@ def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
 
     assert (summary.run_id, summary.scored) == (first.run_id, ROWS)
     assert ids(tmp_path / "lake") == Counter(range(ROWS))
+    records = rows(tmp_path / "lake", "SELECT x_RecordId FROM ledger")
+    assert max(Counter(row["x_RecordId"] for row in records).values()) == 1
     before = deltalake.DeltaTable(table).version()
     assert score(job).run_id == first.run_id
     assert deltalake.DeltaTable(table).version() == before

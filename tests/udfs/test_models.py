@@ -318,7 +318,7 @@ def test_a_label_of_the_wrong_type_names_column_got_and_allowed(tmp_path: Path) 
     folder = pixel_mlp(tmp_path, postprocess={"name": "classify", "options": {"labels": [*"abc"]}})
 
     with pytest.raises(OutputMismatch, match="'label'") as caught:
-        scored(folder, pixels=pa.array([b"\x00" * 16]))
+        scored(folder, pixels=pa.array([b"\x00" * 16] * 40))  # of few each would be a bad row
 
     assert caught.value.allowed == "bigint"
 
