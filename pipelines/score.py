@@ -68,7 +68,7 @@ def run(
     with translated(spark_log(job)):
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
-        progress.say(f"  lake on a {store.guarantee(job.output.path)}")
+        progress.say(f"  lake: {store.guarantee(job.output.path)}")
         with claimed(
             work.lake, work.fingerprint, job.name, watch=progress.say, lease=lease
         ) as claim:

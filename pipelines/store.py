@@ -50,7 +50,8 @@ class Guarantee:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.name}, {'safe' if self.safe else 'not safe'} for two drivers: {self.why}"
+        told = f"{self.name}, {'safe' if self.safe else 'not safe'} for two drivers"
+        return told if self.safe else f"{told}: {self.why}"
 
 
 def guarantee(path: str, mounts: Sequence[tuple[str, str]] | None = None) -> Guarantee:
