@@ -10,8 +10,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import infer, ingest, sink, volume
@@ -211,11 +209,7 @@ def _compared(seen: Sequence[Measurement]) -> str:
 
 
 def _rows(lake: Path, filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
-    try:
-        table = DeltaTable(str(lake / CALIBRATIONS.name))
-    except TableNotFoundError:
-        return []
-    found: list[dict[str, Any]] = table.to_pyarrow_table(filters=filters).to_pylist()
+    found = sink.values(lake, CALIBRATIONS, filters)
     return sorted(found, key=lambda row: (row["at"], row["run_id"], row["place"]))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 
+from pipelines import sink
 from pipelines.preflight import Rate
 from pipelines.task_times import TaskTime
 from schemas.ids import digest
@@ -83,12 +83,9 @@ def counted(lake: Path, table: str, run_id: str) -> Counted:
 
 def tasks_of(lake: Path, run_id: str) -> set[tuple[str, int]]:
     """Application and id of the run's tasks that are in the ledger: no task is charged twice."""
-    try:
-        rows = DeltaTable(str(lake / LEDGER.name)).to_pyarrow_dataset()
-    except TableNotFoundError:
-        return set()
-    found = rows.to_table(columns=["x_AppId", "x_TaskId"], filter=pc.field("x_RunId") == run_id)
-    return {(row["x_AppId"], row["x_TaskId"]) for row in found.to_pylist()}
+    mine = [("x_RunId", "=", run_id)]
+    rows = sink.values(lake, LEDGER, mine, ("x_AppId", "x_TaskId"))
+    return {(row["x_AppId"], row["x_TaskId"]) for row in rows}
 
 
 def rows_of(lake: Path, table: str, run_id: str, unit: int) -> tuple[int, int]:

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError
 
-from pipelines import claim, store
+from pipelines import claim, sink, store
 from pipelines.holder import FREE, Holder
 from pipelines.runs import DONE
 from schemas.errors import UsageError
@@ -71,19 +71,11 @@ class Known:
 def runs(lake: Path, held: set[str]) -> list[Known]:
     """Every run of the lake; ``held`` are the keys of claims that a driver holds."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for event in sorted(_rows(lake, RUNS.name, _COLUMNS), key=lambda event: event["event"]):
+    for event in sorted(
+        sink.values(lake, RUNS, columns=_COLUMNS), key=lambda event: event["event"]
+    ):
         found.setdefault(event["run_id"], []).append(event)
     return [Known(name, of, claim.key(of[-1]["fingerprint"]) in held) for name, of in found.items()]
-
-
-def _rows(lake: Path, table: str, columns: list[str]) -> list[dict[str, Any]]:
-    try:
-        found: list[dict[str, Any]] = (
-            DeltaTable(str(lake / table)).to_pyarrow_table(columns=columns).to_pylist()
-        )
-    except TableNotFoundError:
-        return []
-    return found
 
 
 def scratch(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Leftover]:
@@ -113,7 +105,9 @@ def claims(
 
 def models(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Leftover]:
     """Conversions of models that neither a calibration nor an unfinished run names."""
-    named = {row["model_digest"] for row in _rows(lake, CALIBRATIONS.name, ["model_digest"])}
+    named = {
+        row["model_digest"] for row in sink.values(lake, CALIBRATIONS, columns=["model_digest"])
+    }
     named |= {run.last["model_digest"] for run in runs if run.last["state"] != DONE}
     for path in _in(lake / "_models"):
         if not any(digest.startswith(path.name) for digest in named) and _changed(path) < before:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -16,7 +15,7 @@ from pipelines.beside import beside
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
 from pipelines.progress import Progress
-from pipelines.runs import Run
+from pipelines.runs import Clock, Run
 from pipelines.task_times import tagged
 from pipelines.units import Unit
 from pipelines.work import Work
@@ -32,7 +31,6 @@ ROWS_A_TASK = (
     4096  # at least, where there are many small files: as many as the engine orders at a time
 )
 _FEW = 32  # rows that may fail in any run, however small
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
@@ -63,20 +61,19 @@ def planned(at: Pass) -> list[Unit]:
     return units.planned(work.lake, at.run, found, at.now())
 
 
-def names_of(at: Pass, every: Sequence[Unit]) -> dict[int, str]:
+def _names(at: Pass, every: Sequence[Unit]) -> dict[int, str]:
     """By number, the transaction that each unit is committed under."""
     history = Commits.of(at.work.lake, at.work.predictions.name)
     return {unit.number: history.name(at.run.transaction(unit.number)) for unit in every}
 
 
-def score_units(
-    at: Pass, every: Sequence[Unit], names: dict[int, str], progress: Progress
-) -> float:
+def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     """Score and commit the units that no earlier attempt committed; the seconds that took.
 
     Raises TooManyFailed between units, and whatever stops a unit; the others stay committed.
     """
     started, runtime = time.monotonic(), at.way.runtime
+    names = _names(at, every)
     left, failed = _left(at, every, names)
     before = len(every) - len(left)
     if before:

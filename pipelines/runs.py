@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-
 from pipelines import sink
 from schemas import ids
 from schemas.summary import Summary
 from schemas.tables import RUNS
 
+Clock = Callable[[], datetime]
 DONE = "done"
 _TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
@@ -43,13 +42,13 @@ class Run:
 
 def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     """The last event of the latest run with this fingerprint; None where there was none."""
-    found = _events(lake, ("fingerprint", "=", fingerprint))
+    found = sink.values(lake, RUNS, [("fingerprint", "=", fingerprint)])
     return max(found, key=lambda event: (event["series"], event["event"]), default=None)
 
 
 def earlier_applications(lake: Path, run: Run) -> set[str]:
     """The Spark applications of the run's attempts before this one."""
-    events = _events(lake, ("run_id", "=", run.run_id))
+    events = sink.values(lake, RUNS, [("run_id", "=", run.run_id)])
     this = max(event["event"] for event in events if event["application"] == run.application)
     return {event["application"] for event in events if event["event"] < this}
 
@@ -58,20 +57,11 @@ def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
     """How fast the job's last run with this model scored, all workers together; None: there was none."""
     done = [
         event
-        for event in _events(lake, ("job", "=", job))
+        for event in sink.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
     ]
     last = max(done, key=lambda event: event["at"], default=None)
     return None if last is None else float(last["scored"] / last["infer_s"])
-
-
-def _events(lake: Path, filter_: tuple[str, str, str]) -> list[dict[str, Any]]:
-    try:
-        table = DeltaTable(str(lake / RUNS.name))
-    except TableNotFoundError:
-        return []
-    found: list[dict[str, Any]] = table.to_pyarrow_table(filters=[filter_]).to_pylist()
-    return found
 
 
 def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:

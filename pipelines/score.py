@@ -24,9 +24,9 @@ from pipelines.claim import LEASE, Claim, Lease, claimed
 from pipelines.commits import Commits
 from pipelines.faults import translated
 from pipelines.progress import Progress
-from pipelines.runs import Run
+from pipelines.runs import Clock, Run
 from pipelines.signals import stop_at_sigterm
-from pipelines.steps import Clock, account, validate_rows
+from pipelines.steps import account, validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
 from pipelines.work import Work, prepare, session_for, spark_log
@@ -65,7 +65,9 @@ def run(
 
     Raises MillraceError; what was committed stays committed.
     """
+    started = time.monotonic()
     with translated(spark_log(job)):
+        log = EventLog.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         progress.say(f"  lake: {store.guarantee(job.output.path)}")
@@ -78,13 +80,25 @@ def run(
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
             with _told_if_it_fails(work, run, progress, now):
-                return _run(spark, work, run, claim, progress, now)
+                summary, way = _scored(spark, work, run, claim, log, progress, now)
+            reached("before_done")
+            summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
+            settings = json.dumps(work.settings | way.settings, sort_keys=True)
+            totals = runs.totals(summary) | {"settings": settings}
+            runs.tell(work.lake, run, runs.DONE, now(), **totals)
+            return replace(summary, report=_report(work, run, progress))
 
 
-def _run(
-    spark: SparkSession, work: Work, run: Run, claim: Claim, progress: Progress, now: Clock
-) -> Summary:
-    started, log = time.monotonic(), EventLog.of(spark)
+def _scored(
+    spark: SparkSession,
+    work: Work,
+    run: Run,
+    claim: Claim,
+    log: EventLog | None,
+    progress: Progress,
+    now: Clock,
+) -> tuple[Summary, Way]:
+    """Validate, score and account; the totals, and what computed them."""
     with beside(spark, 1) as submit:
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
@@ -94,23 +108,17 @@ def _run(
             way = finding.result()
         at = loop.Pass(spark, work, run, repeated, way, verdict.rows, claim.check, now)
         every = loop.planned(at)
-        names = loop.names_of(at, every)
-        infer_s = loop.score_units(at, every, names, progress)
+        infer_s = loop.score_units(at, every, progress)
     reached("before_ledger")
     claim.check()
-    summary = account(work, run, verdict, len(every), log, progress)
     summary = replace(
-        summary,
+        account(work, run, verdict, len(every), log, progress),
         infer_s=infer_s,
-        wall_s=round(time.monotonic() - started, 3),
         backend=way.runtime.backend,
         precision=way.runtime.precision,
         computed_so_because=way.why,
     )
-    settings = json.dumps(work.settings | way.settings, sort_keys=True)
-    reached("before_done")
-    runs.tell(work.lake, run, runs.DONE, now(), **runs.totals(summary) | {"settings": settings})
-    return replace(summary, report=_report(work, run, progress))
+    return summary, way
 
 
 def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,24 @@ def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
     except TableNotFoundError:
         return set()
     return {name for name in names if log.transaction_version(name) is not None}
+
+
+def values(
+    lake: Path,
+    table: Table,
+    filters: Sequence[tuple[str, str, Any]] = (),
+    columns: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of a small table for which all ``filters`` hold, without Spark; none where it is not there."""
+    try:
+        log = DeltaTable(str(lake / table.name))
+    except TableNotFoundError:
+        return []
+    wanted = None if columns is None else list(columns)
+    found: list[dict[str, Any]] = log.to_pyarrow_table(
+        columns=wanted, filters=list(filters) or None
+    ).to_pylist()
+    return found
 
 
 def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:

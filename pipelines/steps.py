@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,14 +13,12 @@ from pipelines.beside import beside
 from pipelines.commits import Commits
 from pipelines.ledger import Books
 from pipelines.progress import Progress
-from pipelines.runs import Run
+from pipelines.runs import Clock, Run
 from pipelines.task_times import EventLog, TaskTime, tagged
 from pipelines.validate import Verdict
 from pipelines.work import Work
 from schemas import tables
 from schemas.summary import Summary
-
-Clock = Callable[[], datetime]
 
 
 def validate_rows(

@@ -8,10 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-
 from pipelines import sink, volume
 from pipelines.pinning import name_in
 from pipelines.runs import Run
@@ -124,10 +120,4 @@ def _row(run: Run, unit: Unit, state: str, at: datetime) -> dict[str, Any]:
 
 
 def _rows(lake: Path, run_id: str, state: str) -> list[dict[str, Any]]:
-    try:
-        table = DeltaTable(str(lake / UNITS.name)).to_pyarrow_dataset()
-    except TableNotFoundError:
-        return []
-    mine = (pc.field("run_id") == run_id) & (pc.field("state") == state)
-    found: list[dict[str, Any]] = table.to_table(filter=mine).to_pylist()
-    return found
+    return sink.values(lake, UNITS, [("run_id", "=", run_id), ("state", "=", state)])

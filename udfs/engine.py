@@ -72,7 +72,7 @@ def score(
     Columns out: ``plan.passthrough``, the model's outputs (null where a row failed), ``error`` (null
     where it did not), ``_meter`` (on each batch's first row). The model is loaded when the first
     rows come; a partition without rows loads none. Windows that ``apart`` suspects are computed there.
-    Raises RunFailed past ``plan.max_failed_rows``, and what the model raises where it is no row's fault.
+    Raises TooManyFailed past ``plan.max_failed_rows``, and what the model raises where it is no row's fault.
     """
     waiting = _timed(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), meter)
     first = next(waiting, None)

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from schemas.errors import MillraceError, RunFailed
 from udfs import watchdog
+from udfs.child import environment
 from udfs.engine import ERROR_TYPE, Scoring, output_schema
 from udfs.journal import Journal
 from udfs.models import base
@@ -192,17 +193,12 @@ class Child:
 
 
 def _started(descriptor: int, threads: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": str(threads),
-    }
     return subprocess.Popen(  # noqa: S603 - this very interpreter
         [sys.executable, "-W", "ignore", "-m", "udfs.isolate", str(descriptor)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        env=environment,
+        env=environment(threads),
         pass_fds=(descriptor,),
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import MillraceError, OutputMismatch, RunFailed
+from schemas.errors import MillraceError, OutputMismatch, RunFailed, TooManyFailed
 from schemas.model import Signature
 from udfs.allocator import out_of_memory
 from udfs.batching import cut
@@ -42,11 +42,11 @@ class Failures:
         self.count = 0
 
     def add(self, rows: int, message: str) -> None:
-        """So many more have failed, the first for this reason. Raises RunFailed past the allowance."""
+        """So many more have failed, the first for this reason. Raises TooManyFailed past the allowance."""
         self._first = self._first or message
         self.count += rows
         if self._allowed is not None and self.count > self._allowed:
-            raise RunFailed(
+            raise TooManyFailed(
                 "too many rows have failed in one task",
                 got=f"{self.count}, the first with {self._first}",
                 allowed=f"{self._allowed} in the whole run",
@@ -95,7 +95,7 @@ class Predictor:
     def window(self, examples: Examples, rows: int) -> Computed:
         """Outputs or an error for each example of a window of so many rows.
 
-        Raises RunFailed past the allowance, the model's own error where nothing but `ENOUGH` failed
+        Raises TooManyFailed past the allowance, the model's own error where nothing but `ENOUGH` failed
         rows has been seen, and at once what is no row's fault.
         """
         found = Computed(rows, Gathered(rows))

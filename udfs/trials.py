@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from schemas.calibration import Measurement, Request, merged
 from schemas.errors import ModelError
+from udfs.child import environment
 
 TIMEOUT_S = 500  # less than Spark lets a worker be silent
 SAMPLE_ROWS = 4096
@@ -73,15 +73,15 @@ def machine(device: str) -> str:
 
 def _child(arguments: list[str], threads: int) -> tuple[int, str, str]:
     """The child's exit code, standard output and error; its own interpreter finds what ours does."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": str(threads),
-    }
     command = [sys.executable, "-W", "ignore", "-m", "udfs.calibrate", *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - this very interpreter
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=environment(threads),
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         out = error.stdout or b""

@@ -14,12 +14,14 @@ import argparse
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import psutil
 from deltalake import DeltaTable
 
 from schemas.config import Job
-from tests.chaos.driven import INT, KILL, TERM, Driven, send, start, violations
+from tests.chaos.driven import INT, KILL, TERM, Driven, send, start, start_together, violations
 from tests.chaos.driver import GUARDS
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
@@ -172,18 +174,8 @@ class Episode:
 
     def two_drivers(self) -> list[Driven]:
         """Two drivers that start at the same moment."""
-        barrier = self.folder / f"barrier-{self.runs}"
-        ready = [self.folder / f"ready-{self.runs}-{n}" for n in range(2)]
-        drivers = [
-            self._started(self.script([]), "--barrier", str(barrier), "--ready", str(one))
-            for one in ready
-        ]
-        while not all(one.exists() for one in ready) and all(
-            one.process.poll() is None for one in drivers
-        ):
-            time.sleep(0.05)
-        barrier.touch()
-        return drivers
+        one = partial(self._started, self.script([]))
+        return start_together([one, one], self.folder / f"together-{self.runs}")
 
     def little_memory(self) -> list[Driven]:
         """A device that holds few rows."""
@@ -236,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             one = Episode(f"{given.seed}/{number}", folder, model, given.without)
             try:
                 broken = one.play()
-            except (AssertionError, TimeoutError) as error:
+            except (AssertionError, subprocess.TimeoutExpired) as error:
                 broken = [str(error)]
             faults.update(one.faults)
             runs += one.runs

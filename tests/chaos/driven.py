@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,23 @@ def start(
             start_new_session=True,
         )  # fmt: skip
     return Driven(process, log, token)
+
+
+def start_together(starters: Sequence[Callable[..., Driven]], folder: Path) -> list[Driven]:
+    """Drivers whose runs begin at the same moment; each starter takes the driver's arguments."""
+    folder.mkdir(parents=True)
+    barrier = folder / "go"
+    ready = [folder / f"ready-{number}" for number in range(len(starters))]
+    drivers = [
+        starter("--barrier", str(barrier), "--ready", str(one))
+        for starter, one in zip(starters, ready, strict=True)
+    ]
+    while not all(one.exists() for one in ready) and all(
+        one.process.poll() is None for one in drivers
+    ):
+        time.sleep(0.05)
+    barrier.touch()
+    return drivers
 
 
 def send(process: psutil.Process | subprocess.Popen[bytes], number: int) -> None:

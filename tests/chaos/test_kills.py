@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.config import Job
-from tests.chaos.driven import INT, KILL, TERM, Driven, start, table, violations
+from tests.chaos.driven import INT, KILL, TERM, Driven, start, start_together, table, violations
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
@@ -102,15 +103,8 @@ def _wait_for_a_commit(driver: Driven, lake: Path) -> None:
 def test_of_two_drivers_one_runs_and_the_other_says_who_does(
     job: Job, model: Path, tmp_path: Path
 ) -> None:
-    barrier = tmp_path / "go"
-    ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
-    drivers = [
-        start(job, tmp_path / "drivers", "--barrier", str(barrier), "--ready", str(one))
-        for one in ready
-    ]
-    while not all(one.exists() for one in ready):
-        time.sleep(0.05)
-    barrier.touch()
+    one = partial(start, job, tmp_path / "drivers")
+    drivers = start_together([one, one], tmp_path / "together")
 
     codes = [driver.wait() for driver in drivers]
 

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from schemas.errors import RunFailed
+from udfs.child import environment
 from udfs.host.place import HostPlace, made_private
 from udfs.host.wire import path_of, proven
 
@@ -125,7 +126,6 @@ def _spawned(place: HostPlace, directory: Path) -> subprocess.Popen[bytes]:
 
     It has a session of its own, since Spark signals the group of its workers.
     """
-    environment = {**os.environ, "PYTHONPATH": _search_path()}
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     command = [sys.executable, "-P", "-m", "udfs.host.server", place.as_json(), str(directory)]
     try:
@@ -136,12 +136,7 @@ def _spawned(place: HostPlace, directory: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
             cwd=directory,
-            env=environment,
+            env=environment(),
         )
     finally:
         os.close(log)
-
-
-def _search_path() -> str:
-    """What this process imports from: Spark's workers have archives there that no new process would."""
-    return os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
