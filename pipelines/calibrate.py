@@ -46,6 +46,12 @@ class Way:
     rows_per_s: float | None = None  # of one worker; None: not measured
 
     @property
+    def computed_with(self) -> str:
+        """Model, backend, precision and device, in a line: what memory suffices for depends on them."""
+        runtime = self.runtime
+        return f"{self.digest[:16]} {runtime.backend} {runtime.precision} {runtime.device}"
+
+    @property
     def settings(self) -> dict[str, str]:
         """What the run's events say of it."""
         return {

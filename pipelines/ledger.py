@@ -58,6 +58,15 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class UnitCount:
+    """Rows of a committed unit, and the least cost of a call that ran out of memory, if one did."""
+
+    scored: int
+    failed: int
+    too_large: int | None
+
+
+@dataclass(frozen=True)
 class Books:
     """A run's ledger rows and what they come to."""
 
@@ -88,12 +97,15 @@ def tasks_of(lake: Path, run_id: str) -> set[tuple[str, int]]:
     return {(row["x_AppId"], row["x_TaskId"]) for row in rows}
 
 
-def rows_of(lake: Path, table: str, run_id: str, unit: int) -> tuple[int, int]:
-    """Rows of a committed unit: scored, and failed."""
+def unit_counted(lake: Path, table: str, run_id: str, unit: int) -> UnitCount:
+    """What a committed unit says of itself."""
     mine = (pc.field("run_id") == run_id) & (pc.field("unit") == unit)
-    errors = [batch.column("error") for batch in _committed(lake, table, mine)]
-    failed = sum(len(column) - column.null_count for column in errors)
-    return sum(map(len, errors)) - failed, failed
+    scored, failed, too_large = 0, 0, []
+    for batch in _committed(lake, table, mine, "_meter"):
+        scored += batch.column("error").null_count
+        failed += batch.num_rows - batch.column("error").null_count
+        too_large.append(pc.min(pc.struct_field(batch.column("_meter"), "too_large")).as_py())
+    return UnitCount(scored, failed, min(filter(None, too_large), default=None))
 
 
 def _committed(

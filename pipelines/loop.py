@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -22,6 +22,7 @@ from pipelines.work import Work
 from pipelines.workers import Task, scorer
 from schemas.errors import TooManyFailed
 from udfs.failpoint import reached
+from udfs.sizing import Ceilings
 
 # The second fills the slots that the first one's slowest tasks leave: Spark gives them to the older job
 # first. Fair pools would share them, and both units would be late.
@@ -45,6 +46,7 @@ class Pass:
     rows: int  # in the whole input
     still_ours: Callable[[], None]  # raises where another driver has taken the run over
     now: Clock
+    ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
 
     @property
     def may_fail(self) -> int:
@@ -73,6 +75,9 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     Raises TooManyFailed between units, and whatever stops a unit; the others stay committed.
     """
     started, runtime = time.monotonic(), at.way.runtime
+    known = units.too_large(at.work.lake, at.way.computed_with)
+    if known is not None:
+        at.ceilings.failed(at.way.computed_with, known)
     names = _names(at, every)
     left, failed = _left(at, every, names)
     before = len(every) - len(left)
@@ -137,7 +142,9 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
         rows = ingest.read(at.spark, work.job.source, work.contract, unit.pinned)
         marked = validate.marked(rows, at.repeated)
         accepted = infer.accepted(marked, work.rules, work.job, work.model)
-        scoring = scorer(at.spark, work, at.way, Task(at.run.run_id, unit.number, at.may_fail))
+        too_large = at.ceilings.least(at.way.computed_with)
+        task = Task(at.run.run_id, unit.number, at.may_fail, too_large)
+        scoring = scorer(at.spark, work, at.way, task)
         made = infer.scored(
             _spread(at.spark, work, unit, accepted), work.job, work.contract, work.model, scoring
         )
@@ -152,9 +159,13 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
 
 def _told(at: Pass, unit: Unit, name: str, seconds: float) -> int:
     """Tell that a unit is committed; its failed rows."""
-    rows = ledger.rows_of(at.work.lake, at.work.predictions.name, at.run.run_id, unit.number)
-    units.finished(at.work.lake, at.run, unit, name, rows, seconds, at.now())
-    return rows[1]
+    lake, computed_with = at.work.lake, at.way.computed_with
+    counted = ledger.unit_counted(lake, at.work.predictions.name, at.run.run_id, unit.number)
+    if counted.too_large is not None:
+        at.ceilings.failed(computed_with, counted.too_large)
+    told = {**asdict(counted), "computed_with": computed_with}
+    units.finished(lake, at.run, unit, name, seconds, at.now(), **told)
+    return counted.failed
 
 
 def _spread(spark: SparkSession, work: Work, unit: Unit, accepted: DataFrame) -> DataFrame:

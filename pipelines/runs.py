@@ -33,6 +33,7 @@ class Run:
     facts: dict[str, Any]  # pinned_input, model, model_digest, settings: the same on each event
     events: int = 0
     series: int = 0  # of the runs with this fingerprint
+    number: int = 1  # of the job's runs
     application: str | None = None  # Spark's, of this attempt
 
     def transaction(self, unit: int | None = None) -> str:
@@ -44,6 +45,12 @@ def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     """The last event of the latest run with this fingerprint; None where there was none."""
     found = sink.values(lake, RUNS, [("fingerprint", "=", fingerprint)])
     return max(found, key=lambda event: (event["series"], event["event"]), default=None)
+
+
+def next_number(lake: Path, job: str) -> int:
+    """The number of the job's next run."""
+    begun = sink.values(lake, RUNS, [("job", "=", job), ("event", "=", 0)])
+    return max((event["number"] for event in begun), default=0) + 1
 
 
 def earlier_applications(lake: Path, run: Run) -> set[str]:
@@ -60,7 +67,7 @@ def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
         for event in sink.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
     ]
-    last = max(done, key=lambda event: event["at"], default=None)
+    last = max(done, key=lambda event: event["number"], default=None)
     return None if last is None else float(last["scored"] / last["infer_s"])
 
 
@@ -71,6 +78,7 @@ def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
         "event": run.events,
         "job": run.job,
         "fingerprint": run.fingerprint,
+        "number": run.number,
         "series": run.series,
         "application": run.application,
         "state": state,

@@ -154,12 +154,14 @@ def _claimed(
     application = spark.sparkContext.applicationId
     if before is None or (fresh and before["state"] == runs.DONE):
         run = _new_run(work, nonce(), 0 if before is None else before["series"] + 1)
-        run = replace(run, application=application)
+        number = runs.next_number(work.lake, work.job.name)
+        run = replace(run, number=number, application=application)
         return runs.tell(work.lake, run, "started", at), None
     run = replace(
         _new_run(work, nonce(), before["series"]),
         run_id=before["run_id"],
         events=before["event"] + 1,
+        number=before["number"],
         application=application,
     )
     if before["state"] == runs.DONE and not _lost_rows(work, run):

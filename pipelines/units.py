@@ -90,16 +90,21 @@ def failures(lake: Path, run: Run) -> dict[str, int]:
     return {row["transaction"]: row["failed"] for row in _rows(lake, run.run_id, DONE)}
 
 
+def too_large(lake: Path, computed_with: str) -> int | None:
+    """The least cost of a call that ran out of memory in any run's unit that was computed so."""
+    mine = [("computed_with", "=", computed_with), ("state", "=", DONE)]
+    found = [row["too_large"] for row in sink.values(lake, UNITS, mine)]
+    return min(filter(None, found), default=None)
+
+
 def finished(
-    lake: Path, run: Run, unit: Unit, name: str, rows: tuple[int, int], seconds: float, at: datetime
+    lake: Path, run: Run, unit: Unit, name: str, seconds: float, at: datetime, **counted: Any
 ) -> None:
-    """Tell that a unit was committed as ``name``, with so many scored and failed rows; once."""
-    scored, failed = rows
+    """Tell that a unit was committed as ``name``, and what was counted in it; once."""
     row = _row(run, unit, DONE, at) | {
+        **counted,
         "files": [],
         "transaction": name,
-        "scored": scored,
-        "failed": failed,
         "seconds": round(seconds, 3),
         "application": run.application,
     }

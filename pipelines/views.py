@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions_"
 TEMPLATE = "job_current"
+RUNS = "runs"  # which says in which order they were
 ROLE = "millrace.role"  # as in schemas/tables.py, whose import costs a query 0.15 s
 HIDDEN = ("error", "_meter")  # null in every good score, and the bill's
 
@@ -43,7 +44,7 @@ class View:
     @cached_property
     def needs(self) -> frozenset[str]:
         """The tables and views it reads."""
-        return frozenset({self.over}) if self.over else frozenset(_tables_named(self.text))
+        return frozenset({self.over, RUNS}) if self.over else frozenset(_tables_named(self.text))
 
     def sql(self, fields: Fields = ()) -> str:
         """Return its SELECT; ``fields`` are the columns of `over`, one at least marked as key."""

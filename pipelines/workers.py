@@ -17,11 +17,12 @@ from udfs.spark import warmer
 
 @dataclass(frozen=True)
 class Task:
-    """The unit that is scored, and how many rows of its run may fail."""
+    """The unit that is scored, how many rows of its run may fail, and what memory is known not to hold."""
 
     run_id: str
     unit: int
     may_fail: int
+    too_large: int | None = None
 
 
 def scorer(spark: SparkSession, work: Work, way: Way, task: Task | None = None) -> Scorer:
@@ -37,6 +38,7 @@ def scorer(spark: SparkSession, work: Work, way: Way, task: Task | None = None) 
         plan = replace(
             plan,
             max_failed_rows=task.may_fail,
+            too_large=task.too_large,
             batch_timeout_s=work.job.run.batch_timeout_s,
             journal=str(work.staging(task.run_id) / f"unit-{task.unit}"),
         )

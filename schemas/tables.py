@@ -70,6 +70,7 @@ METER = (
     Column("model_batches", "bigint", "calls of the model"),
     Column("tokens", "bigint", "tokens read, null without a tokenizer"),
     Column("tokens_computed", "bigint", "tokens read and padding beside them"),
+    Column("too_large", "bigint", "least cost of a call that ran out of memory; null: none did"),
     Column("tokens_out", "bigint", "tokens generated, null for a model that generates none"),
     Column("bytes", "bigint", "Arrow bytes of the model's inputs"),
     Column("wall_s", "double", "seconds from the end of the batch before to the end of this one"),
@@ -182,6 +183,7 @@ RUNS = Table(
     (
         Column("run_id", "string", "run"),
         Column("event", "int", "0, 1, 2 ... within the run; the largest is the run's state"),
+        Column("number", "int", "1, 2, 3 ... of the job's runs, in the order in which they began"),
         Column("series", "int", "0 for the fingerprint's first run; counts those asked for afresh"),
         Column("application", "string", "Spark application of this attempt"),
         Column("job", "string", "name of the job"),
@@ -251,6 +253,10 @@ UNITS = Table(
         Column("expected_rows", "bigint", "rows, about"),
         Column("scored", "bigint", "rows; null while it is planned"),
         Column("failed", "bigint", "rows; null while it is planned"),
+        Column("computed_with", "string", "model, backend, precision and device; once it is done"),
+        Column(
+            "too_large", "bigint", "least cost of a call that ran out of memory; null: none did"
+        ),
         Column(
             "seconds",
             "double",

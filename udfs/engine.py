@@ -104,11 +104,14 @@ class Scoring:
         # A model that writes texts cuts its own batches, anew at every step, of all of a window's rows.
         takes_all = getattr(model, "takes_windows", False)
         key = (frozenset(model.card.files.items()), model.runtime, model.device)
+        if plan.too_large is not None:
+            CEILINGS.failed(key, plan.too_large)
         sizer = sizer_for(
             plan.window_rows if takes_all else plan.batch_rows,
             plan.batch_cost,
             failed=CEILINGS.least(key),
         )
+        self._too_large = partial(CEILINGS.least, key)
         self._model, self._plan, self._meter = model, plan, meter
         self._failures = Failures(plan.max_failed_rows)
         self._predictor = Predictor(
@@ -168,6 +171,7 @@ class Scoring:
             device=self._model.device,
             backend=self._model.runtime.backend,
             precision=self._model.runtime.precision,
+            too_large=self._too_large(),
             rows=window.num_rows,
             size_bytes=window.select(self._plan.inputs).nbytes,
             **work,

@@ -25,6 +25,7 @@ class Plan:
     batch_rows: int | None = None  # pinned; None: found by measuring
     window_rows: int = 4096  # decoded, ordered, metered and handed back together, at most
     batch_cost: int | None = None  # a size that was found good (udfs/sizing.py)
+    too_large: int | None = None  # a size for which memory did not suffice
     decode_ahead: bool = False  # in a thread: where there is a core for it, or a GPU computes
     max_failed_rows: int | None = None  # a task that has more fails; None: any number
     journal: str | None = (

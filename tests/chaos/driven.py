@@ -20,10 +20,10 @@ import yaml
 from deltalake import DeltaTable
 
 from schemas.config import Job
+from tests.chaos.driver import MARK
 from tests.helpers import torch_loop
 from udfs.failpoint import VARIABLE
 
-MARK = "MILLRACE_CHAOS"  # an environment variable that all processes of a run inherit
 ROOT = Path(__file__).resolve().parents[2]
 
 

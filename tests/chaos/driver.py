@@ -5,11 +5,13 @@
   lease          nobody is excluded
   transactions   each commit has a name of its own: nothing tells that a unit is there already
   isolation      a worker that died leaves no word of where it was
+  bisection      a batch that fails is not halved: all of its rows have failed
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 import time
@@ -28,9 +30,12 @@ from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import MillraceError
 from schemas.yaml_file import load
+from udfs.failpoint import VARIABLE
 from udfs.plan import Scorer
 
+MARK = "MILLRACE_CHAOS"  # an environment variable that all processes of a run have
 LEASE_S = 4.0
+UNGUARDED = {"bisection": "tests.chaos.unguarded"}  # where workers start without it
 
 
 def _no_lease() -> None:
@@ -58,7 +63,23 @@ GUARDS: dict[str, Callable[[], None]] = {
     "lease": _no_lease,
     "transactions": _no_transactions,
     "isolation": _no_isolation,
+    "bisection": lambda: None,  # it is the workers'
 }
+
+
+def _settings(given: argparse.Namespace) -> dict[str, str]:
+    """Spark's: what was asked for, and in a cluster's executors the environment of this process."""
+    inherited = {
+        f"spark.executorEnv.{name}": os.environ[name]
+        for name in (MARK, VARIABLE)
+        if name in os.environ
+    }
+    workers = (
+        {"spark.python.daemon.module": UNGUARDED[given.without]}
+        if given.without in UNGUARDED
+        else {}
+    )
+    return inherited | workers | dict(pair.split("=", 1) for pair in given.conf)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("job", type=Path)
     parser.add_argument("--without", choices=GUARDS, default=None)
     parser.add_argument("--master", default="local[2,4]")
+    parser.add_argument("--conf", action="append", default=[], metavar="K=V", help="Spark's")
     parser.add_argument("--barrier", type=Path, help="start when this file is there")
     parser.add_argument("--ready", type=Path, help="make this file when a run could start")
     given = parser.parse_args(arguments)
@@ -77,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lease = Lease(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
     try:
         job = load(given.job, Job)
-        with session_for(job, master=given.master) as spark:
+        with session_for(job, _settings(given), master=given.master) as spark:
             if given.ready:
                 given.ready.touch()
             while given.barrier and not given.barrier.exists():

@@ -102,6 +102,24 @@ def test_one_row(score: Score, model: Path, tmp_path: Path) -> None:
     assert counts(score(job_of(tmp_path, model))) == (1, 1, 0, 0)
 
 
+def test_a_cell_of_a_hundred_megabytes_fails_alone_and_is_no_trouble_where_it_is_refused(
+    score: Score, model: Path, tmp_path: Path
+) -> None:
+    pixels = [*images(20), b"\1" * 100_000_000, *images(20, seed=1)]
+    write_parquet(tmp_path / "input", image_table(pixels))
+    job = job_of(tmp_path, model)
+    assert counts(score(job)) == (41, 40, 0, 1)
+    failed = rows(
+        tmp_path / "lake", "SELECT id, error FROM predictions_tiny WHERE error IS NOT NULL"
+    )
+    assert [(row["id"], row["error"]["kind"]) for row in failed] == [(20, "decode")]
+
+    columns = {"id": {"type": "bigint"}, "pixels": {"type": "binary"}}
+    rule = {"name": "not_huge", "holds": "length(pixels) < 1000000"}
+    contract = {"columns": columns, "rules": [rule], "max_quarantined": 1.0}
+    assert counts(score(job_of(tmp_path, model, contract=contract))) == (41, 40, 1, 0)
+
+
 def test_a_truncated_parquet_file_among_good_ones_is_named(
     score: Score, model: Path, tmp_path: Path
 ) -> None:

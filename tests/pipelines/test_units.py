@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ from pipelines import ingest, loop, runs, sink, units
 from pipelines.progress import Progress
 from pipelines.query import query
 from pipelines.score import run
-from schemas.config import Job, ParquetSource
+from schemas.config import Engine, Job, ParquetSource
 from schemas.errors import RunFailed, TooManyFailed
 from schemas.pinned import Pinned, PinnedFile
 from schemas.summary import Summary
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
 ROWS, FILES = 60, 6
@@ -57,6 +60,19 @@ def ids(lake: Path) -> Counter[int]:
 def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = query(lake, sql).to_pylist()
     return found
+
+
+def breaking_at(number: int) -> Callable[..., None]:
+    """`sink.append`, which fails from its fourth call on, where that is 3."""
+    real, seen = sink.append, []
+
+    def breaks(frame: Any, lake: Path, table: Any, name: str) -> None:
+        seen.append(name)
+        if len(seen) > number:
+            raise RunFailed("the disk is full")
+        real(frame, lake, table, name)
+
+    return breaks
 
 
 SIZES = st.lists(st.integers(0, 1000), min_size=1, max_size=40)
@@ -109,18 +125,10 @@ def test_each_unit_is_a_commit_and_all_rows_are_there_once(
 def test_a_run_that_broke_goes_on_after_its_last_commit_with_the_units_it_was_planned_with(
     score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = sink.append, []
-
-    def breaks(frame: Any, lake: Path, table: Any, name: str) -> None:
-        seen.append(name)
-        if len(seen) > 3:
-            raise RunFailed("the disk is full")
-        real(frame, lake, table, name)
-
-    monkeypatch.setattr(sink, "append", breaks)
-    with pytest.raises(RunFailed, match="disk is full"):
-        score(job)
-    monkeypatch.setattr(sink, "append", real)
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "append", breaking_at(3))
+        with pytest.raises(RunFailed, match="disk is full"):
+            score(job)
     lake = tmp_path / "lake"
     first = rows(lake, "SELECT DISTINCT unit, scored_at FROM predictions_tiny")
     assert 1 <= len(first) < FILES
@@ -195,6 +203,33 @@ def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
 
 
 @pytest.mark.spark
+def test_a_clock_that_runs_backwards_a_year_a_look_changes_no_id_and_no_order(
+    score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(1000))
+
+    def clock() -> datetime:
+        return datetime(2026, 11, 24, tzinfo=UTC) - timedelta(days=365) * next(looks)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "append", breaking_at(3))
+        with pytest.raises(RunFailed, match="disk is full"):
+            score(job, now=clock)
+    first = score(job, now=clock)
+    before = deltalake.DeltaTable(tmp_path / "lake" / "predictions_tiny").version()
+
+    assert first.scored == ROWS
+    assert score(job, now=clock).run_id == first.run_id  # done, though its end was before its start
+    assert deltalake.DeltaTable(tmp_path / "lake" / "predictions_tiny").version() == before
+    again = score(job, now=clock, fresh=True)
+    assert ids(tmp_path / "lake") == Counter(list(range(ROWS)) * 2)
+    lake = tmp_path / "lake"
+    assert rows(lake, "SELECT DISTINCT run_id FROM tiny_current") == [{"run_id": again.run_id}]
+    events = rows(lake, f"SELECT state FROM runs WHERE run_id = '{first.run_id}' ORDER BY event")
+    assert [event["state"] for event in events] == ["started", "failed", "resumed", "done"]
+
+
+@pytest.mark.spark
 def test_more_failed_rows_than_the_job_allows_stop_the_run_between_units(
     score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +245,31 @@ def test_more_failed_rows_than_the_job_allows_stop_the_run_between_units(
     assert "16 rows" in str(error.value)
     assert len(ids(tmp_path / "lake")) < ROWS
     assert score(job_of(tmp_path, model, run={"max_failed": 1.0})).failed == ROWS * 8 // 10
+
+
+@pytest.mark.spark
+def test_what_memory_does_not_hold_is_known_to_the_workers_of_later_runs(
+    spark: SparkSession, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(number: int) -> list[int]:
+        """The rows of each call, in a run whose workers are new."""
+        calls, script = tmp_path / f"calls-{number}", tmp_path / f"script-{number}"
+        script.write_text(json.dumps({"predict": {"calls": str(calls), "max_rows": 4}}), "utf-8")
+        monkeypatch.setitem(spark.sparkContext.environment, VARIABLE, str(script))
+        engine = {"backend": "torch", "precision": "fp32", "batch": 64}
+        assert (
+            run(
+                spark, job.model_copy(update={"engine": Engine(**engine)}), QUIET, fresh=True
+            ).scored
+            == ROWS
+        )
+        return [int(line) for line in calls.read_text("ascii").split()]
+
+    first, second = computed(1), computed(2)
+
+    assert max(first) > 4  # each worker has to find that out
+    assert max(second) <= 4
+    assert sum(second) == ROWS
 
 
 def test_a_runs_speed_is_read_from_its_own_events(tmp_path: Path) -> None:

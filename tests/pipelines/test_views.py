@@ -72,7 +72,7 @@ SPENT = [
     *spent(20, "useful", 1100, None, x_RunId="digits-b", x_AppId="app-2", x_RowsOut=0),
 ]
 EVENTS = [
-    {"run_id": "digits-a", "event": 0, "job": "digits", "state": "started", "at": at(1)},
+    {"run_id": "digits-a", "number": 1, "event": 0, "job": "digits", "state": "started"},
     {
         "run_id": "digits-a",
         "event": 2,
@@ -83,7 +83,15 @@ EVENTS = [
     },
     # the clock went back between two machines: the event's number still decides
     {"run_id": "digits-a", "event": 1, "job": "digits", "state": "resumed", "at": at(30)},
-    {"run_id": "digits-b", "event": 0, "job": "digits", "state": "started", "at": at(20)},
+    {
+        "run_id": "digits-b",
+        "number": 2,
+        "event": 0,
+        "job": "digits",
+        "state": "started",
+        "at": at(20),
+    },
+    {"run_id": "digits-c", "number": 2, "event": 0, "job": "other", "state": "started"},
 ]
 
 
@@ -114,8 +122,8 @@ def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) ->
         fields = [field.remove_metadata() for field in fields]
     error = {"kind": "decode", "message": "too short"}
     rows = [
-        (1, "x", 3, "digits-a", 0, at(1), None),
-        (1, "x", 5, "digits-c", 0, at(7), None),  # same moment as digits-b: run_id breaks the tie
+        (1, "x", 3, "digits-a", 0, at(50), None),  # by a clock that was ahead
+        (1, "x", 5, "digits-c", 0, at(7), None),  # same number as digits-b: run_id breaks the tie
         (1, "x", 7, "digits-b", 0, at(7), None),
         (2, "x", 2, "digits-a", 0, at(1), None),
         (2, "x", None, "digits-b", 0, at(7), error),  # failed: the older score stays
@@ -169,6 +177,7 @@ def test_runs_current_is_the_largest_event_whatever_the_clock_says(both: Both) -
     assert pick(rows, "run_id", "event", "state", "scored", "at") == [
         ("digits-a", 2, "done", 147, at(9)),
         ("digits-b", 0, "started", None, at(20)),
+        ("digits-c", 0, "started", None, None),
     ]
     assert list(rows[0]) == [column.name for column in RUNS.columns]
 
@@ -280,7 +289,8 @@ def test_a_predictions_table_without_marked_keys_has_no_current_view(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     write_predictions(spark, tmp_path, keyed=False)
-    assert register(spark, tmp_path) == ["predictions_digits"]
+    sink.append_values(EVENTS, tmp_path, RUNS, "test")
+    assert register(spark, tmp_path) == ["predictions_digits", "runs", "runs_current"]
     with pytest.raises(QueryError, match="needs to know the key of table predictions_digits"):
         query(tmp_path, "SELECT * FROM digits_current")
 
@@ -291,7 +301,7 @@ def test_views_whose_tables_do_not_exist_yet_are_left_out() -> None:
 
 
 def test_a_view_comes_after_the_views_it_reads() -> None:
-    order = list(views(["ledger", "predictions_a_b"]))
+    order = list(views(["ledger", "runs", "predictions_a_b"]))
     assert order.index("cost_by_run") < order.index("waste")
     assert order.index("cost_by_run") < order.index("cost_per_thousand_rows")
     assert "a_b_current" in order

@@ -279,3 +279,24 @@ def test_ceilings_hold_the_least_cost_that_failed_by_model() -> None:
     assert (ceilings.least("a"), ceilings.least("b")) == (200, None)
     assert sizer_for(None, None, failed=200).rows_of(1) == 100
     assert sizer_for(500, None, failed=200).rows_of(2) == 50
+
+
+def test_one_bad_row_in_a_million_is_found_in_twenty_calls(mlp: Path) -> None:
+    count, batch, bad = 1_000_000, 1024, 612_345
+    drawn = np.random.default_rng(5).integers(0, BAD, (count, 16), np.uint8)
+    drawn[bad, 0] = BAD
+    pixels = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), count, [None, pa.py_buffer(drawn.tobytes())]
+    )
+    table = pa.table({"id": np.arange(count), "pixels": pixels.cast(pa.binary())})
+    model = scripted(mlp, Rule("raise", when=(0, BAD)))
+    plan = replace(PLAN, batch_rows=batch, window_rows=32 * batch)
+
+    errors, rows = [], 0
+    for made in score(table.to_batches(32 * batch), lambda: model, plan, Meter(Place())):
+        rows += made.num_rows
+        errors += [row for row in made.select(["id", "error"]).to_pylist() if row["error"]]
+
+    assert rows == count
+    assert [row["id"] for row in errors] == [bad]
+    assert len(model.calls) - ceil(count / batch) <= 2 * ceil(log2(batch))
