@@ -107,11 +107,11 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
     from pipelines.progress import Progress
     from pipelines.score import run as run_job
     from pipelines.signals import stop_at_sigterm
-    from pipelines.work import session_for
+    from pipelines.work import process_began, session_for
 
     stop_at_sigterm()
     job = _job(job_file, overrides)
-    with session_for(job) as spark:
+    with session_for(job, held_since=process_began()) as spark:
         summary = run_job(spark, job, Progress(quiet=as_json), fresh=fresh)
     print_summary(summary, as_json=as_json)
 

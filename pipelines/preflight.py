@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from schemas.config import Cost, Engine, Job
@@ -32,6 +33,12 @@ class Rate:
     instance: Instance
     currency: str
     book_version: str
+
+    def pieces(
+        self, start: datetime, end: datetime
+    ) -> tuple[tuple[Instance, datetime, datetime], ...]:
+        """The parts of an interval by the price that applied."""
+        return ((self.instance, start, end),)
 
 
 def verified_model(job: Job) -> VerifiedModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -53,11 +53,18 @@ def next_number(lake: Path, job: str) -> int:
     return max((event["number"] for event in begun), default=0) + 1
 
 
-def earlier_applications(lake: Path, run: Run) -> set[str]:
-    """The Spark applications of the run's attempts before this one."""
-    events = sink.values(lake, RUNS, [("run_id", "=", run.run_id)])
-    this = max(event["event"] for event in events if event["application"] == run.application)
-    return {event["application"] for event in events if event["event"] < this}
+def events(lake: Path, run_id: str) -> list[dict[str, Any]]:
+    """What the run's events tell, in their order."""
+    found = sink.values(lake, RUNS, [("run_id", "=", run_id)])
+    return sorted(found, key=lambda event: event["event"])
+
+
+def closed_at(told: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str, Any]]:
+    """The events, as they will be once the last attempt has told that its books were closed then."""
+    last = told[-1]
+    if last["books_closed_at"] is not None:
+        return list(told)
+    return [*told, {**last, "event": last["event"] + 1, "state": "", "books_closed_at": closed}]
 
 
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:

@@ -18,18 +18,21 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from pipelines import console, loop, report, runs, store, units, validate, workers
+from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
 from pipelines.claim import LEASE, Claim, Lease, claimed
 from pipelines.commits import Commits
 from pipelines.faults import translated
+from pipelines.gates import as_json
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
+from pipelines.session import held_since
 from pipelines.signals import stop_at_sigterm
-from pipelines.steps import account, validate_rows
+from pipelines.steps import validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
-from pipelines.work import Work, prepare, session_for, spark_log
+from pipelines.work import Work, prepare, process_began, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
 from schemas.errors import ClaimLost, GateRefused, MillraceError
@@ -65,26 +68,30 @@ def run(
 
     Raises MillraceError; what was committed stays committed.
     """
-    started = time.monotonic()
+    started, began = time.monotonic(), held_since(spark) or now()
     with translated(spark_log(job)):
-        log = EventLog.of(spark)
+        held = Held(EventLog.of(spark), spark.sparkContext.defaultParallelism)
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         progress.say(f"  lake: {store.guarantee(job.output.path)}")
         with claimed(
             work.lake, work.fingerprint, job.name, watch=progress.say, lease=lease
         ) as claim:
-            run, done = _claimed(spark, work, now(), nonce, fresh=fresh)
+            run, done = _claimed(spark, work, (began, now()), nonce, fresh=fresh)
             if done:
                 return done
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
-            with _told_if_it_fails(work, run, progress, now):
-                summary, way = _scored(spark, work, run, claim, log, progress, now)
+            with _told_if_it_fails(work, run, held, progress, now):
+                summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
             reached("before_done")
             summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
             settings = json.dumps(work.settings | way.settings, sort_keys=True)
-            totals = runs.totals(summary) | {"settings": settings}
+            totals = runs.totals(summary) | {
+                "settings": settings,
+                "gates": as_json(summary.gates),
+                "books_closed_at": closed,
+            }
             runs.tell(work.lake, run, runs.DONE, now(), **totals)
             return replace(summary, report=_report(work, run, progress))
 
@@ -94,11 +101,11 @@ def _scored(
     work: Work,
     run: Run,
     claim: Claim,
-    log: EventLog | None,
+    held: Held,
     progress: Progress,
     now: Clock,
-) -> tuple[Summary, Way]:
-    """Validate, score and account; the totals, and what computed them."""
+) -> tuple[Summary, Way, datetime]:
+    """Validate, score and account; the totals, what computed them, and when the books were closed."""
     with beside(spark, 1) as submit:
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
@@ -111,14 +118,15 @@ def _scored(
         infer_s = loop.score_units(at, every, progress)
     reached("before_ledger")
     claim.check()
+    closed = now()
     summary = replace(
-        account(work, run, verdict, len(every), log, progress),
+        account(work, run, held, verdict, len(every), closed, progress),
         infer_s=infer_s,
         backend=way.runtime.backend,
         precision=way.runtime.precision,
         computed_so_because=way.why,
     )
-    return summary, way
+    return summary, way, closed
 
 
 def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:
@@ -147,16 +155,25 @@ def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
 
 
 def _claimed(
-    spark: SparkSession, work: Work, at: datetime, nonce: Callable[[], str], *, fresh: bool
+    spark: SparkSession,
+    work: Work,
+    times: tuple[datetime, datetime],
+    nonce: Callable[[], str],
+    *,
+    fresh: bool,
 ) -> tuple[Run, Summary | None]:
-    """The run that this fingerprint has or gets, and its summary where it is done already."""
+    """The run that this fingerprint has or gets, and its summary where it is done already.
+
+    ``times``: since when machines are held for it, and now.
+    """
+    began, at = times
     before = runs.last_event(work.lake, work.fingerprint)
     application = spark.sparkContext.applicationId
     if before is None or (fresh and before["state"] == runs.DONE):
         run = _new_run(work, nonce(), 0 if before is None else before["series"] + 1)
         number = runs.next_number(work.lake, work.job.name)
         run = replace(run, number=number, application=application)
-        return runs.tell(work.lake, run, "started", at), None
+        return runs.tell(work.lake, run, "started", at, held_since=began), None
     run = replace(
         _new_run(work, nonce(), before["series"]),
         run_id=before["run_id"],
@@ -166,7 +183,7 @@ def _claimed(
     )
     if before["state"] == runs.DONE and not _lost_rows(work, run):
         return run, runs.summary_of(before, work.lake, report.path_of(work.lake, run.run_id))
-    return runs.tell(work.lake, run, "resumed", at), None
+    return runs.tell(work.lake, run, "resumed", at, held_since=began), None
 
 
 def _lost_rows(work: Work, run: Run) -> bool:
@@ -178,8 +195,10 @@ def _lost_rows(work: Work, run: Run) -> bool:
 
 
 @contextmanager
-def _told_if_it_fails(work: Work, run: Run, progress: Progress, now: Clock) -> Iterator[None]:
-    """What fails inside becomes an event of the run and a report, and is raised all the same."""
+def _told_if_it_fails(
+    work: Work, run: Run, held: Held, progress: Progress, now: Clock
+) -> Iterator[None]:
+    """What fails inside becomes an event of the run, a bill and a report, and is raised all the same."""
     try:
         with translated(spark_log(work.job)), _without_traces(work, run):
             yield
@@ -188,7 +207,10 @@ def _told_if_it_fails(work: Work, run: Run, progress: Progress, now: Clock) -> I
     except BaseException as error:
         state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
         try:
-            runs.tell(work.lake, run, state, now(), detail=_one_line(error))
+            closed = now()
+            told = {"detail": _one_line(error), "books_closed_at": closed}
+            run = runs.tell(work.lake, run, state, closed, **told)
+            close_attempt(work, run, held, closed)
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
             progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
@@ -244,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop_at_sigterm()
     try:
         job = load(asked.job_file, Job, overrides=asked.set)
-        with session_for(job) as spark:
+        with session_for(job, held_since=process_began()) as spark:
             summary = run(spark, job, Progress(quiet=asked.json), fresh=asked.fresh)
     except MillraceError as error:
         return console.print_error(error, as_json=asked.json)

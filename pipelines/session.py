@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ DEFAULTS: dict[str, str] = {
     "spark.eventLog.compress": "false",  # the ledger reads it back
     "spark.eventLog.rolling.enabled": "false",
 }
+_HELD_SINCE = "spark.millrace.heldSince"
 # One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
 JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 LOCAL_DEFAULTS: dict[str, str] = {
@@ -104,6 +106,20 @@ def open_session(
     spark.sparkContext.setLogLevel("WARN")
     _python_logs_into(log_dir / "spark.log")
     return spark
+
+
+def held_from(spark: SparkSession, since: datetime) -> None:
+    """Charge the session's first run for its machines since then: nobody else wanted them."""
+    spark.conf.set(_HELD_SINCE, since.isoformat())
+
+
+def held_since(spark: SparkSession) -> datetime | None:
+    """What `held_from` was told, to the first run that asks; None: it was told nothing."""
+    told = spark.conf.get(_HELD_SINCE, None)
+    if told is None:
+        return None
+    spark.conf.unset(_HELD_SINCE)
+    return datetime.fromisoformat(told)
 
 
 def _python_logs_into(log: Path) -> None:

@@ -20,6 +20,21 @@ _JOB, _STARTED, _ENDED = (
     b'{"Event":"SparkListener%s"' % name for name in (b"JobStart", b"TaskStart", b"TaskEnd")
 )
 LOST = "LostWithItsDriver"
+_OUTRUN = "another attempt succeeded"  # Spark's words for the slower copy of a task
+_PYTHON = (  # Spark's names for what `PythonTime` holds
+    "time to start Python workers",
+    "time to initialize Python workers",
+    "time to run Python workers",
+)
+
+
+@dataclass(frozen=True)
+class PythonTime:
+    """What a task's Python worker took, by Spark's own clock, milliseconds."""
+
+    boot_ms: int
+    init_ms: int
+    run_ms: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,10 @@ class TaskTime:
     launched_ms: int  # since 1970
     finished_ms: int
     run_ms: int  # executor run time; for an attempt that was lost, the time it was held
+    speculative: bool = False  # a second copy, or one that a second copy was quicker than
+    gc_ms: int = 0
+    jvm_cpu_ns: int = 0
+    python: PythonTime | None = None  # None for a task without Python, or one that did not end well
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,22 @@ class EventLog:
     def all_tasks(self) -> list[TaskTime]:
         """Every task of an application that is gone; what it still ran was `LOST` at its last word."""
         return list(self._read(is_gone=True))
+
+    def started(self, run_id: str) -> frozenset[int]:
+        """The ids of all tasks of a run that began, ended or not."""
+        mine, found = set[int](), set[int]()
+        with self.path.open("rb") as log:
+            log.seek(self.offset)
+            for line in log:
+                if line.startswith(_JOB) and line.endswith(b"\n"):
+                    event = json.loads(line)
+                    if step_of(event.get("Properties", {}))[0] == run_id:
+                        mine.update(event["Stage IDs"])
+                elif line.startswith(_STARTED) and line.endswith(b"\n"):
+                    event = json.loads(line)
+                    if event["Stage ID"] in mine:
+                        found.add(event["Task Info"]["Task ID"])
+        return frozenset(found)
 
     def _read(self, *, is_gone: bool = False) -> Iterator[TaskTime]:
         steps: dict[int, tuple[str, str, int | None]] = {}
@@ -156,4 +191,17 @@ def _task(
         launched_ms=info["Launch Time"],
         finished_ms=info["Finish Time"],
         run_ms=metrics.get("Executor Run Time") or held_ms,
+        speculative=bool(info.get("Speculative")) or _OUTRUN in str(event["Task End Reason"]),
+        gc_ms=metrics.get("JVM GC Time", 0),
+        jvm_cpu_ns=metrics.get("Executor CPU Time", 0),
+        python=_python(info),
     )
+
+
+def _python(info: dict[str, Any]) -> PythonTime | None:
+    """Of several Python nodes in one stage, all together."""
+    found = dict.fromkeys(_PYTHON, 0)
+    for metric in info.get("Accumulables", []):
+        if metric.get("Name") in found:
+            found[metric["Name"]] += int(metric["Update"])
+    return PythonTime(*found.values()) if any(found.values()) else None

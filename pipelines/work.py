@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import psutil
 from pyspark.sql import SparkSession
 
 from pipelines import ingest, preflight, store, validate
 from pipelines.kept import with_kept
 from pipelines.preflight import Rate, VerifiedModel
-from pipelines.session import open_session
+from pipelines.session import held_from, open_session
 from schemas import ids, tables
 from schemas.config import Job
 from schemas.contract import Contract, Rule
@@ -55,14 +57,24 @@ def spark_log(job: Job) -> str:
     return str(logs(Path(job.output.path)) / "spark.log")
 
 
+def process_began() -> datetime:
+    """When this process began: a command holds its machine since then."""
+    return datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+
+
 @contextmanager
 def session_for(
-    job: Job, settings: Mapping[str, str] | None = None, *, master: str | None = None
+    job: Job,
+    settings: Mapping[str, str] | None = None,
+    *,
+    master: str | None = None,
+    held_since: datetime | None = None,
 ) -> Iterator[SparkSession]:
     """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults.
 
-    Raises UsageError, before anything is started, for a lake on a store that is not safe.
+    Its first run is charged for machines from ``held_since`` on, or from now: a JVM starts. Raises UsageError, before anything is started, for a lake on a store that is not safe.
     """
+    since = held_since or datetime.now(UTC)
     store.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
     spark = open_session(
         f"millrace {job.name}",
@@ -72,6 +84,7 @@ def session_for(
         preload=preload(job),
         meanwhile=partial(validate.import_expectations, job.contract),
     )
+    held_from(spark, since)
     try:
         yield spark
     finally:

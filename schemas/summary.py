@@ -28,6 +28,7 @@ class Summary:
     currency: str | None = None
     ledger_coverage: float | None = None
     books_closed: bool | None = None
+    gates: tuple[Any, ...] = ()  # what must add up: name, passed, got and allowed of each
     backend: str | None = None  # what the workers computed with; None where nothing was scored
     precision: str | None = None
     computed_so_because: str | None = None

@@ -138,6 +138,7 @@ LEDGER = Table(
         Column("x_RecordType", "string", "ORIGINAL"),
         Column("x_RunId", "string", "run"),
         Column("x_Job", "string", "name of the job"),
+        Column("x_RunAttempt", "int", "event of the run that its attempt began with"),
         Column("x_Unit", "int", "unit of work within the run; null where it is no one unit's"),
         Column("x_AppId", "string", "Spark application"),
         Column("x_StageId", "int", "Spark stage"),
@@ -150,29 +151,43 @@ LEDGER = Table(
             "x_CostKind",
             "string",
             "useful, model_load, startup, calibration, validation, read, write, failed, killed, "
-            "unattributed",
+            "speculative, recomputed, driver, idle, unattributed",
         ),
-        Column("x_Outcome", "string", "how Spark ended the task"),
+        Column("x_Outcome", "string", "how Spark ended the task; null where no task held it"),
         Column("x_Committed", "boolean", "whether the rows it made are in the table"),
         Column("ChargePeriodStart", "timestamp", "UTC"),
         Column("ChargePeriodEnd", "timestamp", "UTC"),
         Column("SkuId", "string", "instance type"),
-        Column("SkuMeter", "string", "Core or Memory"),
+        Column("SkuMeter", "string", "Core, Memory or GPU"),
         Column("SkuPriceId", "string", "line of the price book"),
         Column("ConsumedQuantity", "decimal(38,12)", "in ConsumedUnit"),
-        Column("ConsumedUnit", "string", "Core-Seconds or GB-Seconds"),
+        Column("ConsumedUnit", "string", "Core-Seconds, GB-Seconds or GPU-Seconds"),
         Column("ListUnitPrice", "decimal(38,12)", "BillingCurrency a ConsumedUnit"),
         Column("EffectiveCost", "decimal(38,12)", "BillingCurrency"),
         Column("BillingCurrency", "string", "ISO 4217"),
         Column("PricingCategory", "string", "Standard, Dynamic or Committed"),
         Column("x_PriceBookVersion", "string", "hash of the price book"),
         Column("x_CostBasis", "string", "estimated"),
-        Column("x_SlotMs", "bigint", "milliseconds that the slot was held for this row's kind"),
+        Column(
+            "x_SlotMs",
+            "bigint",
+            "milliseconds that a slot was held for this row's kind; of idle cores, all together",
+        ),
+        Column("x_ExecutorRunTimeMs", "bigint", "Spark's run time of the task; on one of its rows"),
+        Column("x_GcMs", "bigint", "of it, the JVM's garbage collection"),
+        Column("x_JvmCpuNs", "bigint", "the JVM's CPU time for the task, nanoseconds"),
+        Column("x_PyBootMs", "bigint", "starting the Python worker, by Spark's clock"),
+        Column("x_PyInitMs", "bigint", "initializing it, by Spark's clock"),
+        Column("x_PyRunMs", "bigint", "running it, by Spark's clock"),
+        Column(
+            "x_GpuBusyMs", "bigint", "milliseconds that a GPU computed; null where there is none"
+        ),
         Column("x_PyCpuNs", "bigint", "the worker's own CPU time, nanoseconds; on useful rows"),
         Column("x_RowsIn", "bigint", "rows; on useful rows"),
         Column("x_RowsOut", "bigint", "rows scored; on useful rows"),
         Column("x_Tokens", "bigint", "tokens; on useful rows"),
         Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
+        Column("x_PeakRssBytes", "bigint", "largest memory of the worker so far; on useful rows"),
         Column("x_Quality", "string", "measured, or what is missing"),
     ),
 )
@@ -186,6 +201,11 @@ RUNS = Table(
         Column("number", "int", "1, 2, 3 ... of the job's runs, in the order in which they began"),
         Column("series", "int", "0 for the fingerprint's first run; counts those asked for afresh"),
         Column("application", "string", "Spark application of this attempt"),
+        Column(
+            "held_since", "timestamp", "when the machines began to be held for this attempt, UTC"
+        ),
+        Column("books_closed_at", "timestamp", "until when its costs are in the ledger, UTC"),
+        Column("price", "string", "the price that applies, as JSON; null without a price book"),
         Column("job", "string", "name of the job"),
         Column("fingerprint", "string", "sha256 of everything that decides the results"),
         Column("state", "string", "started, resumed, done, refused, stopped or failed"),
@@ -207,6 +227,9 @@ RUNS = Table(
         Column("currency", "string", "ISO 4217"),
         Column(
             "ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"
+        ),
+        Column(
+            "gates", "string", "what must add up, as JSON: each gate's name, result and figures"
         ),
         Column("books_closed", "boolean", "whether rows and seconds add up; null where unknown"),
         Column("detail", "string", "why a run was refused or failed"),

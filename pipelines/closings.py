@@ -1,0 +1,107 @@
+"""What Spark knows of each attempt of a run: its tasks, and the cores that were held for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.attempts import Attempt, attempts
+from pipelines.executors import LOCAL, Held, Uptime, held
+from pipelines.task_times import EventLog, TaskTime
+
+UNKNOWN = ""  # the executor of slots of which Spark's log says nothing
+
+
+@dataclass(frozen=True)
+class Closing:
+    """One attempt and when it ended; ``is_measured`` is false where Spark's log could not be read."""
+
+    attempt: Attempt
+    ended_ms: int
+    tasks: tuple[TaskTime, ...]
+    executors: tuple[Uptime, ...]
+    driver_cores: int = 0
+    task_cpus: int = 1
+    is_measured: bool = True
+    started: frozenset[int] = frozenset()  # tasks that say they are the run's, whenever they began
+
+    @property
+    def held_ms(self) -> int:
+        """Milliseconds that the attempt lasted."""
+        return max(0, self.ended_ms - self.attempt.began_ms)
+
+
+def closings(
+    run_id: str,
+    events: Sequence[dict[str, Any]],
+    logs: Path,
+    *,
+    current: EventLog | None = None,
+    slots: int | None = None,
+    wanted: Collection[int] = (),
+) -> list[Closing]:
+    """Each attempt of the run that its events tell of, the last one closed by ``books_closed_at``.
+
+    ``logs`` holds the event logs; ``current`` is the last attempt's, from where it began, and is waited
+    for until the tasks ``wanted`` are in it. Without one, ``slots`` were held.
+    """
+    told = list(attempts(events))
+    found = []
+    for place, attempt in enumerate(told):
+        is_last = place == len(told) - 1
+        until = None if is_last else told[place + 1].began
+        log = current if is_last and current else EventLog.named(logs, attempt.application)
+        if log is not None:
+            found.append(_of_log(log, run_id, attempt, until, wanted if is_last else ()))
+        elif is_last and slots and attempt.closed:
+            found.append(_of_slots(attempt, attempt.closed, slots))
+    return found
+
+
+def _of_log(
+    log: EventLog, run_id: str, attempt: Attempt, until: datetime | None, wanted: Collection[int]
+) -> Closing:
+    """The attempt's tasks: its own, and those in its time that say of no run that they are its."""
+    everything = log.tasks(wanted) if attempt.closed else log.all_tasks()
+    last_ms = max((task.finished_ms for task in everything), default=attempt.began_ms)
+    closed = attempt.closed or until
+    closed_ms = round(closed.timestamp() * 1000) if closed else last_ms
+    ended_ms = closed_ms if attempt.closed else min(closed_ms, max(last_ms, attempt.began_ms))
+    tasks = sorted(
+        (
+            task
+            for task in everything
+            if task.run_id in (run_id, "") and attempt.began_ms <= task.launched_ms <= ended_ms
+        ),
+        key=lambda task: task.task_id,
+    )
+    about = held(log)
+    return Closing(
+        attempt,
+        ended_ms,
+        tuple(tasks),
+        tuple(_since(attempt, about)),
+        about.driver_cores,
+        about.task_cpus,
+        started=log.started(run_id),
+    )
+
+
+def _since(attempt: Attempt, about: Held) -> list[Uptime]:
+    """Executors; one in the driver's own JVM is held from the attempt's beginning, while that JVM starts."""
+    return [
+        Uptime(LOCAL, one.cores, min(one.began_ms, attempt.began_ms), one.ended_ms)
+        if name == LOCAL
+        else one
+        for name, one in sorted(about.executors.items())
+    ]
+
+
+def _of_slots(attempt: Attempt, closed: datetime, slots: int) -> Closing:
+    ended_ms = round(closed.timestamp() * 1000)
+    return Closing(
+        attempt, ended_ms, (), (Uptime(UNKNOWN, slots, attempt.began_ms),), is_measured=False
+    )

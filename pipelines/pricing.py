@@ -1,0 +1,139 @@
+"""Held time becomes money: each row once a meter, in parts that sum to price times time to the last decimal.
+
+Rounding row by row would lose or invent a little each time. Here a row gets what the running total, rounded,
+grew by: the parts of an attempt sum to the rounded total, whatever the prices, zeros included.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from pipelines.preflight import Rate
+from schemas.ids import digest
+from schemas.prices import PLACES, Instance
+
+Row = dict[str, Any]
+UNITS = {"Core": "Core-Seconds", "Memory": "GB-Seconds", "GPU": "GPU-Seconds"}
+_ABOUT = (
+    "x_RunId", "x_RunAttempt", "x_AppId", "x_StageId", "x_StageAttempt", "x_TaskId", "x_ExecutorId",
+    "x_CostKind",
+)  # fmt: skip
+
+
+class Running:
+    """A total that is handed out in rounded parts."""
+
+    def __init__(self) -> None:
+        self._exact = Decimal(0)
+        self._given = Decimal(0)
+
+    def part(self, amount: Decimal) -> Decimal:
+        """The rounded total's growth by ``amount``."""
+        self._exact += amount
+        part = self._exact.quantize(PLACES) - self._given
+        self._given += part
+        return part
+
+
+def priced(rows: Sequence[Row], rate: Rate | None) -> list[Row]:
+    """Each of an attempt's rows once a meter, and once a price that applied while it lasted."""
+    totals: dict[tuple[str, str, str], Running] = defaultdict(Running)
+    return [
+        _made(row, part, meter, rate, totals)
+        for row in rows
+        for part in _parts(row, rate)
+        for meter in _meters(part[0])
+    ]
+
+
+def _meters(instance: Instance | None) -> tuple[str, ...]:
+    return ("Core", "Memory", "GPU") if getattr(instance, "gpus", 0) else ("Core", "Memory")
+
+
+def _parts(row: Row, rate: Rate | None) -> Iterator[tuple[Instance | None, int, int]]:
+    """By the price that applied: the instance, and of the row's milliseconds those from and up to."""
+    began, ended, whole = row["ChargePeriodStart"], row["ChargePeriodEnd"], row["x_SlotMs"]
+    if rate is None or ended is None or ended <= began:
+        yield (rate.instance if rate else None), 0, whole
+        return
+    before = 0
+    for instance, _, until in rate.pieces(began, ended):
+        after = whole if until >= ended else round(whole * _share(began, until, ended))
+        yield instance, before, after
+        before = after
+
+
+def _share(began: datetime, until: datetime, ended: datetime) -> float:
+    return (until - began) / (ended - began)
+
+
+def _made(
+    row: Row,
+    part: tuple[Instance | None, int, int],
+    meter: str,
+    rate: Rate | None,
+    totals: dict[tuple[str, str, str], Running],
+) -> Row:
+    instance, before, after = part
+    spent_ms = after - before
+    plain = {name: value for name, value in row.items() if name != "cores"}
+    if before:  # what is told once a task is told with its first price
+        plain |= dict.fromkeys(_ONCE)
+    about = {
+        "x_SlotMs": spent_ms,
+        "x_RecordType": "ORIGINAL",
+        "SkuMeter": meter,
+        "ConsumedUnit": UNITS[meter],
+        "x_CostBasis": "estimated",
+    }
+    held_s = Decimal(spent_ms) * row["cores"] / 1000
+    if rate is None or instance is None:
+        record = digest([*(row.get(name) for name in _ABOUT), meter])
+        quantity = held_s if meter == "Core" else None
+        return {**plain, **about, "x_RecordId": record, "ConsumedQuantity": quantity}
+    price_id = f"{instance.sku}/{instance.region}/{meter}"
+    quantity, price = held_s * a_core(instance, meter), unit_price(instance, meter)
+    valid = str(instance.valid_from) if before else ""
+    record = digest([*(row.get(name) for name in _ABOUT), meter, *([valid] if valid else [])])
+    return {
+        **plain,
+        **about,
+        "x_RecordId": record,
+        "SkuId": instance.sku,
+        "SkuPriceId": price_id,
+        "ConsumedQuantity": totals["quantity", meter, price_id].part(quantity),
+        "ListUnitPrice": price,
+        "EffectiveCost": totals["cost", meter, f"{price_id} {price}"].part(quantity * price),
+        "BillingCurrency": rate.currency,
+        "PricingCategory": instance.category,
+        "x_PriceBookVersion": rate.book_version,
+    }
+
+
+_ONCE = (
+    "x_PyCpuNs", "x_RowsIn", "x_RowsOut", "x_Tokens", "x_Bytes", "x_PeakRssBytes",
+    "x_ExecutorRunTimeMs", "x_GcMs", "x_JvmCpuNs", "x_PyBootMs", "x_PyInitMs", "x_PyRunMs",
+)  # fmt: skip
+
+
+def a_core(instance: Instance, meter: str) -> Decimal:
+    """How much of the meter is held with each core."""
+    if meter == "Core":
+        return Decimal(1)
+    if meter == "Memory":
+        return instance.gb_per_core
+    return Decimal(getattr(instance, "gpus", 0)) / instance.vcpus
+
+
+def unit_price(instance: Instance, meter: str) -> Decimal:
+    """What a unit of the meter costs."""
+    if meter == "Core":
+        return instance.core_second
+    if meter == "Memory":
+        return instance.gb_second
+    price: Decimal = getattr(instance, "gpu_second", Decimal(0))
+    return price
