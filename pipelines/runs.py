@@ -17,6 +17,7 @@ from schemas.tables import RUNS
 
 Clock = Callable[[], datetime]
 DONE = "done"
+DONE_ALREADY = "already done: nothing was scored again"
 _TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
     "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
@@ -112,7 +113,7 @@ def summary_of(event: dict[str, Any], lake: Path, report: Path) -> Summary:
         fingerprint=event["fingerprint"],
         lake=str(lake),
         report=str(report) if report.is_file() else None,
-        warnings=("already done: nothing was scored again",),
+        warnings=(DONE_ALREADY,),
         **known | {"cost": None if cost is None else Decimal(cost)},
     )
 

@@ -31,7 +31,8 @@ def expected_rows(pinned: Pinned) -> int:
 def most_seconds(model: VerifiedModel, rows: int) -> float:
     """What scoring the rows takes on one core in fp32, at most; by the size of the weights alone."""
     weights = sum(path.stat().st_size for path in model.folder.rglob("*") if path.is_file())
-    return rows * 2 * (weights / _FP32_BYTES) * _REUSE / _FLOPS
+    reuse = 1 if model.card.preprocess.name == "columns" else _REUSE  # a row is one vector there
+    return rows * 2 * (weights / _FP32_BYTES) * reuse / _FLOPS
 
 
 def _parquet_rows(pinned: Pinned) -> int:

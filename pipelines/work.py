@@ -72,7 +72,8 @@ def session_for(
 ) -> Iterator[SparkSession]:
     """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults.
 
-    Its first run is charged for machines from ``held_since`` on, or from now: a JVM starts. Raises UsageError, before anything is started, for a lake on a store that is not safe.
+    Its first run is charged for machines from ``held_since`` on, or from now: a JVM starts. Raises
+    UsageError, before anything is started, for a lake on a store that is not safe.
     """
     since = held_since or datetime.now(UTC)
     store.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
