@@ -163,7 +163,7 @@ def test_an_executor_killed_in_the_middle_repeats_its_own_tasks_and_nothing_that
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * ROWS // FILES  # two units were under way
     ledger = table(Path(job.output.path), "ledger")
     assert any(row["x_CostKind"] == "failed" for row in ledger)
-    assert driver.told()["books_closed"] is True
+    assert not driver.open_books()
     assert not driver.orphans()
 
 
@@ -192,7 +192,7 @@ def test_a_shuffle_lost_with_its_executor_is_read_again_and_what_is_committed_is
     scored = table(Path(job.output.path), job.table)
     assert sorted(row["id"] for row in scored) == list(range(ROWS))
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * size
-    assert driver.told()["books_closed"] is True
+    assert not driver.open_books()
     assert not driver.orphans()
 
 

@@ -64,7 +64,7 @@ def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     wasted = [row for row in ledger if row["x_CostKind"] == "failed"]
     assert wasted
     assert not any(row["x_Committed"] for row in wasted)
-    assert last.told()["books_closed"] is True
+    assert not last.open_books()
     # Two units were under way at the first death, one at the second, and none afterwards.
     assert ROWS <= scored_rows(calls) <= ROWS + 3 * ROWS // FILES
 
