@@ -21,6 +21,7 @@ _FILE = re.compile(
     r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)"
 )
 _PYTHON = re.compile(r"\n(\w[\w.]*(?:Error|Exception|Interrupt)): (.*?)(?:\n|\Z)")
+_FULL = re.compile(r"[^\n]*(?:No space left on device|Disk quota exceeded)[^\n]*")
 _MAX_CHARS = 500
 
 
@@ -43,6 +44,12 @@ def translate(text: str, log: str) -> MillraceError:
     """The error behind a text of Spark's: our own from a worker, a file it could not read, or the rest."""
     if match := _OURS.search(text):
         return _ours(match[1], match[2])
+    if match := _FULL.search(text):
+        return RunFailed(
+            "a disk is full; nothing of this unit was committed",
+            got=match[0].strip()[:_MAX_CHARS],
+            next="make room where the lake or Spark's local folders are, then run the job again",
+        )
     if match := _FILE.search(text):
         return InputCorrupt(
             "a file of the input cannot be read; nothing of this unit was committed",
@@ -55,10 +62,17 @@ def translate(text: str, log: str) -> MillraceError:
             got=f"{match[1]}: {match[2]}"[:_MAX_CHARS],
             next=f"see {log}; then run the job again",
         )
-    first = next((line for line in text.splitlines() if line.strip()), "no message")
+    first = next((line for line in _lines(text)), "no message")
     return RunFailed(
         "Spark failed", got=first[:_MAX_CHARS], next=f"see {log}; then run the job again"
     )
+
+
+def _lines(text: str) -> Iterator[str]:
+    """What a JVM's error says, without py4j's own word on it."""
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("An error occurred while calling"):
+            yield line.removeprefix(": ")
 
 
 def _ours(name: str, text: str) -> MillraceError:

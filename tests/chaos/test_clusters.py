@@ -201,7 +201,8 @@ def test_a_task_that_spark_starts_twice_for_its_slowness_writes_its_rows_once(
 ) -> None:
     pixels = images(ROWS)
     job = job_on(tmp_path, model, pixels)
-    slow_once = {"action": "sleep", "seconds": 20.0, "once": str(tmp_path / "fired")}
+    # Longer than the run is waited for: only a second copy can end it.
+    slow_once = {"action": "sleep", "seconds": 600.0, "once": str(tmp_path / "fired")}
     speculative = [
         "spark.speculation=true", "spark.speculation.multiplier=1.1", "spark.speculation.quantile=0.1",
         "spark.speculation.minTaskRuntime=500ms", "spark.speculation.interval=100ms",
@@ -217,7 +218,6 @@ def test_a_task_that_spark_starts_twice_for_its_slowness_writes_its_rows_once(
     assert driver.wait() == 0, driver.log.read_text("utf-8")
     assert not violations(job, model, pixels, set(), set())
     assert (tmp_path / "fired").exists()
-    assert driver.told()["wall_s"] < 20
     wasted = [row for row in table(Path(job.output.path), "ledger") if not row["x_Committed"]]
     assert wasted
     assert not driver.orphans()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.faults import translated
+from pipelines.faults import translate, translated
 from schemas.errors import InputCorrupt, ModelError, OutputMismatch, RunFailed
 from tests.helpers import image_table, images, write_parquet
 
@@ -59,6 +59,18 @@ def test_any_other_error_of_a_worker_is_told_in_a_line(spark: SparkSession) -> N
     assert back.value.got == "ValueError: the weights are upside down"
     assert "the-log" in str(back.value.next)
     assert len(str(back.value)) < 600
+
+
+def test_a_full_disk_is_called_that_and_a_jvm_s_error_is_told_by_its_own_first_line() -> None:
+    told = "An error occurred while calling o1.save.\n: java.io.IOException: No space left on device\n\tat x"
+    full = translate(told, "the-log")
+    assert "disk is full" in full.what
+    assert full.got == ": java.io.IOException: No space left on device"
+
+    other = translate(
+        "An error occurred while calling o1.save.\n: java.lang.Odd: why\n\tat x", "log"
+    )
+    assert other.got == "java.lang.Odd: why"
 
 
 def test_a_query_that_spark_cannot_analyse_is_told_in_a_line(spark: SparkSession) -> None:
