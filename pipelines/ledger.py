@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines import sink
-from pipelines.preflight import Rate
+from pipelines.rate import Rate
 from pipelines.task_times import TaskTime
 from schemas.ids import digest
 from schemas.prices import PLACES
