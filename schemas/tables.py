@@ -135,7 +135,7 @@ LEDGER = Table(
         Column(
             "x_RecordId", "string", "sha256 of what the row is about: writing it twice is noticed"
         ),
-        Column("x_RecordType", "string", "ORIGINAL"),
+        Column("x_RecordType", "string", "ORIGINAL, RETRACTION or RESTATEMENT"),
         Column("x_RunId", "string", "run"),
         Column("x_Job", "string", "name of the job"),
         Column("x_Unit", "int", "unit of work within the run; null where it is no one unit's"),
@@ -157,10 +157,10 @@ LEDGER = Table(
         Column("ChargePeriodStart", "timestamp", "UTC"),
         Column("ChargePeriodEnd", "timestamp", "UTC"),
         Column("SkuId", "string", "instance type"),
-        Column("SkuMeter", "string", "Core or Memory"),
+        Column("SkuMeter", "string", "Core, Memory or GPU"),
         Column("SkuPriceId", "string", "line of the price book"),
         Column("ConsumedQuantity", "decimal(38,12)", "in ConsumedUnit"),
-        Column("ConsumedUnit", "string", "Core-Seconds or GB-Seconds"),
+        Column("ConsumedUnit", "string", "Core-Seconds, GB-Seconds or GPU-Seconds"),
         Column("ListUnitPrice", "decimal(38,12)", "BillingCurrency a ConsumedUnit"),
         Column("EffectiveCost", "decimal(38,12)", "BillingCurrency"),
         Column("BillingCurrency", "string", "ISO 4217"),
@@ -174,6 +174,10 @@ LEDGER = Table(
         Column("x_Tokens", "bigint", "tokens; on useful rows"),
         Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
         Column("x_Quality", "string", "measured, or what is missing"),
+        Column(
+            "x_Corrects", "string", "the record that this one takes back, or says again; or null"
+        ),
+        Column("x_Revision", "int", "1, 2 ... of the run's repricings; null on an ORIGINAL"),
     ),
 )
 
