@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.cost_commands import export, reprice
 from pipelines.model_commands import model
 from schemas.errors import MillraceError, RunFailed, UsageError
 
@@ -296,7 +297,8 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-main.add_command(model)
+for command in (model, reprice, export):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ NO_SPENDING: Row = {
     "rows_scored": None,
     "slot_s": None,
     "cost": None,
+    "original_cost": None,
     "currency": None,
 }
 
@@ -47,7 +48,7 @@ class Facts:
     reasons: list[Row]  # rule, severity, rows
     kinds: list[Row]  # kind, slot_s, cost
     partitions: list[Row]  # as the view cost_by_partition has them, longest first, SHOWN at most
-    spent: Row  # partitions, applications, attempts, rows_scored, slot_s, cost, currency
+    spent: Row  # partitions, applications, attempts, rows_scored, slot_s, cost, original_cost, currency
     waste: list[Row]
     prices: list[Row]
     counted: dict[str, int | None]  # rows in the tables: scored, failed, quarantined
@@ -117,7 +118,9 @@ ORDER BY slot_s DESC, app_id, stage_id, partition_id LIMIT {shown}
 _SPENT = """
 SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS rows_scored,
   SUM(slot_s) AS slot_s, SUM(cost) AS cost, MAX(currency) AS currency,
-  COUNT(DISTINCT app_id) AS applications
+  COUNT(DISTINCT app_id) AS applications,
+  (SELECT SUM(EffectiveCost) FROM ledger
+   WHERE x_RunId = {run} AND COALESCE(x_RecordType, 'ORIGINAL') = 'ORIGINAL') AS original_cost
 FROM cost_by_partition WHERE run_id = {run}
 """
 _WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
@@ -132,5 +135,6 @@ SELECT SkuMeter AS meter, SkuPriceId AS id, ListUnitPrice AS price, ConsumedUnit
 FROM ledger WHERE x_RunId = {run} AND SkuPriceId IS NOT NULL
 GROUP BY SkuMeter, SkuPriceId, ListUnitPrice, ConsumedUnit, BillingCurrency, PricingCategory,
   x_PriceBookVersion, x_CostBasis
+HAVING SUM(CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END) > 0
 ORDER BY id
 """

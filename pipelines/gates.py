@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from pipelines.charges import Row
 from pipelines.closings import Closing
-from pipelines.preflight import Rate
 from pipelines.pricing import a_core
+from pipelines.rate import Rate
 from pipelines.task_times import TaskTime
 from schemas.prices import PLACES
 

@@ -15,8 +15,8 @@ from deltalake import DeltaTable
 from pipelines import sink
 from pipelines.charges import KINDS, Row, charged, metered_alone
 from pipelines.closings import Closing
-from pipelines.preflight import Rate
 from pipelines.pricing import priced
+from pipelines.rate import Rate
 from schemas.tables import LEDGER
 
 _TASK = ["unit", "application", "stage_id", "partition", "attempt_number", "task_id", "executor"]

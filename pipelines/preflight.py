@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from schemas.config import Cost, Engine, Job
+from pipelines import cloud
+from pipelines.rate import Rate, rate_of
+from schemas.config import AUTO, Cost, Engine, Job
 from schemas.contract import Contract
 from schemas.errors import ModelError, UsageError
 from schemas.model import ModelCard
-from schemas.prices import Instance, PriceBook
+from schemas.prices import PriceBook
 from schemas.tables import RESERVED
 from schemas.types import arrow_type
 from schemas.yaml_file import load
@@ -24,21 +27,6 @@ class VerifiedModel:
     folder: Path
     card: ModelCard
     digest: str
-
-
-@dataclass(frozen=True)
-class Rate:
-    """The price that applies to a run."""
-
-    instance: Instance
-    currency: str
-    book_version: str
-
-    def pieces(
-        self, start: datetime, end: datetime
-    ) -> tuple[tuple[Instance, datetime, datetime], ...]:
-        """The parts of an interval by the price that applied."""
-        return ((self.instance, start, end),)
 
 
 def verified_model(job: Job) -> VerifiedModel:
@@ -63,20 +51,30 @@ def verified_model(job: Job) -> VerifiedModel:
     return VerifiedModel(folder, card, base.digest_of(folder))
 
 
-def rate(cost: Cost | None) -> Rate | None:
-    """The price of the job's instance, None for a job without prices. Raises UsageError."""
+def rate(
+    cost: Cost | None,
+    at: datetime,
+    machine: Callable[[], cloud.Machine | None] = cloud.machine,
+) -> Rate | None:
+    """The prices of the job's instance, the one in force ``at`` in front; None for a job without prices.
+
+    ``machine`` says what this machine is, for a job whose instance is ``auto``. Raises UsageError.
+    """
     if cost is None:
         return None
     book = load(Path(cost.prices), PriceBook)
-    for instance in book.instances:
-        if instance.sku == cost.instance:
-            return Rate(instance, book.currency, book.version)
-    raise UsageError(
-        "the price book has no such instance",
-        got=cost.instance,
-        allowed=", ".join(instance.sku for instance in book.instances),
-        next=f"correct cost.instance, or add it to {cost.prices}",
-    )
+    sku, region = cost.instance, cost.region
+    if sku == AUTO:
+        found = machine()
+        if found is None:
+            raise UsageError(
+                "cost.instance is auto, and no cloud says which machine this is",
+                got="no answer from a metadata service",
+                allowed=", ".join(dict.fromkeys(one.sku for one in book.instances)),
+                next="set cost.instance to one of these",
+            )
+        sku, region = found.sku, region or found.region
+    return rate_of(book, sku, category=cost.category, region=region, at=at)
 
 
 def settings(engine: Engine) -> dict[str, str | int]:

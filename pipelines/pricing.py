@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from pipelines.preflight import Rate
+from pipelines.rate import Rate
 from schemas.ids import digest
 from schemas.prices import PLACES, Instance
 
@@ -51,7 +51,7 @@ def priced(rows: Sequence[Row], rate: Rate | None) -> list[Row]:
 
 
 def _meters(instance: Instance | None) -> tuple[str, ...]:
-    return ("Core", "Memory", "GPU") if getattr(instance, "gpus", 0) else ("Core", "Memory")
+    return ("Core", "Memory", "GPU") if instance and instance.gpus else ("Core", "Memory")
 
 
 def _parts(row: Row, rate: Rate | None) -> Iterator[tuple[Instance | None, int, int]]:
@@ -126,7 +126,7 @@ def a_core(instance: Instance, meter: str) -> Decimal:
         return Decimal(1)
     if meter == "Memory":
         return instance.gb_per_core
-    return Decimal(getattr(instance, "gpus", 0)) / instance.vcpus
+    return Decimal(instance.gpus) / instance.vcpus
 
 
 def unit_price(instance: Instance, meter: str) -> Decimal:
@@ -135,5 +135,4 @@ def unit_price(instance: Instance, meter: str) -> Decimal:
         return instance.core_second
     if meter == "Memory":
         return instance.gb_second
-    price: Decimal = getattr(instance, "gpu_second", Decimal(0))
-    return price
+    return instance.gpu_second

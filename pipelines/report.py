@@ -99,7 +99,7 @@ def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
     there = run["scored"], run["quarantined"], run["failed"]
     made = None if counted["scored"] is None else counted["scored"] + (counted["failed"] or 0)
     said = None if run["scored"] is None else run["scored"] + (run["failed"] or 0)
-    coverage, cost = run["ledger_coverage"], spent["cost"]
+    coverage, cost = run["ledger_coverage"], spent["original_cost"]  # before it was repriced
     total = None if None in there else sum(there)
     rows = "The run did not get as far as counting its rows"
     if total is not None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pipelines import console, report
 from pipelines.facts import Facts, read
+from pipelines.named import the_run
 from pipelines.query import query
 from pipelines.views import tables
 from pipelines.words import duration, exact, moment
-from schemas.errors import UsageError
 from schemas.tables import RUNS
 
-LISTED = 10  # candidates that an error names
 TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
     "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
@@ -46,22 +44,7 @@ def find(lake: Path, prefix: str) -> str:
     if RUNS.name in tables(lake):
         sql = "SELECT run_id FROM runs GROUP BY run_id ORDER BY MAX(at) DESC, run_id"
         known = query(lake, sql)["run_id"].to_pylist()
-    if prefix in known:
-        return prefix
-    found = [run_id for run_id in known if run_id.startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(
-            "several runs begin so", got=prefix, allowed=_list(found), next="add a few characters"
-        )
-    close = get_close_matches(prefix, known, LISTED, cutoff=0.4)
-    raise UsageError(
-        f"no run of this id in {lake}",
-        got=prefix,
-        allowed=_list(close or known) or "the lake has no runs",
-        next=f"millrace runs --lake {lake}" if known else "millrace run JOB.yaml",
-    )
+    return the_run(prefix, known, lake)
 
 
 def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
@@ -131,8 +114,3 @@ def _exact(cost: Any) -> str | None:
 def _report(lake: Path, run_id: str) -> str | None:
     path = report.path_of(lake, run_id)
     return str(path) if path.is_file() else None
-
-
-def _list(run_ids: list[str]) -> str:
-    more = len(run_ids) - LISTED
-    return ", ".join(run_ids[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 
 from pipelines import ingest, preflight, store, validate
 from pipelines.kept import with_kept
-from pipelines.preflight import Rate, VerifiedModel
+from pipelines.preflight import VerifiedModel
+from pipelines.rate import Rate
 from pipelines.session import held_from, open_session
 from schemas import ids, tables
 from schemas.config import Job
@@ -112,7 +113,7 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     Raises UsageError, SchemaMismatch or InputCorrupt.
     """
     model = preflight.verified_model(job)
-    rate = preflight.rate(job.cost)
+    rate = preflight.rate(job.cost, datetime.now(UTC))
     pinned = ingest.pin(job.source)
     contract = with_kept(spark, job.source, job.contract, job.keep, pinned)
     ingest.check_schema(spark, job.source, contract, pinned)

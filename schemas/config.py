@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
+from schemas.prices import Category
 from schemas.tables import RESERVED
 
+AUTO = "auto"
 _NOT_IN_DELTA = " ,;{}()\n\t="
 
 Path = Annotated[str, Field(min_length=1)]
@@ -125,7 +127,9 @@ class Cost(Frozen):
     """Which prices apply, and how much may be spent."""
 
     prices: Path
-    instance: str
+    instance: str  # a sku of the price book, or auto: what the cloud's metadata service says
+    category: Category = "Standard"
+    region: str | None = None  # needed where the sku is in several
     budget: Annotated[Decimal, Field(gt=0)] | None = None
 
 

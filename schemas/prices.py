@@ -1,12 +1,14 @@
-"""Price books: what an hour of a machine costs, and how that splits into cores and memory."""
+"""Price books: what an hour of a machine costs, when, and how that splits into cores, memory and GPUs."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections import defaultdict
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.contract import Frozen
 from schemas.ids import digest
@@ -14,23 +16,76 @@ from schemas.ids import digest
 PLACES = Decimal("0.000000000001")  # decimal(38,12), as in the ledger
 SECONDS_AN_HOUR = 3600
 
-Amount = Annotated[Decimal, Field(ge=0)]
+Category = Literal["Standard", "Dynamic", "Committed"]  # FOCUS's: list price, spot, reserved
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+Meter = Literal["Core", "Memory", "GPU"]
+METERS: dict[Meter, str] = {"Core": "Core-Seconds", "Memory": "GB-Seconds", "GPU": "GPU-Seconds"}
+
+
+def _moment(value: Any) -> Any:
+    """A date as its midnight in UTC; a time as it is."""
+    if isinstance(value, int | float):  # which pydantic would take for seconds since 1970
+        raise ValueError("not a time; allowed: 2026-01-31, or 2026-01-31T12:00:00Z")  # noqa: TRY004
+    if isinstance(value, str) and "T" not in value.upper() and " " not in value.strip():
+        value = date.fromisoformat(value.strip())
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time(), UTC)
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs its zone: 2026-01-31T12:00:00Z; allowed: a date, or that")
+    return value.astimezone(UTC)
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_utc)]
+Amount = Annotated[Decimal, Field(ge=0, le=10**6)]
+Watts = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[^/\s]+$")]  # a slash separates the parts of a SkuPriceId
 
 
 class Instance(Frozen):
-    """One machine type at one price. Component prices are weights: they are scaled to the node's."""
+    """One machine type at one price for a time. Component prices are weights: scaled to the node's."""
 
-    sku: str
-    region: str
-    vcpus: int = Field(ge=1)
-    memory_gb: Amount
+    sku: Name
+    region: Name
+    vcpus: int = Field(ge=1, le=100_000)
+    memory_gb: Annotated[Amount, Field(decimal_places=4)]
+    gpus: int = Field(default=0, ge=0, le=1000)
     price_per_hour: Amount
-    category: str = "Standard"
-    valid_from: date
-    valid_to: date | None = None
-    source: str
+    category: Category = "Standard"
+    valid_from: Moment  # inclusive
+    valid_to: Moment | None = None  # exclusive; None: until further notice
+    source: Annotated[str, Field(min_length=1)]
     core_weight: Amount = Decimal("0.031")
     gb_weight: Amount = Decimal("0.0042")
+    gpu_weight: Amount = Decimal("0.8")
+    idle_watts: Watts | None = None  # of the whole node
+    full_watts: Watts | None = None  # of the whole node, all cores and GPUs at work
+    power_source: str | None = None  # who says so, and when
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Instance:
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError(f"{self.title}: valid_to must be after valid_from")
+        watts = [self.idle_watts, self.full_watts]
+        if watts != [None, None] and not self.power_source:
+            raise ValueError(f"{self.title}: watts need a power_source: who says so, and when")
+        if None not in watts and watts != sorted(watts):  # type: ignore[type-var]
+            raise ValueError(f"{self.title}: full_watts must be at least idle_watts")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Which entry this is, in words."""
+        until = f" until {_told(self.valid_to)}" if self.valid_to else " on"
+        return f"{self.sku} in {self.region} ({self.category}) from {_told(self.valid_from)}{until}"
+
+    def covers(self, start: datetime, end: datetime | None = None) -> bool:
+        """Whether this price applies at ``start``, and until ``end``."""
+        begun = self.valid_from <= start and (self.valid_to is None or start < self.valid_to)
+        return begun and (end is None or self.valid_to is None or end <= self.valid_to)
 
     @property
     def core_second(self) -> Decimal:
@@ -43,29 +98,96 @@ class Instance(Frozen):
         return self._per_second(self._shares[1])
 
     @property
+    def gpu_second(self) -> Decimal:
+        """Price of one GPU for one second; 0 where the machine has none."""
+        return self._per_second(self._shares[2])
+
+    @property
+    def node_second(self) -> Decimal:
+        """Price of the whole machine for one second."""
+        return self._per_second(Decimal(1))
+
+    @property
+    def residual_second(self) -> Decimal:
+        """What rounding leaves of the machine's second: node = cores + GBs + GPUs + this, exactly.
+
+        At most half of the last place a component, of either sign.
+        """
+        parts = self.core_second * self.vcpus + self.gb_second * self.memory_gb
+        return self.node_second - parts - self.gpu_second * self.gpus
+
+    @property
     def gb_per_core(self) -> Decimal:
         """GB of memory that are held with each core."""
         return self.memory_gb / self.vcpus
 
     @property
-    def _shares(self) -> tuple[Decimal, Decimal]:
-        """The share of the node's price that one core carries, and one GB."""
-        weights = self.core_weight * self.vcpus + self.gb_weight * self.memory_gb
-        if not weights:  # nothing to split by: the cores carry it all, so that none of it vanishes
-            return Decimal(1) / self.vcpus, Decimal(0)
-        return self.core_weight / weights, self.gb_weight / weights
+    def gpus_per_core(self) -> Decimal:
+        """Share of the machine's GPUs that is held with each core."""
+        return Decimal(self.gpus) / self.vcpus
+
+    def unit_price(self, meter: Meter) -> Decimal:
+        """Price of one unit of a meter: a core, a GB or a GPU, for one second."""
+        return {"Core": self.core_second, "Memory": self.gb_second, "GPU": self.gpu_second}[meter]
+
+    def per_core(self, meter: Meter) -> Decimal:
+        """How much of what the meter counts is held with each core."""
+        return {"Core": Decimal(1), "Memory": self.gb_per_core, "GPU": self.gpus_per_core}[meter]
+
+    @property
+    def _shares(self) -> tuple[Decimal, Decimal, Decimal]:
+        """The share of the node's price that one core carries, one GB, and one GPU."""
+        cores, gbs = self.core_weight * self.vcpus, self.gb_weight * self.memory_gb
+        gpus = self.gpu_weight * self.gpus
+        if not (weights := cores + gbs + gpus):
+            # nothing to split by: the cores carry it all, so that none of it vanishes
+            return Decimal(1) / self.vcpus, Decimal(0), Decimal(0)
+        gpu = self.gpu_weight / weights if self.gpus else Decimal(0)
+        gb = self.gb_weight / weights if self.memory_gb else Decimal(0)
+        return self.core_weight / weights, gb, gpu
 
     def _per_second(self, share: Decimal) -> Decimal:
         return (self.price_per_hour * share / SECONDS_AN_HOUR).quantize(PLACES)
 
 
+class Region(Frozen):
+    """What electricity is in one region: for energy and carbon, never for the price."""
+
+    grid_g_per_kwh: Annotated[float, Field(ge=0, le=3000, allow_inf_nan=False)]  # g CO2e a kWh
+    pue: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)]  # whole site / machines
+    source: Annotated[str, Field(min_length=1)]
+
+
 class PriceBook(Frozen):
-    """Prices from one source on one date, in one currency."""
+    """Prices in one currency, each for a time; and what electricity is in their regions."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     instances: tuple[Instance, ...] = Field(min_length=1)
+    regions: dict[str, Region] = {}
+
+    @model_validator(mode="after")
+    def _one_price_at_a_time(self) -> PriceBook:
+        alike = defaultdict(list)
+        for one in self.instances:
+            alike[one.sku, one.region, one.category].append(one)
+        for entries in alike.values():
+            for one, after in pairwise(sorted(entries, key=lambda one: one.valid_from)):
+                if one.valid_to is None or after.valid_from < one.valid_to:
+                    raise ValueError(
+                        f"two prices at the same time: {one.title}, {one.price_per_hour} an hour; "
+                        f"and {after.title}, {after.price_per_hour} an hour; "
+                        "end the first with valid_to where the second begins"
+                    )
+        if unused := sorted(set(self.regions) - {one.region for one in self.instances}):
+            raise ValueError(f"regions that no instance is in: {', '.join(unused)}")
+        return self
 
     @property
     def version(self) -> str:
-        """Hash of the whole book (hex, 16 characters)."""
-        return digest(self.model_dump(mode="json"))[:16]
+        """Hash of all that the book says (hex, 16 characters); the order of entries is not part of it."""
+        said = self.model_dump(mode="json")
+        return digest({**said, "instances": sorted(said["instances"], key=digest)})[:16]
+
+
+def _told(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z").replace("T00:00:00Z", "")

@@ -135,7 +135,7 @@ LEDGER = Table(
         Column(
             "x_RecordId", "string", "sha256 of what the row is about: writing it twice is noticed"
         ),
-        Column("x_RecordType", "string", "ORIGINAL"),
+        Column("x_RecordType", "string", "ORIGINAL, RETRACTION or RESTATEMENT"),
         Column("x_RunId", "string", "run"),
         Column("x_Job", "string", "name of the job"),
         Column("x_RunAttempt", "int", "event of the run that its attempt began with"),
@@ -189,6 +189,10 @@ LEDGER = Table(
         Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
         Column("x_PeakRssBytes", "bigint", "largest memory of the worker so far; on useful rows"),
         Column("x_Quality", "string", "measured, or what is missing"),
+        Column(
+            "x_Corrects", "string", "the record that this one takes back, or says again; or null"
+        ),
+        Column("x_Revision", "int", "1, 2 ... of the run's repricings; null on an ORIGINAL"),
     ),
 )
 

@@ -1,6 +1,7 @@
 -- One partition of one Spark stage of one run: rows, seconds that slots were held, by kind, and cost.
 -- Stage numbers start again with each application, so a resumed run needs app_id to tell them apart.
 -- Each attempt and kind has one ledger row a meter; seconds and rows are those of the Core meter.
+-- What was taken back as a whole, such as a bill in another currency, has no row.
 SELECT
   run_id,
   job,
@@ -39,7 +40,9 @@ FROM (
       ELSE 0
     END AS rows_scored,
     EffectiveCost AS cost,
-    BillingCurrency AS currency
+    BillingCurrency AS currency,
+    CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END AS records
   FROM ledger
 ) AS spent
 GROUP BY run_id, job, unit, app_id, stage_id, partition_id, currency
+HAVING SUM(records) > 0

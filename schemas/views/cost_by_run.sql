@@ -1,5 +1,6 @@
 -- One run: rows scored and kept, seconds that slots were held, and what that cost.
 -- Each attempt and kind has one ledger row a meter; seconds and rows are those of the Core meter.
+-- What was taken back as a whole, such as a bill in another currency, has no row.
 SELECT
   x_RunId AS run_id,
   x_Job AS job,
@@ -18,3 +19,4 @@ SELECT
   BillingCurrency AS currency
 FROM ledger
 GROUP BY x_RunId, x_Job, BillingCurrency
+HAVING SUM(CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END) > 0

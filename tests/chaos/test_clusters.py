@@ -206,6 +206,7 @@ def test_a_task_that_spark_starts_twice_for_its_slowness_writes_its_rows_once(
     speculative = [
         "spark.speculation=true", "spark.speculation.multiplier=1.1", "spark.speculation.quantile=0.1",
         "spark.speculation.minTaskRuntime=500ms", "spark.speculation.interval=100ms",
+        "spark.speculation.task.duration.threshold=3s",
         "spark.sql.adaptive.enabled=true",
     ]  # fmt: skip
     wanted = [part for pair in speculative for part in ("--conf", pair)]

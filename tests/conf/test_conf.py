@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from pipelines.rate import rate_of
 from pipelines.session import DEFAULTS, DELTA_PACKAGE, LOCAL_DEFAULTS, PROVIDED
 from schemas.config import Job
 from schemas.contract import Contract
-from schemas.prices import PLACES, SECONDS_AN_HOUR, Instance, PriceBook
+from schemas.prices import CATEGORIES, PLACES, SECONDS_AN_HOUR, Instance, PriceBook
 from schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,10 +72,10 @@ def test_every_key_column_is_unique_and_never_null(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("book", "at"), INSTANCES)
-def test_the_prices_of_cores_and_memory_sum_to_the_nodes(book: Path, at: int) -> None:
+def test_the_prices_of_cores_memory_and_gpus_sum_to_the_nodes(book: Path, at: int) -> None:
     one = instance(book, at)
-    parts = one.core_second * one.vcpus + one.gb_second * one.memory_gb
-    rounding = PLACES / 2 * (one.vcpus + one.memory_gb + 1)  # each component is rounded once
+    parts = one.core_second * one.vcpus + one.gb_second * one.memory_gb + one.gpu_second * one.gpus
+    rounding = PLACES / 2 * (one.vcpus + one.memory_gb + one.gpus + 1)  # each is rounded once
     assert abs(parts - one.price_per_hour / SECONDS_AN_HOUR) <= rounding
 
 
@@ -87,16 +88,38 @@ def test_a_price_says_where_and_when_it_applies_and_who_said_so(book: Path, at: 
     assert one.valid_to is None or one.valid_to > one.valid_from
 
 
-def test_no_sku_has_two_prices_at_a_time() -> None:
-    for book in BOOKS:
-        keys = Counter(
-            (one.sku, one.region, one.category) for one in load(book, PriceBook).instances
-        )
-        assert max(keys.values()) == 1
+def test_the_books_have_a_laptop_two_cpu_families_and_three_with_gpus() -> None:
+    machines = {one.sku: one for book in BOOKS for one in load(book, PriceBook).instances}
+    families = {sku.split(".")[0]: one.gpus for sku, one in machines.items()}
+    assert "laptop" in families
+    assert len([name for name, gpus in families.items() if gpus]) >= 3
+    assert len([name for name, gpus in families.items() if not gpus]) >= 3  # laptop is one
+    listed = {one.category for book in BOOKS for one in load(book, PriceBook).instances}
+    assert listed == set(CATEGORIES)
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=name_of)
+def test_a_book_says_that_it_is_an_example_by_hand_and_of_when(book: Path) -> None:
+    comments = " ".join(line for line in book.read_text("utf-8").splitlines() if line[:1] == "#")
+    assert "EXAMPLES, written down by hand in November 2026" in comments
+    loaded = load(book, PriceBook)
+    said = [one.source for one in (*loaded.instances, *loaded.regions.values())]
+    said += [one.power_source for one in loaded.instances if one.power_source]
+    assert [text for text in said if not text.endswith("November 2026")] == []
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=name_of)
+def test_every_price_of_a_book_can_be_picked_now(book: Path) -> None:
+    loaded = load(book, PriceBook)
+    for one in loaded.instances:
+        picked = rate_of(loaded, one.sku, category=one.category, region=one.region)
+        assert one in picked.entries
+        assert picked.gaps(max(e.valid_from for e in picked.entries), datetime.now(UTC)) == ()
 
 
 def test_a_laptops_memory_is_free_and_its_cores_carry_the_electricity() -> None:
-    (laptop,) = [one for one in load(BOOKS[0], PriceBook).instances if one.sku == "laptop"]
+    book = load(CONF / "prices" / "example.yaml", PriceBook)
+    (laptop,) = [one for one in book.instances if one.sku == "laptop"]
     assert laptop.gb_second == 0
     assert laptop.price_per_hour == Decimal("0.045") * Decimal("0.17")
 

@@ -19,9 +19,9 @@ from pyspark.sql import SparkSession
 
 from pipelines.attempts import attempts
 from pipelines.charges import _fitted
-from pipelines.preflight import Rate
 from pipelines.pricing import priced
 from pipelines.progress import Progress
+from pipelines.rate import Rate
 from pipelines.score import run
 from schemas.config import Job
 from schemas.errors import GateRefused

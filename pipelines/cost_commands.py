@@ -1,0 +1,86 @@
+"""``millrace reprice`` and ``millrace export``: what can be done with a bill besides reading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from schemas.prices import CATEGORIES, Category
+
+lake_option = click.option(
+    "--lake",
+    default="lake",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the tables.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on the last line."
+)
+
+
+@click.command()
+@click.argument("run_id")
+@click.option(
+    "--prices",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The price book to price the run with.",
+)
+@click.option("--instance", metavar="SKU", help="Another machine than the run's.")
+@click.option("--region", metavar="NAME", help="Another region than the run's.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="Another category than the run's.")
+@lake_option
+@json_option
+def reprice(
+    run_id: str,
+    prices: Path,
+    instance: str | None,
+    region: str | None,
+    category: Category | None,
+    lake: Path,
+    as_json: bool,
+) -> None:
+    """Price a run anew with another price book, or as if it had been on another machine.
+
+    The ledger's rows are not edited: each is taken back by a RETRACTION and said again by a
+    RESTATEMENT, so that sums are right at any time. The same book again writes nothing.
+
+    \b
+    Examples:
+      millrace reprice digits-1a2b3c4d --prices conf/prices/example.yaml --lake demo-out/digits/lake
+      millrace reprice digits-1a2b --prices conf/prices/gpu.yaml --instance g6.xlarge --category Dynamic
+    """
+    from pipelines import reprice as repricing
+
+    asked = repricing.Asked(instance, region, category)
+    repricing.command(lake, run_id, prices, asked, as_json=as_json)
+
+
+@click.command()
+@click.option(
+    "--focus",
+    "out",
+    required=True,
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="The folder to write.",
+)
+@click.option("--run", "run_id", metavar="RUN", help="Only this run's rows.")
+@lake_option
+@json_option
+def export(out: Path, run_id: str | None, lake: Path, as_json: bool) -> None:
+    """Write the ledger in the terms of the FOCUS specification: CSV, Parquet and their metadata.
+
+    What has no price is left out, and counted. The folder may be there: files of the same name are
+    replaced.
+
+    \b
+    Examples:
+      millrace export --focus focus --lake demo-out/digits/lake
+      millrace export --focus focus --run digits-1a2b3c4d --lake demo-out/digits/lake
+    """
+    from pipelines import export as exporting
+
+    exporting.command(lake, out, run_id, as_json=as_json)

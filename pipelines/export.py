@@ -1,0 +1,233 @@
+"""``millrace export --focus``: the ledger in the terms of the FOCUS specification, without Spark."""
+
+from __future__ import annotations
+
+import csv
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from pipelines import console
+from pipelines.named import the_run
+from pipelines.views import tables
+from pipelines.words import exact
+from schemas import focus
+from schemas.errors import UsageError
+from schemas.ids import digest
+from schemas.tables import LEDGER
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
+_TEXT = pa.string()
+_SECOND = pa.timestamp("s", "UTC")
+_SAME: dict[str, str] = {  # FOCUS's column: the ledger's, where the names differ
+    "PricingQuantity": "ConsumedQuantity",
+    "PricingUnit": "ConsumedUnit",
+    "ListCost": "EffectiveCost",
+    "ContractedCost": "EffectiveCost",
+}
+_ALWAYS = {"ChargeCategory": "Usage", "ServiceCategory": "Compute", "ServiceName": "Millrace"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to."""
+
+    files: tuple[Path, ...]
+    rows: int
+    unpriced: int  # rows without a price, which are left out
+    cost: dict[str, Decimal]  # by currency
+
+
+def export(lake: Path, out: Path, run: str | None = None) -> Exported:
+    """Write the priced rows of the ledger, or of one run, to a folder: CSV, Parquet, metadata.
+
+    The same ledger gives the same bytes. Raises UsageError.
+    """
+    ledger = _ledger(lake, run)
+    priced = ledger.filter(
+        pc.and_(ledger["EffectiveCost"].is_valid(), ledger["BillingCurrency"].is_valid())
+    )
+    rows = as_focus(priced.sort_by("x_RecordId"))
+    about = metadata(rows.schema)
+    told = json.dumps(about, indent=2) + "\n"
+    marked = rows.replace_schema_metadata({"focus": json.dumps(about)})
+    files = {
+        "cost_and_usage.csv": lambda path: _write_csv(rows, path),
+        "cost_and_usage.parquet": lambda path: pq.write_table(marked, path),
+        "metadata.json": lambda path: path.write_text(told, encoding="utf-8"),
+    }
+    written = tuple(_written(out, name, write) for name, write in files.items())
+    return Exported(written, len(rows), len(ledger) - len(rows), _sums(rows))
+
+
+def as_focus(ledger: pa.Table) -> pa.Table:
+    """Priced ledger rows as FOCUS's columns in its order, then those with x_, as many rows."""
+    start, end = ledger["ChargePeriodStart"], ledger["ChargePeriodEnd"]
+    held = pc.multiply(pc.fill_null(ledger["x_SlotMs"], 0), 1000).cast(pa.duration("us"))
+    until = pc.coalesce(end, pc.add(start, held))
+    made = {
+        "ChargeClass": pa.nulls(len(ledger), _TEXT),
+        "ChargeDescription": _described(ledger),
+        "ChargePeriodStart": pc.floor_temporal(start, unit="second").cast(_SECOND),
+        "ChargePeriodEnd": pc.ceil_temporal(until, unit="second").cast(_SECOND),
+        "RegionId": _region(ledger["SkuPriceId"]),
+        **{name: ledger[source] for name, source in _SAME.items()},
+        **{
+            name: pa.repeat(pa.scalar(value, _TEXT), len(ledger)) for name, value in _ALWAYS.items()
+        },
+    }
+    there = {name: ledger[name] for name in ledger.column_names if name in focus.BY_NAME}
+    named = {name: {**there, **made}[name] for name in focus.BY_NAME if name in {**there, **made}}
+    custom = {name: ledger[name] for name in ledger.column_names if name.startswith(focus.CUSTOM)}
+    return pa.table({**named, **custom, "x_HeldFrom": start, "x_HeldUntil": end})
+
+
+def metadata(schema: pa.Schema) -> dict[str, Any]:
+    """The metadata that FOCUS asks for, and what differs from it, under names with x_."""
+    columns = [_definition(field) for field in schema]
+    return {
+        "DataGenerator": {"DataGenerator": "Millrace"},
+        "Schema": {
+            "SchemaId": digest(columns)[:16],
+            "CreationDate": "2026-11-24T00:00:00Z",  # of this list of columns
+            "FocusVersion": focus.VERSION,
+            "DataGeneratorVersion": version("millrace"),
+            "ColumnDefinition": columns,
+        },
+        "x_Conformance": "aligned with FOCUS, not conformant: mandatory columns are absent",
+        "x_AbsentColumns": focus.ABSENT,
+        "x_Notes": focus.NOTES,
+    }
+
+
+def command(lake: Path, out: Path, run: str | None, *, as_json: bool) -> None:
+    """Export, and print what was written."""
+    done = export(lake, out, run)
+    cost = {name: exact(total) for name, total in done.cost.items()}
+    if as_json:
+        console.print_json(
+            {
+                "files": [str(path) for path in done.files],
+                "focus_version": focus.VERSION,
+                "rows": done.rows,
+                "rows_without_price": done.unpriced,
+                "effective_cost": cost,
+                "absent_columns": list(focus.ABSENT),
+            }
+        )
+        return
+    for path in done.files:
+        console.echo(str(path))
+    total = ", ".join(f"{value} {name}" for name, value in cost.items()) or "nothing"
+    console.echo(f"{done.rows:,} rows, {total} in all; FOCUS {focus.VERSION}, aligned")
+    if done.unpriced:
+        console.echo(f"{done.unpriced:,} rows without a price are left out")
+    console.echo(f"absent: {', '.join(focus.ABSENT)}; metadata.json says why")
+
+
+def cell(value: Any) -> str:
+    """A value as a CSV cell: numbers without exponent, times in UTC, a text never as a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float | Decimal):
+        return exact(value).replace(",", "")
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _ledger(lake: Path, run: str | None) -> pa.Table:
+    """The ledger's rows, or one run's, with the columns that it has; those it lacks are null."""
+    tables(lake)  # which says what is wrong with a folder that is no lake
+    try:
+        table = DeltaTable(str(lake / LEDGER.name)).to_pyarrow_table()
+    except TableNotFoundError:
+        raise UsageError(
+            f"the lake {lake} has no ledger", next="run a job there first: millrace run JOB.yaml"
+        ) from None
+    for field in LEDGER.arrow_schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    if run is None:
+        return table
+    known = sorted(set(table["x_RunId"].to_pylist()))
+    return table.filter(pc.equal(table["x_RunId"], the_run(run, known, lake)))
+
+
+def _described(ledger: pa.Table) -> pa.ChunkedArray:
+    """Say what each charge was for."""
+    parts = [ledger[name].fill_null("?") for name in ("SkuMeter", "SkuId", "x_CostKind", "x_RunId")]
+    meter, sku, kind, run = parts
+    return pc.binary_join_element_wise(meter, " of ", sku, ", ", kind, ", run ", run, "")
+
+
+def _region(price_ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The region in a price id, which is sku/region/meter; null where it is another text."""
+    found = pc.extract_regex(price_ids, r"^[^/]+/(?P<region>[^/]+)/[^/]+$")
+    return pc.struct_field(found, "region")
+
+
+def _definition(field: pa.Field) -> dict[str, Any]:
+    """A column of the export as FOCUS's metadata defines one."""
+    known = focus.BY_NAME.get(field.name)
+    if pa.types.is_decimal(field.type):
+        kind: dict[str, Any] = {"DataType": "DECIMAL", "NumericPrecision": 38, "NumberScale": 12}
+    elif pa.types.is_timestamp(field.type):
+        kind = {"DataType": "DATETIME"}
+    else:
+        kind = {"DataType": str(known.type if known else field.type).upper()}
+    return {"ColumnName": field.name, **kind}
+
+
+def _sums(rows: pa.Table) -> dict[str, Decimal]:
+    totals: dict[str, Decimal] = {}
+    for name, cost in zip(
+        rows["BillingCurrency"].to_pylist(), rows["EffectiveCost"].to_pylist(), strict=True
+    ):
+        totals[name] = totals.get(name, Decimal(0)) + cost
+    return dict(sorted(totals.items()))
+
+
+def _write_csv(rows: pa.Table, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(rows.column_names)
+        writer.writerows(_cells(rows))
+
+
+def _cells(rows: pa.Table) -> Iterator[list[str]]:
+    for batch in rows.to_batches(max_chunksize=10_000):
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield [cell(value) for value in values]
+
+
+def _written(out: Path, name: str, write: Callable[[Path], object]) -> Path:
+    """Write one file of the folder, whole or not at all. Raises UsageError."""
+    path, draft = out / name, out / f".{name}.{secrets.token_hex(4)}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            write(draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written", got=str(error), next="name a folder with --focus"
+        ) from None
+    return path

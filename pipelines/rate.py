@@ -1,0 +1,156 @@
+"""The price of a run: which entries of a book apply to an instance, and which of them when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+from schemas.errors import UsageError
+from schemas.prices import CATEGORIES, Category, Instance, PriceBook
+
+NEAREST = "no price for this time: the nearest applied"  # in x_Quality
+
+
+class Piece(NamedTuple):
+    """A part of a held interval, and the price entry that applied to it."""
+
+    instance: Instance
+    start: datetime
+    end: datetime
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the entry was in force all that time; else it was only the nearest."""
+        return self.instance.covers(self.start, self.end)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The prices that apply to a run: one sku in one region and category, over time."""
+
+    instance: Instance  # the entry that applies first
+    currency: str
+    book_version: str
+    entries: tuple[Instance, ...] = ()  # all of them, in the order of time; empty: the one alone
+
+    def pieces(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
+        """The interval [start, end) by the entry that applied, in order and without a hole.
+
+        Where no entry is in force, the nearest applies: the one before stays until the next begins,
+        and the first reaches back. `Piece.is_covered` says so, and a gap is a piece of its own. An
+        interval that is empty, or ends before it starts, is one piece without length.
+        """
+        end = max(start, end)
+        edges = {edge for one in self._all for edge in (one.valid_from, one.valid_to) if edge}
+        cuts = [start, *sorted(edge for edge in edges if start < edge < end), end]
+        return tuple(Piece(self.at(since), since, until) for since, until in pairwise(cuts))
+
+    def at(self, moment: datetime) -> Instance:
+        """The entry that applies at a moment; where none is in force, the nearest."""
+        begun = [one for one in self._all if one.valid_from <= moment]
+        return begun[-1] if begun else self._all[0]
+
+    def gaps(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
+        """The pieces of the interval for which no entry is in force."""
+        return tuple(piece for piece in self.pieces(start, end) if not piece.is_covered)
+
+    @property
+    def _all(self) -> tuple[Instance, ...]:
+        return self.entries or (self.instance,)
+
+
+def rate_of(
+    book: PriceBook,
+    sku: str,
+    *,
+    category: Category = "Standard",
+    region: str | None = None,
+    at: datetime | None = None,
+    option: str = "cost.{}",
+) -> Rate:
+    """The entries of a sku, the first that applies at ``at`` in front.
+
+    Raises UsageError, with what the book has, for an unknown sku, category or region, for a region
+    that must be named, and for an ``at`` that no entry covers. ``option`` is how a user names them.
+    """
+    found = _picked(book, sku, category, region, option)
+    entries = tuple(sorted(found, key=lambda one: one.valid_from))
+    rate = Rate(entries[0], book.currency, book.version, entries)
+    if at is None:
+        return rate
+    first = rate.at(at)
+    if not first.covers(at):
+        raise UsageError(
+            f"no price of {sku} in {first.region} ({category}) applies now",
+            got=f"{_told(at)}, in a gap {_gap(entries, at)}",
+            allowed="; ".join(one.title for one in entries),
+            next="add an entry for this time to the price book",
+        )
+    return Rate(first, book.currency, book.version, entries)
+
+
+def _picked(
+    book: PriceBook,
+    sku: str,
+    category: Category,
+    region: str | None,
+    option: str,
+) -> list[Instance]:
+    """The entries of one sku, region and category."""
+    known = [one for one in book.instances if one.sku == sku]
+    if not known:
+        raise UsageError(
+            "the price book has no such instance",
+            got=sku,
+            allowed=", ".join(dict.fromkeys(one.sku for one in book.instances)),
+            next=f"correct {option.format('instance')}, or add it to the price book",
+        )
+    priced = [one for one in known if one.category == category]
+    if not priced:
+        has = [name for name in CATEGORIES if name in {one.category for one in known}]
+        raise UsageError(
+            f"the price book has no price of {sku} in this category",
+            got=category,
+            allowed=", ".join(has),
+            next=f"set {option.format('category')}, or add an entry to the price book",
+        )
+    regions = sorted({one.region for one in priced})
+    if region is None and len(regions) > 1:
+        raise UsageError(
+            f"{sku} is in several regions of the price book, at a price for each",
+            allowed=", ".join(regions),
+            next=f"set {option.format('region')}",
+        )
+    if region is not None and region not in regions:
+        raise UsageError(
+            f"the price book has no {category} price of {sku} in this region",
+            got=region,
+            allowed=", ".join(regions),
+            next=f"set {option.format('region')}, or add an entry to the price book",
+        )
+    return [one for one in priced if region in (None, one.region)]
+
+
+def _gap(entries: Sequence[Instance], at: datetime) -> str:
+    """Where the gap around a moment begins and ends, in words."""
+    ended = max(
+        (one.valid_to for one in entries if one.valid_to and one.valid_to <= at), default=None
+    )
+    begins = min((one.valid_from for one in entries if one.valid_from > at), default=None)
+    return " ".join(_bounds(ended, begins))
+
+
+def _bounds(ended: datetime | None, begins: datetime | None) -> Iterator[str]:
+    if ended:
+        yield f"from {_told(ended)}"
+    if begins:
+        yield f"until {_told(begins)}"
+    if not begins:
+        yield "on"
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
