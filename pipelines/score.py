@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import console, loop, report, runs, store, units, validate, workers
+from pipelines import budget, console, loop, report, runs, store, units, validate, workers
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
 from pipelines.claim import LEASE, Claim, Lease, claimed
@@ -32,13 +32,13 @@ from pipelines.validate import Verdict
 from pipelines.work import Work, prepare, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
-from schemas.errors import ClaimLost, GateRefused, MillraceError
+from schemas.errors import BudgetExceeded, ClaimLost, GateRefused, MillraceError
 from schemas.summary import Summary
 from schemas.tables import QUARANTINE
 from schemas.yaml_file import load
 from udfs.failpoint import reached
 
-_STATES = {GateRefused: "refused", KeyboardInterrupt: "stopped"}
+_STATES = {GateRefused: "refused", BudgetExceeded: "stopped", KeyboardInterrupt: "stopped"}
 
 
 def utc_now() -> datetime:
@@ -65,7 +65,7 @@ def run(
 
     Raises MillraceError; what was committed stays committed.
     """
-    started = time.monotonic()
+    started, began = time.monotonic(), now()
     with translated(spark_log(job)):
         log = EventLog.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
@@ -74,7 +74,7 @@ def run(
         with claimed(
             work.lake, work.fingerprint, job.name, watch=progress.say, lease=lease
         ) as claim:
-            run, done = _claimed(spark, work, now(), nonce, fresh=fresh)
+            run, done = _claimed(spark, work, began, nonce, fresh=fresh)
             if done:
                 return done
             if run.events > 1:
@@ -107,6 +107,7 @@ def _scored(
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(spark, work, run, repeated, way, verdict.rows, claim.check, now)
+        at = replace(at, purse=budget.purse_of(spark, work, run, way, now))
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
     reached("before_ledger")

@@ -123,4 +123,4 @@ def _warnings(work: Work, books: Books, *, has_meters: bool) -> Iterator[str]:
         yield "the ledger has the meters alone: Spark's task times could not be read"
     budget = work.job.cost.budget if work.job.cost else None
     if budget is not None and books.cost is not None and books.cost > budget:
-        yield f"the run cost more than its budget of {budget}: nothing stops a run for that yet"
+        yield f"the run cost more than its budget of {budget}: its last unit took longer than foreseen"
