@@ -22,6 +22,10 @@ GAIN = 0.8  # times the error of a simpler line that a further part has to reach
 _T = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
 _NORMAL = 1.282
 _FEWEST_FOR_A_CHOICE = 5  # measurements
+_OFF_S = (
+    0.15  # by so much a measurement of a second is off, and one of t seconds by its root of t times
+)
+_PARTS = {"rows": "per_row_s", "tokens": "per_token_s", "size_bytes": "per_byte_s"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Line:
         """All of it."""
         return self.fixed_s + self.growing_s(amount)
 
+    def __add__(self, other: Line) -> Line:
+        """One after the other."""
+        return Line(
+            self.fixed_s + other.fixed_s,
+            self.per_row_s + other.per_row_s,
+            self.per_token_s + other.per_token_s,
+            self.per_byte_s + other.per_byte_s,
+        )
+
 
 @dataclass(frozen=True)
 class Range:
@@ -96,35 +109,50 @@ class Shape:
         )
 
 
-def fit(seen: Sequence[Seen]) -> Line:
+def fit(seen: Sequence[Seen], *, may_be_flat: bool = False) -> Line:
     """The line through the measurements: rows alone, with tokens or bytes too where they help.
 
-    No part is negative. Raises ValueError without a measurement.
+    ``may_be_flat``: it is taken to grow only where that foretells what was left out better than a
+    constant does. No part is negative. Raises ValueError without a measurement.
     """
     if not seen:
         raise ValueError("no measurement to fit")
-    best = _fitted(seen, ("rows",))
-    if len(seen) < _FEWEST_FOR_A_CHOICE:
-        return best
-    least = _left_out(seen, ("rows",))
-    for parts in (("tokens",), ("rows", "tokens"), ("rows", "size_bytes")):
+    tried: list[tuple[str, ...]] = [("rows",)]
+    if may_be_flat and len(seen) > 2:  # noqa: PLR2004 - with two, nothing is left to foretell
+        tried.insert(0, ())
+    if len(seen) >= _FEWEST_FOR_A_CHOICE:
+        tried += [("tokens",), ("rows", "tokens"), ("rows", "size_bytes")]
+    best = tried.pop(0)
+    if not tried:
+        return _fitted(seen, best)
+    least = _left_out(seen, best)
+    for parts in tried:
         error = _left_out(seen, parts)
         if error < GAIN * least:
-            best, least = _fitted(seen, parts), error
-    return best
+            best, least = parts, error
+    return _fitted(seen, best)
 
 
-def stray(seen: Sequence[Seen], amount: Amount) -> float:
-    """How far, relatively, the prediction of an amount strays with the measurements it rests on.
+def stray(seen: Sequence[Seen], line: Line, amount: Amount) -> float:
+    """The standard deviation, in seconds, of what the line through the measurements foretells.
 
-    The jackknife: one is left out after the other. 0 where there are fewer than three.
+    By how far they lie off their line, together with what is taken of any measurement: few that agree
+    by chance are not surer than that, and a flat line may yet rise.
     """
-    if len(seen) < 3:  # noqa: PLR2004 - a line goes through any two
-        return 0.0
-    told = [fit(rest).seconds(amount) for _, rest in _without_one(seen)]
-    middle = sum(told) / len(told)
-    spread = (len(told) - 1) / len(told) * sum((one - middle) ** 2 for one in told)
-    return math.sqrt(spread) / middle if middle > 0 else 0.0
+    names = [name for part, name in _PARTS.items() if part == "rows" or getattr(line, name)]
+    parts = [part for part, name in _PARTS.items() if name in names]
+    columns, weights = _columns(seen, parts), _weights(seen)
+    off = [
+        (line.seconds(one.amount) - one.seconds) / math.sqrt(max(one.seconds, 1e-9)) for one in seen
+    ]
+    free = max(0, len(seen) - columns.shape[1])
+    squares = sum(each**2 for each in off) if free else 0.0
+    variance = (AS_SURE_AS * _OFF_S**2 + squares) / (AS_SURE_AS + free)
+    weighted = columns * weights[:, None]
+    scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)
+    inverse = np.linalg.pinv((weighted / scale).T @ (weighted / scale))
+    asked = np.array([1.0, *(getattr(amount, part) for part in parts)]) / scale
+    return math.sqrt(max(0.0, variance * float(asked @ inverse @ asked)))
 
 
 def around(mid: float, relative: float, freedom: float = math.inf) -> Range:
@@ -169,6 +197,15 @@ def blend(mid: float, unsure: float, ratios: Sequence[float], prior: float = RUN
     return around(mid * math.exp(trust * mean), math.hypot(left, differing), freedom)
 
 
+def _columns(seen: Sequence[Seen], parts: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[1.0, *(getattr(one.amount, part) for part in parts)] for one in seen])
+
+
+def _weights(seen: Sequence[Seen]) -> NDArray[np.float64]:
+    """The variance of a measurement grows with its seconds."""
+    return np.array([1 / math.sqrt(max(one.seconds, 1e-9)) for one in seen])
+
+
 def _without_one(seen: Sequence[Seen]) -> Iterator[tuple[Seen, list[Seen]]]:
     for at, one in enumerate(seen):
         yield one, [*seen[:at], *seen[at + 1 :]]
@@ -184,13 +221,11 @@ def _left_out(seen: Sequence[Seen], parts: tuple[str, ...]) -> float:
 
 
 def _fitted(seen: Sequence[Seen], parts: tuple[str, ...]) -> Line:
-    """Least squares without negative parts; the variance of a measurement grows with its seconds."""
-    weights = np.array([1 / math.sqrt(max(one.seconds, 1e-9)) for one in seen])
-    columns = np.array([[1.0, *(getattr(one.amount, part) for part in parts)] for one in seen])
+    """Least squares without negative parts."""
+    columns, weights = _columns(seen, parts), _weights(seen)
     seconds = np.array([one.seconds for one in seen])
     found = _at_least_zero(columns * weights[:, None], seconds * weights)
-    names = {"rows": "per_row_s", "tokens": "per_token_s", "size_bytes": "per_byte_s"}
-    growing = {names[part]: float(value) for part, value in zip(parts, found[1:], strict=True)}
+    growing = {_PARTS[part]: float(value) for part, value in zip(parts, found[1:], strict=True)}
     return replace(Line(fixed_s=float(found[0])), **growing)
 
 
