@@ -108,4 +108,4 @@ def _warnings(work: Work, books: Books, found: tuple[Gate, ...]) -> Iterator[str
     cost = ledger.cost_of(books.rows)
     budget = work.job.cost.budget if work.job.cost else None
     if budget is not None and cost is not None and cost > budget:
-        yield f"the run cost more than its budget of {budget}: nothing stops a run for that yet"
+        yield f"the run cost more than its budget of {budget}: its last unit took longer than foreseen"

@@ -120,6 +120,39 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
 @main.command(epilog=EXIT_CODES)
 @job_argument
 @set_option
+@click.option(
+    "--deadline", metavar="TIME", help="90s, 30m or 1h30m: mark the cheapest that meets it."
+)
+@click.option(
+    "--chart", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it, as an SVG file."
+)
+@json_option
+def plan(
+    job_file: Path,
+    overrides: tuple[str, ...],
+    deadline: str | None,
+    chart: Path | None,
+    as_json: bool,
+) -> None:
+    """Foresee a run: its rows, its time and its cost, here and on the price book's other instances.
+
+    A small part of the input is scored to measure with; no prediction is kept. Past runs of the job
+    correct the forecast.
+
+    \b
+    Examples:
+      millrace plan conf/jobs/digits.yaml
+      millrace plan conf/jobs/mnist.yaml --deadline 30m --chart plan.svg
+      millrace plan conf/jobs/sms.yaml --set cost.instance=c7i.xlarge --json
+    """
+    from pipelines.plan import command
+
+    command(_job(job_file, overrides), deadline, chart, as_json=as_json)
+
+
+@main.command(epilog=EXIT_CODES)
+@job_argument
+@set_option
 @json_option
 def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Validate a job's input and say whether the gate would open; nothing is scored.

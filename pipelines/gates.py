@@ -10,10 +10,9 @@ from decimal import Decimal
 
 from pipelines.charges import Row
 from pipelines.closings import Closing
-from pipelines.pricing import a_core
 from pipelines.rate import Rate
 from pipelines.task_times import TaskTime
-from schemas.prices import PLACES
+from schemas.prices import PLACES, Meter
 
 LEAST_COVERAGE = 0.95  # of Spark's executor run time, in each outcome
 CLOCKS_DIFFER = 0.05  # of Spark's Python run time, at most
@@ -137,8 +136,8 @@ def _money(books: Books) -> Gate:
     name, allowed = "every cost is price times time held", "equal to the last decimal"
     if books.rate is None:
         return Gate(name, None, "no price book", allowed)
-    held: Counter[tuple[int | None, str, str, Decimal]] = Counter()
-    spent: dict[tuple[int | None, str, str, Decimal], Decimal] = {}
+    held: Counter[tuple[int | None, Meter, str, Decimal]] = Counter()
+    spent: dict[tuple[int | None, Meter, str, Decimal], Decimal] = {}
     for row in books.rows:
         key = (row["x_RunAttempt"], row["SkuMeter"], row["SkuPriceId"], row["ListUnitPrice"])
         held[key] += row["x_SlotMs"] * _cpus(books, row)
@@ -149,8 +148,8 @@ def _money(books: Books) -> Gate:
     return Gate(name, off == 0, got, allowed)
 
 
-def _owed(rate: Rate, meter: str, price: Decimal, core_ms: int) -> Decimal:
-    exact = Decimal(core_ms) / 1000 * a_core(rate.instance, meter) * price
+def _owed(rate: Rate, meter: Meter, price: Decimal, core_ms: int) -> Decimal:
+    exact = Decimal(core_ms) / 1000 * rate.instance.per_core(meter) * price
     return exact.quantize(PLACES)
 
 

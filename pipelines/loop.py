@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import infer, ingest, ledger, runs, sink, units, validate
 from pipelines.beside import beside
+from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
 from pipelines.progress import Progress
@@ -47,6 +48,7 @@ class Pass:
     still_ours: Callable[[], None]  # raises where another driver has taken the run over
     now: Clock
     ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
+    purse: Purse = field(default_factory=Purse)
 
     @property
     def may_fail(self) -> int:
@@ -54,13 +56,17 @@ class Pass:
         return max(_FEW, math.ceil(self.work.job.run.max_failed * self.rows))
 
 
+def cut_units(spark: SparkSession, work: Work, way: Way) -> list[Unit]:
+    """Units of about `unit_minutes` at the speed that is known now."""
+    slots = spark.sparkContext.defaultParallelism
+    per_s = way.rows_per_s and way.rows_per_s * slots
+    per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
+    return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s)
+
+
 def planned(at: Pass) -> list[Unit]:
     """The run's units: as an earlier attempt planned them, or for the speed that is known now."""
-    work, slots = at.work, at.spark.sparkContext.defaultParallelism
-    per_s = at.way.rows_per_s and at.way.rows_per_s * slots
-    per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    found = units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s)
-    return units.planned(work.lake, at.run, found, at.now())
+    return units.planned(at.work.lake, at.run, cut_units(at.spark, at.work, at.way), at.now())
 
 
 def _names(at: Pass, every: Sequence[Unit]) -> dict[int, str]:
@@ -72,7 +78,8 @@ def _names(at: Pass, every: Sequence[Unit]) -> dict[int, str]:
 def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     """Score and commit the units that no earlier attempt committed; the seconds that took.
 
-    Raises TooManyFailed between units, and whatever stops a unit; the others stay committed.
+    Raises TooManyFailed or BudgetExceeded between units, and whatever stops a unit; the others stay
+    committed.
     """
     started, runtime = time.monotonic(), at.way.runtime
     known = units.too_large(at.work.lake, at.way.computed_with)
@@ -85,15 +92,22 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
         progress.say(f"  {before} of {len(every)} units are committed: they are not scored again")
     if not left:
         return 0.0
+    if told := at.purse.begin(sum(unit.expected_rows for unit in left)):
+        progress.say(told)
     progress.say(f"  computing with {runtime.backend} {runtime.precision}: {at.way.why}")
     with progress.step(
         at.spark, at.run.run_id, "infer", f"scoring with {at.work.model.card.title}"
     ):
-        for done, rows in enumerate(_each(at, left, names), 1):
+        rows_left = sum(unit.expected_rows for unit in left)
+        for done, (unit, rows) in enumerate(_each(at, left, names), 1):
             failed += rows
+            rows_left -= unit.expected_rows
             if len(every) > 1:
                 rest_s = (time.monotonic() - started) / done * (len(left) - done)
-                progress.say(f"  unit {before + done} of {len(every)}, about {rest_s:.0f} s left")
+                spent = at.purse.told(rows_left)
+                progress.say(
+                    f"  unit {before + done} of {len(every)}, about {rest_s:.0f} s left{spent}"
+                )
             _check(at, failed)
     return round(time.monotonic() - started, 3)
 
@@ -124,14 +138,27 @@ def _check(at: Pass, failed: int) -> None:
         )
 
 
-def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[int]:
-    """The failed rows of each unit, as they are committed."""
-    rest = list(left)
-    if not (at.work.lake / at.work.predictions.name).exists():
-        yield _scored(at, names, rest.pop(0))  # two would both make the table
+def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tuple[Unit, int]]:
+    """Each unit with its failed rows, as they are committed. Raises BudgetExceeded between units."""
+    rest, purse = list(left), at.purse
+    at_once = AT_ONCE if (at.work.lake / at.work.predictions.name).exists() else 1
     with beside(at.spark, AT_ONCE) as submit:
-        for one in as_completed([submit(_scored, at, names, unit) for unit in rest]):
-            yield one.result()
+        running: dict[Future[int], tuple[Unit, float]] = {}
+        while rest or running:
+            while rest and len(running) < at_once:
+                beside_rows = [unit.expected_rows for unit, _ in running.values()]
+                if not purse.admits(rest[0].expected_rows, beside_rows):
+                    break
+                unit = rest.pop(0)
+                running[submit(_scored, at, names, unit)] = unit, purse.held_s()
+            if not running:
+                raise purse.stop(rest[0].expected_rows, len(rest))
+            for one in wait(running, return_when=FIRST_COMPLETED).done:
+                unit, started_s = running.pop(one)
+                failed = one.result()
+                purse.finished(unit.expected_rows, started_s)
+                yield unit, failed
+            at_once = AT_ONCE  # the table is there: two would both have made it
 
 
 def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:

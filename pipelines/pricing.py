@@ -14,10 +14,9 @@ from typing import Any
 
 from pipelines.rate import Rate
 from schemas.ids import digest
-from schemas.prices import PLACES, Instance
+from schemas.prices import METERS, PLACES, Instance, Meter
 
 Row = dict[str, Any]
-UNITS = {"Core": "Core-Seconds", "Memory": "GB-Seconds", "GPU": "GPU-Seconds"}
 _ABOUT = (
     "x_RunId", "x_RunAttempt", "x_AppId", "x_StageId", "x_StageAttempt", "x_TaskId", "x_ExecutorId",
     "x_CostKind",
@@ -50,7 +49,7 @@ def priced(rows: Sequence[Row], rate: Rate | None) -> list[Row]:
     ]
 
 
-def _meters(instance: Instance | None) -> tuple[str, ...]:
+def _meters(instance: Instance | None) -> tuple[Meter, ...]:
     return ("Core", "Memory", "GPU") if instance and instance.gpus else ("Core", "Memory")
 
 
@@ -74,7 +73,7 @@ def _share(began: datetime, until: datetime, ended: datetime) -> float:
 def _made(
     row: Row,
     part: tuple[Instance | None, int, int],
-    meter: str,
+    meter: Meter,
     rate: Rate | None,
     totals: dict[tuple[str, str, str], Running],
 ) -> Row:
@@ -87,7 +86,7 @@ def _made(
         "x_SlotMs": spent_ms,
         "x_RecordType": "ORIGINAL",
         "SkuMeter": meter,
-        "ConsumedUnit": UNITS[meter],
+        "ConsumedUnit": METERS[meter],
         "x_CostBasis": "estimated",
     }
     held_s = Decimal(spent_ms) * row["cores"] / 1000
@@ -96,7 +95,7 @@ def _made(
         quantity = held_s if meter == "Core" else None
         return {**plain, **about, "x_RecordId": record, "ConsumedQuantity": quantity}
     price_id = f"{instance.sku}/{instance.region}/{meter}"
-    quantity, price = held_s * a_core(instance, meter), unit_price(instance, meter)
+    quantity, price = held_s * instance.per_core(meter), instance.unit_price(meter)
     valid = str(instance.valid_from) if before else ""
     record = digest([*(row.get(name) for name in _ABOUT), meter, *([valid] if valid else [])])
     return {
@@ -118,21 +117,3 @@ _ONCE = (
     "x_PyCpuNs", "x_RowsIn", "x_RowsOut", "x_Tokens", "x_Bytes", "x_PeakRssBytes",
     "x_ExecutorRunTimeMs", "x_GcMs", "x_JvmCpuNs", "x_PyBootMs", "x_PyInitMs", "x_PyRunMs",
 )  # fmt: skip
-
-
-def a_core(instance: Instance, meter: str) -> Decimal:
-    """How much of the meter is held with each core."""
-    if meter == "Core":
-        return Decimal(1)
-    if meter == "Memory":
-        return instance.gb_per_core
-    return Decimal(instance.gpus) / instance.vcpus
-
-
-def unit_price(instance: Instance, meter: str) -> Decimal:
-    """What a unit of the meter costs."""
-    if meter == "Core":
-        return instance.core_second
-    if meter == "Memory":
-        return instance.gb_second
-    return instance.gpu_second

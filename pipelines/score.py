@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import console, loop, report, runs, store, units, validate, workers
+from pipelines import budget, console, loop, report, runs, store, units, validate, workers
 from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
@@ -35,13 +35,13 @@ from pipelines.validate import Verdict
 from pipelines.work import Work, prepare, process_began, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
-from schemas.errors import ClaimLost, GateRefused, MillraceError
+from schemas.errors import BudgetExceeded, ClaimLost, GateRefused, MillraceError
 from schemas.summary import Summary
 from schemas.tables import QUARANTINE
 from schemas.yaml_file import load
 from udfs.failpoint import reached
 
-_STATES = {GateRefused: "refused", KeyboardInterrupt: "stopped"}
+_STATES = {GateRefused: "refused", BudgetExceeded: "stopped", KeyboardInterrupt: "stopped"}
 
 
 def utc_now() -> datetime:
@@ -114,6 +114,7 @@ def _scored(
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(spark, work, run, repeated, way, verdict.rows, claim.check, now)
+        at = replace(at, purse=budget.purse_of(spark, work, run, way, now))
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
     reached("before_ledger")

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from pipelines.preflight import VerifiedModel
 from schemas.pinned import Pinned
-from udfs.files import locate
+from udfs.files import InputFile, locate
+from udfs.idx_file import idx_shape
 
 _FOOTERS = 16  # read at most; the other files are taken to be alike
 _LINE_BYTES = 200  # of a text file's record, where nothing better is known
+_SAMPLED_BYTES = 1 << 18  # of a text file
+_COMPRESSED = (".gz", ".bz2", ".zst")
 _FP32_BYTES = 4
 _REUSE = 256  # times a weight is used for a row, at most: a token's, or a pixel's
 _FLOPS = 5e10  # a second, of one core in fp32, about
 
 
+@dataclass(frozen=True)
+class Count:
+    """Rows, and what tells so; ``is_exact`` where nothing was extrapolated."""
+
+    rows: int
+    told_by: str
+    is_exact: bool
+
+
 def expected_rows(pinned: Pinned) -> int:
     """Rows of the pinned input, about: from footers or the table's log, else from bytes."""
-    if pinned.format == "delta":
-        return _delta_rows(pinned)
-    if pinned.format == "images":
-        return len(pinned.files)
-    if pinned.format == "parquet":
-        return _parquet_rows(pinned)
-    return pinned.size_bytes // _LINE_BYTES
+    return counted(pinned).rows
+
+
+def counted(pinned: Pinned) -> Count:
+    """Rows of the pinned input, and how that is known; no row is read for it but a few of texts."""
+    if not pinned.files and pinned.format != "delta":
+        return Count(0, "no files", is_exact=True)
+    return COUNTS[pinned.format](pinned)
 
 
 def most_seconds(model: VerifiedModel, rows: int) -> float:
@@ -35,7 +51,7 @@ def most_seconds(model: VerifiedModel, rows: int) -> float:
     return rows * 2 * (weights / _FP32_BYTES) * reuse / _FLOPS
 
 
-def _parquet_rows(pinned: Pinned) -> int:
+def _parquet_rows(pinned: Pinned) -> Count:
     looked = pinned.files[:: max(1, len(pinned.files) // _FOOTERS)]
     rows = size = 0
     for file in looked:
@@ -45,10 +61,57 @@ def _parquet_rows(pinned: Pinned) -> int:
         except (OSError, pa.ArrowException):
             continue  # the pass that reads it will name it
         size += file.size_bytes
-    return round(rows * pinned.size_bytes / size) if size else 0
+    if size == pinned.size_bytes:
+        return Count(rows, f"the footers of {len(looked)} Parquet files", is_exact=True)
+    told = f"the footers of {len(looked)} of {len(pinned.files)} Parquet files, the others by bytes"
+    return Count(round(rows * pinned.size_bytes / size) if size else 0, told, is_exact=False)
 
 
-def _delta_rows(pinned: Pinned) -> int:
+def _delta_rows(pinned: Pinned) -> Count:
     table = DeltaTable(pinned.root, version=pinned.version)
-    counts = pa.table(table.get_add_actions(flatten=True)).column("num_records").to_pylist()
-    return sum(count or 0 for count in counts)
+    added = pa.table(table.get_add_actions(flatten=True))
+    counts, sizes = added.column("num_records").to_pylist(), added.column("size_bytes").to_pylist()
+    rows = sum(count or 0 for count in counts)
+    known = sum(size for count, size in zip(counts, sizes, strict=True) if count is not None)
+    if known == sum(sizes):
+        return Count(rows, "the Delta table's statistics", is_exact=True)
+    told = "the Delta table's statistics, files without them by bytes"
+    return Count(round(rows * sum(sizes) / known) if known else 0, told, is_exact=False)
+
+
+def _image_files(pinned: Pinned) -> Count:
+    return Count(len(pinned.files), "the number of files", is_exact=True)
+
+
+def _idx_rows(pinned: Pinned) -> Count:
+    images = pinned.files[0]
+    (rows, *_) = idx_shape(InputFile(images.path, images.path, images.size_bytes))
+    return Count(rows, "the idx file's header", is_exact=True)
+
+
+def _text_rows(pinned: Pinned) -> Count:
+    """Lines, counted in the beginnings of some files; a record may take several, so about."""
+    step = max(1, len(pinned.files) // _FOOTERS)
+    lines = size = 0
+    for file in pinned.files[::step]:
+        if file.path.endswith(_COMPRESSED):
+            continue
+        filesystem, inside = locate(file.path)
+        with filesystem.open_input_stream(inside, compression=None) as stream:
+            begun = stream.read(_SAMPLED_BYTES)
+        lines, size = lines + begun.count(b"\n"), size + len(begun)
+    if lines:
+        told = f"lines in {size:,} sampled bytes of {pinned.size_bytes:,}"
+        return Count(round(lines * pinned.size_bytes / size), told, is_exact=False)
+    told = f"bytes alone, {_LINE_BYTES} a record, which is a guess"
+    return Count(pinned.size_bytes // _LINE_BYTES, told, is_exact=False)
+
+
+COUNTS: dict[str, Callable[[Pinned], Count]] = {
+    "delta": _delta_rows,
+    "parquet": _parquet_rows,
+    "images": _image_files,
+    "idx": _idx_rows,
+    "csv": _text_rows,
+    "json": _text_rows,
+}

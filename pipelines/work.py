@@ -118,6 +118,8 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     contract = with_kept(spark, job.source, job.contract, job.keep, pinned)
     ingest.check_schema(spark, job.source, contract, pinned)
     settings = preflight.settings(job.engine)
+    where: dict[str, str | int] = {"slots": spark.sparkContext.defaultParallelism}
+    where |= {"instance": job.cost.instance} if job.cost else {}
     fingerprint = ids.fingerprint(
         job=job.name,
         pinned=pinned.digest,
@@ -129,4 +131,4 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     )
     rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
     lake = Path(job.output.path).absolute()
-    return Work(job, contract, rules, model, rate, pinned, settings, lake, fingerprint)
+    return Work(job, contract, rules, model, rate, pinned, settings | where, lake, fingerprint)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines.cli import main
-from schemas.config import Engine, Job, RunSettings
+from schemas.config import Cost, Engine, Job, RunSettings
 from schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +97,13 @@ def test_every_run_setting_that_the_readme_lists_is_one_with_its_default() -> No
     (block,) = [b for b in blocks(ROOT / "README.md") if b.title == "run.yaml"]
     settings = RunSettings.model_validate(yaml.safe_load(block.text)["run"])
     assert settings.model_copy(update={"batch_timeout_s": None}) == RunSettings()
+
+
+def test_the_budget_that_the_docs_show_is_one() -> None:
+    (block,) = [block for _, block in ALL if block.title == "budget.yaml"]
+    cost = Cost.model_validate(yaml.safe_load(block.text)["cost"])
+    assert (ROOT / cost.prices).is_file()
+    assert cost.budget == 5
 
 
 @pytest.mark.spark

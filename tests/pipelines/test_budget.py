@@ -1,0 +1,261 @@
+"""A budget: what counts as spent, what may start, and runs that stop between units and go on later."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from pipelines import preflight, units
+from pipelines.budget import Held, Purse, attempts, cost, second
+from pipelines.forecast import Range
+from pipelines.preflight import Rate
+from pipelines.progress import Progress
+from pipelines.query import query
+from pipelines.score import run
+from schemas.config import Cost, Job
+from schemas.errors import BudgetExceeded
+from schemas.prices import Instance
+from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from udfs.failpoint import VARIABLE
+
+QUIET = Progress(quiet=True)
+UNITS, ROWS_A_UNIT, SLEEP_S = 8, 16, 1.5
+START = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def rate() -> Rate:
+    """Primes: a core second is 2, a GB second 3, and 5 GB are held with a core."""
+    machine = Instance(
+        sku="x", region="r", vcpus=7, memory_gb=35, source="s", valid_from=START.date(),
+        price_per_hour=3600 * (7 * 2 + 35 * 3), core_weight=2, gb_weight=3,
+    )  # fmt: skip
+    assert (machine.core_second, machine.gb_second, machine.gb_per_core) == (2, 3, 5)
+    return Rate(machine, "EUR", "v")
+
+
+def event(
+    state: str, at_s: float, application: str = "a", slots: int | None = 11
+) -> dict[str, Any]:
+    told = {} if slots is None else {"slots": slots}
+    at = START + timedelta(seconds=at_s)
+    return {"state": state, "at": at, "application": application, "settings": json.dumps(told)}
+
+
+def purse(limit: str | None, held: list[float], **more: Any) -> Purse:
+    return Purse(
+        None if limit is None else Decimal(limit), Decimal(2), held_s=lambda: held[0], **more
+    )
+
+
+def test_a_second_costs_all_cores_and_the_memory_held_with_them() -> None:
+    assert second(rate().instance, 11) == 11 * (2 + 3 * 5)
+    assert cost(rate(), [Held(13, 11), Held(17, 19)]) == (2 + 3 * 5) * (13 * 11 + 17 * 19)
+
+
+def test_every_attempt_holds_from_its_start_to_its_end_and_a_killed_one_to_its_last_sign() -> None:
+    events = [
+        event("started", 2, "a"), event("stopped", 5, "a"),
+        event("resumed", 11, "b", slots=None),  # killed
+        event("resumed", 31, "c", slots=3), event("failed", 48, "c", slots=3),
+        event("resumed", 59, "c"),  # killed at once
+    ]  # fmt: skip
+    signs = [("b", START + timedelta(seconds=18)), ("b", START + timedelta(seconds=24)),
+             ("c", START + timedelta(seconds=40)), ("b", START + timedelta(seconds=900))]  # fmt: skip
+    assert attempts(events, signs, slots=7) == [Held(3, 11), Held(13, 7), Held(17, 3), Held(0, 11)]
+
+
+def test_a_clock_that_went_back_makes_nothing_cheaper() -> None:
+    assert attempts([event("started", 5), event("failed", 2)], [], 7) == [Held(0, 11)]
+    assert attempts([], [], 7) == []
+
+
+def test_without_a_budget_all_units_start() -> None:
+    assert purse(None, [1e9]).admits(7, [5])
+    assert purse(None, [1e9]).begin(7) == ""
+    assert Purse().admits(7, [5])
+    assert Purse().told(7) == ""
+
+
+def test_the_first_unit_runs_alone_and_only_while_something_is_left() -> None:
+    held = [3.0]
+    one = purse("13", held, before=Decimal(5))
+    assert one.spent == 5 + 2 * 3
+    assert one.admits(7)
+    assert not one.admits(7, [7])
+    held[0] = 4.0  # spent: 13
+    assert not one.admits(7)
+
+
+def test_a_unit_starts_where_what_is_spent_and_what_runs_and_its_own_cost_are_paid_for() -> None:
+    held = [0.0]
+    one = purse("1000", held)
+    held[0] = 30.0
+    one.finished(10, started_s=0.0)  # 3 s a row
+    held[0] = 50.0
+    one.finished(20, started_s=10.0)  # began beside the first: 1 s a row
+    spent, mean, slowest = 100, 50 / 30, 3
+    for rows in (100, 200, 269, 271, 400):
+        assert one.admits(rows) == (spent + 2 * mean * rows < 1000)
+        assert one.admits(rows, [17]) == (spent + 2 * slowest * (rows + 17) < 1000)
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=2, max_size=25),
+    st.floats(0.05, 1.5),
+    st.floats(0.0, 20.0),
+)
+def test_units_of_one_pace_never_cost_more_than_the_budget_and_one_unit(
+    sizes: list[int], share: float, before_s: float
+) -> None:
+    """Two at a time, the machine shared first in, first out: as `loop._each` does it."""
+    limit = share * (before_s + sum(sizes)) * 2
+    held, rest, running = [before_s], list(sizes), list[int]()
+    one = purse(str(Decimal(limit)), held)
+    while rest or running:
+        while rest and len(running) < 2 and one.admits(rest[0], running):
+            running.append(rest.pop(0))
+        if not running:
+            break
+        began = held[0]
+        held[0] += running[0]
+        one.finished(running.pop(0), began)
+    assert not rest or held[0] * 2 + 2 * max(sizes) > limit or len(rest) == len(sizes)
+    assert held[0] * 2 <= max(limit, before_s * 2) + 2 * max(sizes)
+
+
+def test_a_run_that_certainly_costs_too_much_is_refused_with_forecast_interval_and_budget() -> None:
+    def expect(rows: float) -> Range:
+        return Range(rows, 2 * rows, 4 * rows)
+
+    one = purse("20", [1.0], expect=expect, basis="3 past runs", currency="EUR")
+    assert "8.00 to 26.00" in one.begin(3)  # 2 + 2 x 3, 2 + 2 x 12
+    with pytest.raises(BudgetExceeded) as refused:
+        one.begin(11)
+    text = str(refused.value)
+    assert refused.value.exit_code == 4
+    for told in ("46.00 EUR (24.00 to 90.00", "3 past runs", "20.00 EUR", "raise cost.budget"):
+        assert told in text
+
+
+def test_without_anything_that_tells_a_run_starts_and_says_so() -> None:
+    assert "nothing tells yet" in purse("20", [1.0]).begin(10**9)
+
+
+def test_the_progress_says_what_was_spent_and_what_it_will_come_to() -> None:
+    held = [0.0]
+    one = purse("100", held, currency="EUR")
+    held[0] = 7.0
+    one.finished(7, 0.0)
+    assert one.told(11) == ", 14.00 EUR so far, about 36.00 of 100.00 in all"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pixel_mlp(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def slow(spark: SparkSession, tmp_path: Path) -> Iterator[None]:
+    """Every call of the model sleeps: a unit's cost is well above the noise."""
+    script = tmp_path / "script.json"
+    rule = {"action": "sleep", "seconds": SLEEP_S}
+    script.write_text(json.dumps({"predict": {"rules": [rule]}}), "utf-8")
+    environment = spark.sparkContext.environment
+    environment[VARIABLE] = str(script)
+    yield
+    del environment[VARIABLE]
+
+
+@pytest.fixture
+def job(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Eight units of two files, each a task with one call of the model: a unit fills both slots."""
+    table = image_table(images(UNITS * ROWS_A_UNIT))
+    folder = write_parquet(tmp_path / "input", table, files=2 * UNITS)
+    size = min(path.stat().st_size for path in folder.iterdir())
+    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 2 * size)
+    return job_of(tmp_path, model, engine={"batch": ROWS_A_UNIT})
+
+
+def changed(job: Job, lake: Path, limit: Decimal | None) -> Job:
+    price = Cost(prices="conf/prices/example.yaml", instance="c7i.xlarge", budget=limit)
+    output = job.output.model_copy(update={"path": str(lake)})
+    return job.model_copy(update={"cost": price, "output": output})
+
+
+def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    return found
+
+
+def spent_in(job: Job, lake: Path, slots: int) -> Decimal:
+    """By all attempts, as their events tell."""
+    found = preflight.rate(job.cost)
+    assert found is not None
+    return cost(found, attempts(asked(lake, "SELECT * FROM runs ORDER BY event"), [], slots))
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
+    spark: SparkSession, slow: None, job: Job, tmp_path: Path
+) -> None:
+    slots = spark.sparkContext.defaultParallelism
+    assert run(spark, changed(job, tmp_path / "cold", None), QUIET).units_total == UNITS
+    whole = changed(job, tmp_path / "whole", None)
+    run(spark, whole, QUIET)
+    truth = spent_in(whole, tmp_path / "whole", slots)
+    longest = max(
+        row["seconds"]
+        for row in asked(tmp_path / "whole", "SELECT seconds FROM units WHERE state = 'done'")
+    )
+    unit = second(preflight.rate(whole.cost).instance, slots) * Decimal(longest)
+
+    for percent in (10, 35, 60, 90):
+        limit = truth * percent / 100
+        lake = tmp_path / f"lake-{percent}"
+        with pytest.raises(BudgetExceeded, match="raise cost.budget"):
+            run(spark, changed(job, lake, limit), QUIET)
+        spent = spent_in(whole, lake, slots)
+        told = asked(lake, "SELECT state, detail FROM runs ORDER BY event")
+        assert told[-1]["state"] == "stopped"
+        assert spent - limit <= unit
+        before = asked(lake, "SELECT count(*) AS n FROM units WHERE state = 'done'")[0]["n"]
+        assert before < UNITS
+
+        with pytest.raises(BudgetExceeded):  # what was spent counts: the same budget is still spent
+            run(spark, changed(job, lake, limit), QUIET)
+        done = run(spark, changed(job, lake, truth * 5), QUIET)
+
+        assert (done.state, done.scored, done.units_done) == ("done", UNITS * ROWS_A_UNIT, UNITS)
+        ids = Counter(row["id"] for row in asked(lake, "SELECT id FROM predictions_tiny"))
+        assert ids == Counter(range(UNITS * ROWS_A_UNIT))
+        assert len(asked(lake, "SELECT DISTINCT run_id FROM runs")) == 1
+
+
+@pytest.mark.spark
+def test_a_job_that_ran_before_is_refused_before_inference_where_its_budget_cannot_suffice(
+    spark: SparkSession, slow: None, job: Job, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    run(spark, changed(job, lake, None), QUIET)
+    slots = spark.sparkContext.defaultParallelism
+    truth = spent_in(changed(job, lake, None), lake, slots)
+    scored = len(asked(lake, "SELECT id FROM predictions_tiny"))
+
+    with pytest.raises(BudgetExceeded, match="forecast .* by 1 past run, exceeds the budget"):
+        run(spark, changed(job, lake, truth / 2), QUIET, fresh=True)
+
+    assert len(asked(lake, "SELECT id FROM predictions_tiny")) == scored
+    last = asked(lake, "SELECT state, detail FROM runs ORDER BY number DESC, event DESC LIMIT 1")
+    assert last[0]["state"] == "stopped"
