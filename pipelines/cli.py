@@ -11,6 +11,7 @@ import click
 
 from pipelines.cost_commands import export, reprice
 from pipelines.model_commands import model
+from pipelines.options import json_option, lake_option
 from schemas.errors import MillraceError, RunFailed, UsageError
 
 if TYPE_CHECKING:
@@ -20,22 +21,12 @@ EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on the last line."
-)
 set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="A.B=C",
     help="Override a key of the job file; repeatable.",
-)
-lake_option = click.option(
-    "--lake",
-    default="lake",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the tables.",
 )
 job_argument = click.argument("job_file", type=click.Path(path_type=Path))
 

@@ -6,18 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipelines.options import json_option, lake_option
 from schemas.prices import CATEGORIES, Category
-
-lake_option = click.option(
-    "--lake",
-    default="lake",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the tables.",
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on the last line."
-)
 
 
 @click.command()

@@ -155,18 +155,20 @@ def _ledger(lake: Path, run: str | None) -> pa.Table:
     """The ledger's rows, or one run's, with the columns that it has; those it lacks are null."""
     tables(lake)  # which says what is wrong with a folder that is no lake
     try:
-        table = DeltaTable(str(lake / LEDGER.name)).to_pyarrow_table()
+        log = DeltaTable(str(lake / LEDGER.name))
     except TableNotFoundError:
         raise UsageError(
             f"the lake {lake} has no ledger", next="run a job there first: millrace run JOB.yaml"
         ) from None
+    mine = None
+    if run is not None:
+        known = set(log.to_pyarrow_table(columns=["x_RunId"])["x_RunId"].to_pylist())
+        mine = [("x_RunId", "=", the_run(run, sorted(known), lake))]
+    table = log.to_pyarrow_table(filters=mine)
     for field in LEDGER.arrow_schema:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
-    if run is None:
-        return table
-    known = sorted(set(table["x_RunId"].to_pylist()))
-    return table.filter(pc.equal(table["x_RunId"], the_run(run, known, lake)))
+    return table
 
 
 def _described(ledger: pa.Table) -> pa.ChunkedArray:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipelines.options import json_option
+
 
 @click.group()
 def model() -> None:
@@ -34,7 +36,7 @@ def model() -> None:
     help="Of the stored weights. int8 is for onnx; OpenVINO takes bf16 from fp32 weights.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@json_option
 def convert(folder: Path, target: str, precision: str, out: Path, as_json: bool) -> None:
     """Export a model folder, and check the result against its source.
 

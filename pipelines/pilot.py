@@ -195,7 +195,7 @@ class _Bench:
         work = replace(self.work, job=job, pinned=part.pinned)
         run = self._run(work)
         held = Held(EventLog.of(self.spark), self.spark.sparkContext.defaultParallelism)
-        began, started = self.now(), time.monotonic()
+        started = time.monotonic()
         with beside(self.spark, 1) as submit:
             if cold:
                 submit(workers.warm, self.spark, work, run.run_id, self.way).add_done_callback(
@@ -235,4 +235,4 @@ class _Bench:
         application = self.spark.sparkContext.applicationId
         name = f"pilot-{self.made}"
         run = Run(name, name, work.job.name, facts, application=application)
-        return runs.tell(work.lake, run, "started", self.now(), held_since=began)
+        return runs.tell(work.lake, run, "started", self.now(), held_since=self.now())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -44,18 +46,23 @@ class Rate:
         interval that is empty, or ends before it starts, is one piece without length.
         """
         end = max(start, end)
-        edges = {edge for one in self._all for edge in (one.valid_from, one.valid_to) if edge}
-        cuts = [start, *sorted(edge for edge in edges if start < edge < end), end]
+        inside = self._edges[bisect_right(self._edges, start) : bisect_left(self._edges, end)]
+        cuts = [start, *inside, end]
         return tuple(Piece(self.at(since), since, until) for since, until in pairwise(cuts))
 
     def at(self, moment: datetime) -> Instance:
         """The entry that applies at a moment; where none is in force, the nearest."""
-        begun = [one for one in self._all if one.valid_from <= moment]
-        return begun[-1] if begun else self._all[0]
+        begun = bisect_right(self._all, moment, key=lambda one: one.valid_from)
+        return self._all[max(0, begun - 1)]
 
     def gaps(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
         """The pieces of the interval for which no entry is in force."""
         return tuple(piece for piece in self.pieces(start, end) if not piece.is_covered)
+
+    @cached_property
+    def _edges(self) -> list[datetime]:
+        """When a price begins or ends, in order."""
+        return sorted({at for one in self._all for at in (one.valid_from, one.valid_to) if at})
 
     @property
     def _all(self) -> tuple[Instance, ...]:

@@ -17,13 +17,20 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from pipelines import reprice as repricing
-from pipelines import sink
+from pipelines import score, sink
 from pipelines.corrections import current
+from pipelines.export import export
+from pipelines.facts import read
+from pipelines.progress import Progress
 from pipelines.query import query
+from pipelines.report import books
 from pipelines.reprice import Asked, Repriced, reprice
 from pipelines.views import register
 from schemas.errors import QueryError, RunFailed, UsageError
+from schemas.prices import PriceBook
 from schemas.tables import LEDGER
+from schemas.yaml_file import load
+from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 from tests.ledgers import BEGAN, book, charge, entry, lake_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,6 +285,35 @@ def test_a_ledger_that_was_restored_to_before_can_be_repriced_again(lake: Path) 
     again = reprice(lake, "digits", DOUBLE)
     assert (again.revision, again.after) == (1, done.after)
     assert len(rows(lake)) == 14
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_a_real_run_is_repriced_and_exported_and_its_report_still_closes(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "input", image_table(images(40)), files=2)
+    done = score.run(spark, job_of(tmp_path, pixel_mlp(tmp_path / "model")), Progress(quiet=True))
+    lake = tmp_path / "lake"
+    gpus = load(ROOT / "conf" / "prices" / "gpu.yaml", PriceBook)
+
+    there = reprice(lake, done.run_id, gpus, Asked(instance="g6.xlarge"))
+
+    assert there.before == {"USD": done.cost}
+    (priced,) = query(lake, "SELECT cost, rows_scored FROM cost_by_run").to_pylist()
+    assert (priced["cost"], priced["rows_scored"]) == (there.after["USD"], 40)
+    assert export(lake, tmp_path / "focus").cost == there.after
+    facts = read(lake, done.run_id)
+    assert {name: holds for name, holds, _ in books(facts)}["The ledger agrees on cost"] is True
+    assert facts.spent["cost"] == there.after["USD"]
+    assert {row["book"] for row in facts.prices} == {gpus.version}
+    back = reprice(
+        lake,
+        done.run_id,
+        load(ROOT / "conf" / "prices" / "example.yaml", PriceBook),
+        Asked(instance="laptop"),
+    )
+    assert back.after["USD"] == done.cost
 
 
 def millrace(*words: str | Path) -> subprocess.CompletedProcess[str]:
