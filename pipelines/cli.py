@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.cost_commands import export, reprice
+from pipelines.cost_commands import export, ledger, reprice
 from pipelines.model_commands import model
 from pipelines.options import json_option, lake_option
 from schemas.errors import MillraceError, RunFailed, UsageError
@@ -321,7 +321,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, reprice, export):
+for command in (model, ledger, reprice, export):
     main.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``millrace reprice`` and ``millrace export``: what can be done with a bill besides reading it."""
+"""``millrace reprice``, ``export`` and ``ledger``: what can be done with a bill besides reading it."""
 
 from __future__ import annotations
 
@@ -74,3 +74,27 @@ def export(out: Path, run_id: str | None, lake: Path, as_json: bool) -> None:
     from pipelines import export as exporting
 
     exporting.command(lake, out, run_id, as_json=as_json)
+
+
+@click.group()
+def ledger() -> None:
+    """What the ledger is made of."""
+
+
+@ledger.command()
+@click.argument("run_id")
+@lake_option
+@json_option
+def rebuild(run_id: str, lake: Path, as_json: bool) -> None:
+    """Make a run's rows again from its committed meters and Spark's event logs, and compare.
+
+    Rows that the ledger lacks are written; rows that it has are never edited. A row that cannot be
+    made again as it is ends the command with exit code 5.
+
+    \b
+    Example:
+      millrace ledger rebuild digits-1a2b3c4d --lake demo-out/digits/lake
+    """
+    from pipelines import rebuild as rebuilding
+
+    rebuilding.command(lake, run_id, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,19 @@ class Rate:
     currency: str
     book_version: str
     entries: tuple[Instance, ...] = ()  # all of them, in the order of time; empty: the one alone
+
+    def as_json(self) -> str:
+        """For the run's events: all that its bill depends on."""
+        entries = [one.model_dump(mode="json") for one in self._all]
+        told = {"currency": self.currency, "book_version": self.book_version, "entries": entries}
+        return json.dumps(told | {"first": self._all.index(self.instance)})
+
+    @staticmethod
+    def from_json(text: str) -> Rate:
+        """What `as_json` told."""
+        told = json.loads(text)
+        entries = tuple(Instance.model_validate(one) for one in told["entries"])
+        return Rate(entries[told["first"]], told["currency"], told["book_version"], entries)
 
     def pieces(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
         """The interval [start, end) by the entry that applied, in order and without a hole.

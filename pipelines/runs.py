@@ -119,12 +119,17 @@ def summary_of(event: dict[str, Any], lake: Path, report: Path) -> Summary:
 
 
 def facts(
-    pinned: dict[str, Any], model: str, digest: str, settings: dict[str, Any]
-) -> dict[str, str]:
+    pinned: dict[str, Any],
+    model: str,
+    digest: str,
+    settings: dict[str, Any],
+    price: str | None = None,
+) -> dict[str, str | None]:
     """What every event of a run repeats."""
     return {
         "pinned_input": json.dumps(pinned, sort_keys=True),
         "model": model,
         "model_digest": digest,
         "settings": json.dumps(settings, sort_keys=True),
+        "price": price,
     }

@@ -149,7 +149,11 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
 
 def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
     facts = runs.facts(
-        work.pinned.summary(), work.model.card.title, work.model.digest, work.settings
+        work.pinned.summary(),
+        work.model.card.title,
+        work.model.digest,
+        work.settings,
+        work.rate.as_json() if work.rate else None,
     )
     name = ids.run_id(work.job.name, work.fingerprint, nonce)
     return Run(name, work.fingerprint, work.job.name, facts, series=series)

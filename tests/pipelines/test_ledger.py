@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -22,6 +23,7 @@ from pipelines.charges import _fitted
 from pipelines.pricing import priced
 from pipelines.progress import Progress
 from pipelines.rate import Rate
+from pipelines.rebuild import Rebuilt, rebuild
 from pipelines.score import run
 from schemas.config import Job
 from schemas.errors import GateRefused
@@ -154,6 +156,26 @@ def test_a_run_that_the_gate_refused_has_its_bill_too(
     assert {"validation", "idle"} <= {row["x_CostKind"] for row in rows}
     assert "useful" not in {row["x_CostKind"] for row in rows}
     check_time_held(spark, tmp_path / "lake", rows)
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: str(row["x_RecordId"]))
+
+
+@pytest.mark.spark
+def test_a_ledger_that_was_lost_is_made_again_row_by_row_as_it_was(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    lake, summary = tmp_path / "lake", run(spark, job_in(tmp_path, model), QUIET)
+    before = in_order(table(lake, "ledger"))
+    assert rebuild(lake, summary.run_id) == Rebuilt(summary.run_id, len(before), 0, ())
+    shutil.rmtree(lake / "ledger")
+
+    found = rebuild(lake, summary.run_id)
+
+    assert found == Rebuilt(summary.run_id, 0, len(before), ())
+    assert in_order(table(lake, "ledger")) == before
+    assert rebuild(lake, summary.run_id).written == 0
 
 
 def event(number: int, state: str, minute: int, application: str = "a") -> dict[str, Any]:
