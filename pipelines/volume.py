@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from pipelines.preflight import VerifiedModel
+from schemas.errors import InputCorrupt
 from schemas.pinned import Pinned
 from udfs.files import InputFile, locate
 from udfs.idx_file import idx_shape
@@ -85,7 +86,10 @@ def _image_files(pinned: Pinned) -> Count:
 
 def _idx_rows(pinned: Pinned) -> Count:
     images = pinned.files[0]
-    (rows, *_) = idx_shape(InputFile(images.path, images.path, images.size_bytes))
+    try:
+        (rows, *_) = idx_shape(InputFile(images.path, images.path, images.size_bytes))
+    except InputCorrupt:
+        return _guessed(pinned)  # the pass that reads it will name it
     return Count(rows, "the idx file's header", is_exact=True)
 
 
@@ -97,12 +101,19 @@ def _text_rows(pinned: Pinned) -> Count:
         if file.path.endswith(_COMPRESSED):
             continue
         filesystem, inside = locate(file.path)
-        with filesystem.open_input_stream(inside, compression=None) as stream:
-            begun = stream.read(_SAMPLED_BYTES)
+        try:
+            with filesystem.open_input_stream(inside, compression=None) as stream:
+                begun = stream.read(_SAMPLED_BYTES)
+        except (OSError, pa.ArrowException):
+            continue  # here too
         lines, size = lines + begun.count(b"\n"), size + len(begun)
     if lines:
         told = f"lines in {size:,} sampled bytes of {pinned.size_bytes:,}"
         return Count(round(lines * pinned.size_bytes / size), told, is_exact=False)
+    return _guessed(pinned)
+
+
+def _guessed(pinned: Pinned) -> Count:
     told = f"bytes alone, {_LINE_BYTES} a record, which is a guess"
     return Count(pinned.size_bytes // _LINE_BYTES, told, is_exact=False)
 
