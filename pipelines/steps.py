@@ -14,6 +14,7 @@ from pipelines.commits import Commits
 from pipelines.ledger import Books
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
+from pipelines.saved import saving_of
 from pipelines.task_times import EventLog, TaskTime, tagged
 from pipelines.validate import Verdict
 from pipelines.work import Work
@@ -80,6 +81,12 @@ def account(
         known = ledger.tasks_of(work.lake, run.run_id)
         new = [row for row in books.rows if (row["x_AppId"], row["x_TaskId"]) not in known]
         sink.append_values(new, work.lake, tables.LEDGER, f"{run.transaction()}:{run.events}")
+        computed = sum(meter["rows"] for meter in counted.meters)
+        saving = saving_of(work, run, counted.scored + counted.failed, computed, books.rows)
+        if saving.records:
+            sink.append_values(
+                saving.records, work.lake, tables.LEDGER, f"{run.transaction()}:saved"
+            )
     balanced = counted.scored + counted.failed + verdict.quarantined == verdict.rows
     return Summary(
         run_id=run.run_id,
@@ -97,6 +104,9 @@ def account(
         currency=work.rate.currency if work.rate else None,
         ledger_coverage=books.coverage,
         books_closed=None if books.coverage is None else balanced and books.adds_up,
+        saved_rows=saving.rows,
+        saved_s=saving.seconds,
+        saved_cost=saving.cost,
         warnings=tuple(_warnings(work, books, has_meters=bool(counted.meters))),
     )
 

@@ -41,5 +41,6 @@ FROM (
     EffectiveCost AS cost,
     BillingCurrency AS currency
   FROM ledger
+  WHERE x_CostKind <> 'saved'
 ) AS spent
 GROUP BY run_id, job, unit, app_id, stage_id, partition_id, currency
