@@ -12,6 +12,7 @@ from pipelines.gates import Books, Gate
 from pipelines.ledger import Counted
 from pipelines.progress import Progress
 from pipelines.runs import Run
+from pipelines.saved import Saving, saving_of
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
 from pipelines.work import Work, logs
@@ -42,6 +43,7 @@ def account(
         ended = counted.scored + counted.failed + verdict.quarantined
         books = close(work, run, held, counted, closed, rows=(verdict.rows, ended))
         found = gates.gates(books)
+        saving = _saved(work, run, counted, books)
     return Summary(
         run_id=run.run_id,
         state=runs.DONE,
@@ -59,8 +61,20 @@ def account(
         ledger_coverage=gates.coverage(books),
         books_closed=gates.are_closed(found),
         gates=found,
+        saved_rows=saving.rows,
+        saved_s=saving.seconds,
+        saved_cost=saving.cost,
         warnings=tuple(_warnings(work, books, found)),
     )
+
+
+def _saved(work: Work, run: Run, counted: Counted, books: Books) -> Saving:
+    """What rows that were not computed would have cost: in the ledger, in no sum."""
+    computed = sum(meter["rows"] for meter in counted.meters)
+    saving = saving_of(work, run, counted.scored + counted.failed, computed, books.rows)
+    if saving.records:
+        sink.append_values(saving.records, work.lake, tables.LEDGER, f"{run.transaction()}:saved")
+    return saving
 
 
 def close_attempt(work: Work, run: Run, held: Held, closed: datetime) -> None:

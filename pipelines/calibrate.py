@@ -104,7 +104,7 @@ def _measured(
     """A worker's machine and what it measured there, as JSON, or what is known of it; no rows: empty."""
     measuring = calibrator(asked, known)
     with tagged(spark, run_id, "calibrate"):
-        found = _sample(spark, work).mapInArrow(measuring, "machine string, measurements string")
+        found = sample(spark, work).mapInArrow(measuring, "machine string, measurements string")
         told = found.collect()
     return (told[0]["machine"], told[0]["measurements"]) if told else ("", "")
 
@@ -156,7 +156,7 @@ def _slots(spark: SparkSession) -> int:
     return max(1, spark.sparkContext.defaultParallelism)
 
 
-def _sample(spark: SparkSession, work: Work) -> DataFrame:
+def sample(spark: SparkSession, work: Work) -> DataFrame:
     """Accepted rows from all over the input, the model's inputs only, in one partition."""
     names = [quoted(name) for name in work.model.card.signature.inputs]
     parts = list(_parts(work.pinned))

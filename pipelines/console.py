@@ -60,6 +60,8 @@ def print_summary(
     if summary.backend:
         console.print(f"  computed  with {summary.backend} in {summary.precision}")
     console.print(f"  cost      {_cost(summary)}")
+    if summary.saved_rows:
+        console.print(f"  saved     {_saved(summary)}")
     console.print(f"  tables    {summary.lake}")
     console.print(f"  report    {summary.report or 'none'}")
     for warning in summary.warnings:
@@ -92,6 +94,15 @@ def _cell(value: Any) -> str:
         return f"{len(value)} bytes"
     text = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
     return escape(text if len(text) <= 200 else text[:199] + "…")  # noqa: PLR2004 - a screenful
+
+
+def _saved(summary: Summary) -> str:
+    """Rows that no model had to compute, and what that would have been."""
+    told = [f"{summary.saved_rows:,} rows were not computed again"]
+    told += [] if summary.saved_s is None else [f"{summary.saved_s:.1f} s of task time"]
+    if summary.saved_cost is not None:
+        told.append(f"{summary.saved_cost:.6f} {summary.currency}")
+    return ", ".join(told)
 
 
 def _cost(summary: Summary) -> str:

@@ -37,6 +37,8 @@ NO_SPENDING: Row = {
     "currency": None,
 }
 
+NOTHING_SAVED: Row = {"rows": None, "slot_s": None, "cost": None, "currency": None}
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -52,6 +54,9 @@ class Facts:
     waste: list[Row]
     prices: list[Row]
     counted: dict[str, int | None]  # rows in the tables: scored, failed, quarantined
+    saved: (
+        Row  # rows that no model computed, slot_s and cost of what that would have been; or nulls
+    )
     ways: list[Row]  # to compute the model, as the run measured them
 
 
@@ -83,6 +88,7 @@ def read(lake: Path, run_id: str) -> Facts:
         waste=rows(LEDGER.name, _WASTE.format(run=run)),
         prices=rows(LEDGER.name, _PRICES.format(run=run)),
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
+        saved=(rows(LEDGER.name, _SAVED.format(run=run)) or [NOTHING_SAVED])[0],
         ways=rows(CALIBRATIONS.name, _WAYS.format(run=run)),
     )
 
@@ -109,7 +115,7 @@ SELECT COUNT(*) - COUNT(error) AS scored, COUNT(error) AS failed FROM {table} WH
 _KINDS = """
 SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost,
   CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s
-FROM ledger WHERE x_RunId = {run} GROUP BY x_CostKind
+FROM ledger WHERE x_RunId = {run} AND x_CostKind <> 'saved' GROUP BY x_CostKind
 """
 _PARTITIONS = """
 SELECT * FROM cost_by_partition WHERE run_id = {run}
@@ -123,6 +129,12 @@ SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS ro
    WHERE x_RunId = {run} AND COALESCE(x_RecordType, 'ORIGINAL') = 'ORIGINAL') AS original_cost
 FROM cost_by_partition WHERE run_id = {run}
 """
+_SAVED = """
+SELECT SUM(CASE WHEN SkuMeter = 'Core' THEN x_RowsIn END) AS rows,
+  CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs END) AS DOUBLE) / 1000 AS slot_s,
+  SUM(EffectiveCost) AS cost, MAX(BillingCurrency) AS currency
+FROM ledger WHERE x_RunId = {run} AND x_CostKind = 'saved'
+"""
 _WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
 _WAYS = """
 SELECT backend, precision, rows_per_s, batch_cost, errors, within, why, chosen
@@ -132,7 +144,7 @@ _PRICES = """
 SELECT SkuMeter AS meter, SkuPriceId AS id, ListUnitPrice AS price, ConsumedUnit AS unit,
   BillingCurrency AS currency, PricingCategory AS category, x_PriceBookVersion AS book,
   x_CostBasis AS basis, SUM(ConsumedQuantity) AS quantity, SUM(EffectiveCost) AS cost
-FROM ledger WHERE x_RunId = {run} AND SkuPriceId IS NOT NULL
+FROM ledger WHERE x_RunId = {run} AND SkuPriceId IS NOT NULL AND x_CostKind <> 'saved'
 GROUP BY SkuMeter, SkuPriceId, ListUnitPrice, ConsumedUnit, BillingCurrency, PricingCategory,
   x_PriceBookVersion, x_CostBasis
 HAVING SUM(CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END) > 0

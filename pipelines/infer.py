@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines import sink, validate
+from pipelines.cache import INPUT
 from pipelines.preflight import VerifiedModel
 from schemas.config import Job
 from schemas.contract import Contract, Rule, quoted
@@ -39,6 +40,7 @@ def scored(
     passthrough = pa.schema(
         [(name, arrow_type(contract.columns[name].type)) for name in (*job.key, *job.keep)]
         + [(WARNINGS, pa.list_(pa.string()))]
+        + [(INPUT, pa.binary())] * (INPUT in scorer.plan.passthrough)
     )
     schema = output_schema(passthrough, model.card.signature)
     return SURFACES[job.engine.surface](accepted, schema, model, scorer)
@@ -64,6 +66,8 @@ def with_run(
         "model_digest": F.lit(model.digest),
         "scored_at": F.lit(at),
     }
+    if INPUT not in rows.columns:
+        constants[INPUT] = F.lit(None).cast("binary")
     return rows.select(
         [
             constants[c.name].alias(c.name) if c.name in constants else F.col(quoted(c.name))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -16,6 +16,7 @@ from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
 from pipelines.progress import Progress
+from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
 from pipelines.task_times import tagged
 from pipelines.units import Unit
@@ -49,6 +50,7 @@ class Pass:
     now: Clock
     ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
     purse: Purse = field(default_factory=Purse)
+    reuse: Reuse = NOTHING
 
     @property
     def may_fail(self) -> int:
@@ -95,6 +97,9 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     if told := at.purse.begin(sum(unit.expected_rows for unit in left)):
         progress.say(told)
     progress.say(f"  computing with {runtime.backend} {runtime.precision}: {at.way.why}")
+    if at.reuse.why:
+        told = "are computed once" if at.reuse.dedupe else "are computed each"
+        progress.say(f"  identical rows {told}: {at.reuse.why}")
     with progress.step(
         at.spark, at.run.run_id, "infer", f"scoring with {at.work.model.card.title}"
     ):
@@ -121,10 +126,10 @@ def _left(at: Pass, every: Sequence[Unit], names: dict[int, str]) -> tuple[list[
         name = names[unit.number]
         if name not in there:
             left.append(unit)
-        elif name in told:
-            failed += told[name]
-        else:  # a driver died between the commit and its telling
-            failed += _told(at, unit, name, 0.0)
+            continue
+        # A driver may have died between the commit and its telling, or its keeping.
+        failed += told[name] if name in told else _told(at, unit, name, 0.0)
+        _kept(at, unit, name)
     return left, failed
 
 
@@ -172,8 +177,9 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
         too_large = at.ceilings.least(at.way.computed_with)
         task = Task(at.run.run_id, unit.number, at.may_fail, too_large)
         scoring = scorer(at.spark, work, at.way, task)
+        scoring = replace(scoring, plan=at.reuse.plan(scoring.plan))
         made = infer.scored(
-            _spread(at.spark, work, unit, accepted), work.job, work.contract, work.model, scoring
+            _spread(at, unit, accepted), work.job, work.contract, work.model, scoring
         )
         named = infer.with_run(
             made, work.predictions, at.run.run_id, unit.number, work.model, at.now()
@@ -181,7 +187,14 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
         reached("before_commit")
         sink.append(named, work.lake, work.predictions, name)
     reached("after_commit")
-    return _told(at, unit, name, time.monotonic() - started)
+    failed = _told(at, unit, name, time.monotonic() - started)
+    _kept(at, unit, name)
+    return failed
+
+
+def _kept(at: Pass, unit: Unit, name: str) -> None:
+    """Keep what a committed unit computed for later ones, where the job asks for that."""
+    at.reuse.keep(at.spark, at.run.run_id, unit.number, (at.work.predictions, name), at.now())
 
 
 def _told(at: Pass, unit: Unit, name: str, seconds: float) -> int:
@@ -195,7 +208,7 @@ def _told(at: Pass, unit: Unit, name: str, seconds: float) -> int:
     return counted.failed
 
 
-def _spread(spark: SparkSession, work: Work, unit: Unit, accepted: DataFrame) -> DataFrame:
+def _spread(at: Pass, unit: Unit, accepted: DataFrame) -> DataFrame:
     """The rows over the slots: a task has enough of them to order by length, and no slot waits for long.
 
     Of few files Spark makes a task a slot, and the one with longer texts ends later. Four tasks a slot
@@ -204,7 +217,11 @@ def _spread(spark: SparkSession, work: Work, unit: Unit, accepted: DataFrame) ->
     One task reads a file that Python parses, however many cores wait; and a Python that reads in the
     stage that scores would be a second worker a slot.
     """
-    slots = spark.sparkContext.defaultParallelism
+    work, slots = at.work, at.spark.sparkContext.defaultParallelism
+    if at.reuse.is_on:
+        tasks = max(slots, min(TASKS_A_SLOT * slots, unit.expected_rows // ROWS_A_TASK))
+        inputs = tuple(work.model.card.signature.inputs)
+        return at.reuse.gathered(accepted, inputs, tasks, at.now())
     if ingest.reads_in_python(work.job.source):
         return accepted.repartition(max(len(unit.pinned.files), slots))
     tasks = max(TASKS_A_SLOT * slots, unit.expected_rows // ROWS_A_TASK)

@@ -69,11 +69,15 @@ def closed_at(told: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str
 
 
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
-    """How fast the job's last run with this model scored, all workers together; None: there was none."""
+    """How fast the job's last run with this model scored, all workers together; None: there was none.
+
+    A run with a cache may have found most of its rows there: it says little of the next one.
+    """
     done = [
         event
         for event in sink.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
+        if json.loads(event["settings"] or "{}").get("cache", "off") == "off"
     ]
     last = max(done, key=lambda event: event["number"], default=None)
     return None if last is None else float(last["scored"] / last["infer_s"])

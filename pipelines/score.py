@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import budget, console, loop, report, runs, store, units, validate, workers
+from pipelines import budget, console, loop, report, reuse, runs, store, units, validate, workers
 from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
@@ -113,8 +113,11 @@ def _scored(
         validate.gate(verdict)
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
-        at = loop.Pass(spark, work, run, repeated, way, verdict.rows, claim.check, now)
-        at = replace(at, purse=budget.purse_of(spark, work, run, way, now))
+        at = loop.Pass(
+            spark, work, run, repeated, way, verdict.rows, claim.check, now,
+            reuse=reuse.reuse_of(spark, work, run, way),
+            purse=budget.purse_of(spark, work, run, way, now),
+        )  # fmt: skip
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
     reached("before_ledger")

@@ -62,6 +62,7 @@ def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
         "refused_by": facts.reasons,
         "cost_by_kind": [{**kind, "cost": _exact(kind["cost"])} for kind in facts.kinds],
         "waste_s": sum(row["slot_s"] for row in facts.waste) if facts.kinds else None,
+        "saved": {**facts.saved, "cost": _exact(facts.saved["cost"])},
         "lake": str(lake),
         "report": _report(lake, run["run_id"]),
     }
@@ -78,6 +79,8 @@ def _print(lake: Path, facts: Facts) -> None:
     if run["wall_s"] is not None:
         console.echo(f"time      {duration(run['wall_s'])}")
     console.echo(f"cost      {_cost(run)}")
+    if facts.saved["rows"]:
+        console.echo(f"saved     {_saved(facts.saved)}")
     console.echo(f"model     {run['model']}")
     console.echo(
         f"report    {_report(lake, run['run_id']) or 'none: millrace report ' + run['run_id']}"
@@ -105,6 +108,12 @@ def _cost(run: dict[str, Any]) -> str:
     books = {True: "the books close", False: "the books do not close"}
     closed = books.get(run["books_closed"], "books not checked")
     return f"{exact(run['cost'])} {run['currency']} ({closed})"
+
+
+def _saved(saved: dict[str, Any]) -> str:
+    seconds = "" if saved["slot_s"] is None else f", {duration(saved['slot_s'])} of task time"
+    cost = "" if saved["cost"] is None else f", {exact(saved['cost'])} {saved['currency']}"
+    return f"{saved['rows']:,} rows were not computed again{seconds}{cost}"
 
 
 def _exact(cost: Any) -> str | None:

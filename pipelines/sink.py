@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -119,6 +123,31 @@ def append_values(
         raise RunFailed(
             f"table {table.name} does not show the commit {transaction}", next="run the job again"
         )
+
+
+def count(lake: Path, table: str, **equal: str | int) -> int:
+    """Rows of a table whose columns have these values, counted without Spark."""
+    mine = reduce(and_, [pc.field(name) == value for name, value in equal.items()])
+    rows: int = DeltaTable(str(lake / table)).to_pyarrow_dataset().count_rows(filter=mine)
+    return rows
+
+
+def added(lake: Path, table: str, column: str) -> list[tuple[datetime, int]]:
+    """Of each file of the table: the largest time in a column, and rows. From the log, no data is read."""
+    actions = pa.table(DeltaTable(str(lake / table)).get_add_actions(flatten=True))
+    if not {"num_records", f"max.{column}"} <= set(actions.column_names):  # no file yet
+        return []
+    told = zip(
+        actions[f"max.{column}"].to_pylist(), actions["num_records"].to_pylist(), strict=True
+    )
+    return [(largest, rows) for largest, rows in told if rows and largest is not None]
+
+
+def remove_older(lake: Path, table: Table, column: str, before: datetime) -> None:
+    """Remove the rows whose time in a column is before that. Where others write at the moment: later."""
+    told = before.astimezone(UTC).isoformat(timespec="microseconds")
+    with suppress(CommitFailedError):
+        DeltaTable(str(lake / table.name)).delete(f"\"{column}\" < '{told}'")
 
 
 def _opened(lake: Path, table: Table) -> DeltaTable:

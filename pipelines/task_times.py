@@ -19,6 +19,7 @@ _OPEN = ".inprogress"  # after the name of a log whose application has not ended
 _JOB, _STARTED, _ENDED = (
     b'{"Event":"SparkListener%s"' % name for name in (b"JobStart", b"TaskStart", b"TaskEnd")
 )
+_QUERY = b'{"Event":"org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"'
 LOST = "LostWithItsDriver"
 _OUTRUN = "another attempt succeeded"  # Spark's words for the slower copy of a task
 _PYTHON = (  # Spark's names for what `PythonTime` holds
@@ -126,6 +127,7 @@ class EventLog:
 
     def _read(self, *, is_gone: bool = False) -> Iterator[TaskTime]:
         steps: dict[int, tuple[str, str, int | None]] = {}
+        queries: dict[str, Mapping[str, str]] = {}
         running: dict[int, dict[str, Any]] = {}
         last_ms = 0
         with self.path.open("rb") as log:
@@ -133,9 +135,16 @@ class EventLog:
             for line in log:
                 if not line.endswith(b"\n"):  # still being written
                     break
-                if line.startswith(_JOB):
+                if line.startswith(_QUERY):
                     event = json.loads(line)
-                    told = step_of(event.get("Properties", {}))
+                    tags = {"spark.job.tags": ",".join(event.get("jobTags", ()))}
+                    queries[str(event["executionId"])] = tags
+                elif line.startswith(_JOB):
+                    event = json.loads(line)
+                    of = event.get("Properties", {})
+                    # A query with a join asks for its jobs in threads without tags: its own has them.
+                    whole = queries.get(of.get("spark.sql.execution.root.id", ""), {})
+                    told = step_of(of) if step_of(of)[0] else step_of(whole)
                     steps |= dict.fromkeys(event["Stage IDs"], told)
                 elif line.startswith(_STARTED) and is_gone:
                     event = json.loads(line)

@@ -27,7 +27,7 @@ PREDICTIONS = "predictions_"
 TEMPLATE = "job_current"
 RUNS = "runs"  # which says in which order they were
 ROLE = "millrace.role"  # as in schemas/tables.py, whose import costs a query 0.15 s
-HIDDEN = ("error", "_meter")  # null in every good score, and the bill's
+HIDDEN = ("error", "_meter", "_input")  # null in every good score, the bill's, the cache's
 
 # A column's name and its metadata, as the table's Delta schema has them.
 Fields = Sequence[tuple[str, Mapping[str, Any]]]

@@ -102,6 +102,21 @@ class Engine(Frozen):
     host: Literal["auto", "on", "off"] = (
         "auto"  # one process a device owns the model; auto: on GPUs
     )
+    # Rows of a unit whose inputs are identical are computed once; auto: where a sample says it pays.
+    dedupe: Literal["off", "unit", "auto"] = "off"
+    # Outputs are kept in a table of the lake, and found by later units and runs of the same model.
+    cache: Literal["off", "table"] = "off"
+    cache_days: int = Field(default=30, ge=1)  # older outputs are not found any more
+    cache_max_rows: int = Field(default=10_000_000, ge=1)  # the oldest outputs make room
+
+    @model_validator(mode="after")
+    def _reuse_has_its_surface(self) -> Engine:
+        if self.surface == "pandas" and (self.dedupe != "off" or self.cache != "off"):
+            raise ValueError(
+                f"dedupe {self.dedupe}, cache {self.cache} with surface pandas, which hands the model's "
+                "inputs alone to the workers; allowed: surface arrow, or dedupe off and cache off"
+            )
+        return self
 
 
 class RunSettings(Frozen):

@@ -32,6 +32,9 @@ class Summary:
     backend: str | None = None  # what the workers computed with; None where nothing was scored
     precision: str | None = None
     computed_so_because: str | None = None
+    saved_rows: int | None = None  # that took outputs which were there; None: not counted here
+    saved_s: float | None = None  # of task time that computing them would have taken
+    saved_cost: Decimal | None = None  # of it; in no other sum
     report: str | None = None
     warnings: tuple[str, ...] = field(default=())
 
@@ -43,4 +46,5 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Plain values; money as a text, so that no digit is lost."""
         plain = asdict(self) | {"rows_per_s": self.rows_per_s, "warnings": list(self.warnings)}
-        return plain | {"cost": None if self.cost is None else str(self.cost)}
+        sums = {name: plain[name] for name in ("cost", "saved_cost")}
+        return plain | {name: None if sum_ is None else f"{sum_:f}" for name, sum_ in sums.items()}

@@ -65,7 +65,7 @@ METER = (
     Column("backend", "string", "torch, torch_compile, onnxruntime or openvino"),
     Column("precision", "string", "fp32, bf16, fp16 or int8"),
     Column("started_at", "timestamp", "when this batch's clock started, UTC"),
-    Column("rows", "bigint", "rows in this batch"),
+    Column("rows", "bigint", "rows computed in this batch: not those that took another's outputs"),
     Column("failed", "bigint", "rows of it that could not be scored"),
     Column("model_batches", "bigint", "calls of the model"),
     Column("tokens", "bigint", "tokens read, null without a tokenizer"),
@@ -151,7 +151,8 @@ LEDGER = Table(
             "x_CostKind",
             "string",
             "useful, model_load, startup, calibration, validation, read, write, failed, killed, "
-            "speculative, recomputed, driver, idle, unattributed",
+            "speculative, recomputed, driver, idle, unattributed; "
+            "saved: what rows that were not computed would have cost, in no sum",
         ),
         Column("x_Outcome", "string", "how Spark ended the task; null where no task held it"),
         Column("x_Committed", "boolean", "whether the rows it made are in the table"),
@@ -324,5 +325,6 @@ RUN_COLUMNS = (
     Column("warnings", "array<string>", "rules of severity warn that the row broke"),
     Column("error", struct_of(ERROR), "why the row could not be scored; null when it was"),
     Column("_meter", struct_of(METER), "cost of the batch; on the batch's first row only"),
+    Column("_input", "binary", "hash of inputs whose outputs were new to engine.cache; else null"),
 )
 RESERVED = tuple(column.name for column in RUN_COLUMNS)

@@ -22,6 +22,7 @@ from udfs.models.base import Model
 from udfs.overlap import ahead
 from udfs.plan import Plan
 from udfs.poison import Failures, Predictor, fitted
+from udfs.reuse import Picked, picked
 from udfs.sizing import CEILINGS, sizer_for
 from udfs.watchdog import Watchdog
 
@@ -70,12 +71,18 @@ def score(
     """The rows of ``batches``, in their order, whatever the cuts between them.
 
     Columns out: ``plan.passthrough``, the model's outputs (null where a row failed), ``error`` (null
-    where it did not), ``_meter`` (on each batch's first row). The model is loaded when the first
-    rows come; a partition without rows loads none. Windows that ``apart`` suspects are computed there.
+    where it did not), ``_meter`` (on the first row of a batch of which some row was computed). The
+    model is loaded when the first rows to compute come; a partition without such rows loads none.
+    Windows that ``apart`` suspects are computed there.
     Raises TooManyFailed past ``plan.max_failed_rows``, and what the model raises where it is no row's fault.
     """
-    waiting = _timed(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), meter)
-    first = next(waiting, None)
+    waiting = _timed(picked(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), plan), meter)
+    first = None
+    for one in waiting:
+        if one.asked.num_rows:
+            first = one
+            break
+        yield one.given(None)
     if first is None:
         return
     with meter.lap("load_s"):
@@ -84,15 +91,14 @@ def score(
     with apart or nullcontext():
         if apart is not None:
             apart.began(0)  # it is decoded before it is computed
-        for number, (window, examples) in enumerate(
+        for number, (one, examples) in enumerate(
             _decoded(model, chain([first], waiting), plan, meter, apart)
         ):
             if apart is not None:
                 apart.began(number)
-            if apart is not None and examples is None:
-                out = task.merged(window, apart)
-            else:
-                out = task.scored(window, cast("Examples", examples))
+            made = task.made(one.asked, examples, apart)
+            with meter.lap("convert_s"):
+                out = one.given(made)
             with meter.lap("emit_s"):
                 yield out
 
@@ -121,6 +127,16 @@ class Scoring:
             Watchdog(plan.batch_timeout_s),
             partial(CEILINGS.failed, key),
         )
+
+    def made(
+        self, rows: pa.RecordBatch, examples: Examples | None, apart: Apart | None
+    ) -> pa.RecordBatch | None:
+        """The rows computed, apart where there are no ``examples``; None of no rows."""
+        if not rows.num_rows:
+            return None
+        if apart is not None and examples is None:
+            return self.merged(rows, apart)
+        return self.scored(rows, cast("Examples", examples))
 
     def scored(self, window: pa.RecordBatch, examples: Examples) -> pa.RecordBatch:
         """A window's rows, from what the model reads of them."""
@@ -199,14 +215,15 @@ def _timed(items: Iterator[T], meter: Meter) -> Iterator[T]:
 
 def _decoded(
     model: Model,
-    waiting: Iterator[pa.RecordBatch],
+    waiting: Iterator[Picked],
     plan: Plan,
     meter: Meter,
     apart: Apart | None,
-) -> Iterator[tuple[pa.RecordBatch, Examples | None]]:
+) -> Iterator[tuple[Picked, Examples | None]]:
     """Each window with what the model reads of it; with cores to spare, the next while one computes.
 
-    None for one that is suspect: what killed a worker may have done so while it was decoded.
+    None for one without rows to compute, and for one that is suspect: what killed a worker may have
+    done so while it was decoded.
     """
     numbered = enumerate(waiting)
     if plan.decode_ahead:  # what is not hidden behind compute shows as time spent waiting
@@ -217,11 +234,11 @@ def _decoded(
 
 def _in_turn(
     model: Model,
-    waiting: Iterable[tuple[int, pa.RecordBatch]],
+    waiting: Iterable[tuple[int, Picked]],
     plan: Plan,
     meter: Meter,
     apart: Apart | None,
-) -> Iterator[tuple[pa.RecordBatch, Examples | None]]:
+) -> Iterator[tuple[Picked, Examples | None]]:
     for number, window in waiting:
         with meter.lap("decode_s"):
             examples = _read(model, window, number, plan, apart)
@@ -229,11 +246,11 @@ def _in_turn(
 
 
 def _read(
-    model: Model, window: pa.RecordBatch, number: int, plan: Plan, apart: Apart | None
+    model: Model, window: Picked, number: int, plan: Plan, apart: Apart | None
 ) -> Examples | None:
-    if apart is not None and apart.is_suspect(number):
+    if not window.asked.num_rows or (apart is not None and apart.is_suspect(number)):
         return None
-    return model.decode(window.select(plan.inputs))
+    return model.decode(window.asked.select(plan.inputs))
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

@@ -43,6 +43,7 @@ FROM (
     BillingCurrency AS currency,
     CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END AS records
   FROM ledger
+  WHERE x_CostKind <> 'saved'
 ) AS spent
 GROUP BY run_id, job, unit, app_id, stage_id, partition_id, currency
 HAVING SUM(records) > 0

@@ -69,6 +69,19 @@ SPENT = [
     *spent(13, "useful", 5000, "0.5", x_RowsIn=50, x_RowsOut=50),
     *spent(13, "unattributed", 1000, "0.1"),
     *spent(14, "useful", 4000, "0.4", x_RowsIn=50, x_RowsOut=50, x_Committed=False),
+    # what three rows would have cost: in no sum, but they are scored
+    *spent(
+        0,
+        "saved",
+        900,
+        "0.9",
+        x_TaskId=None,
+        x_PartitionId=None,
+        x_RowsIn=3,
+        x_RowsOut=3,
+        ChargePeriodStart=None,
+        ChargePeriodEnd=None,
+    ),
     *spent(20, "useful", 1100, None, x_RunId="digits-b", x_AppId="app-2", x_RowsOut=0),
 ]
 EVENTS = [
@@ -129,7 +142,7 @@ def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) ->
         (2, "x", None, "digits-b", 0, at(7), error),  # failed: the older score stays
         (2, "y", None, "digits-b", 0, at(7), error),  # never scored
     ]
-    frame = [(*r[:5], "cnn:1", "d", r[5], [], r[6], None) for r in rows]
+    frame = [(*r[:5], "cnn:1", "d", r[5], [], r[6], None, None) for r in rows]
     schema = sink.spark_schema(pa.schema(fields))
     target = str(lake / table.name)
     spark.createDataFrame(frame, schema).coalesce(1).write.format("delta").save(target)
@@ -185,17 +198,20 @@ def test_runs_current_is_the_largest_event_whatever_the_clock_says(both: Both) -
 @pytest.mark.spark
 def test_cost_by_run_counts_seconds_once_and_money_for_both_meters(both: Both) -> None:
     first, second = both("cost_by_run")
-    assert first == {
-        "run_id": "digits-a",
-        "job": "digits",
-        "started_at": at(11),
-        "ended_at": at(15),
-        "rows_scored": 147,  # 97 + 50; the 50 that are not in the table do not count
-        "slot_s": 22.0,
-        "useful_s": 16.0,
-        "cost": Decimal("2.42"),
-        "currency": "USD",
-    }
+    assert (
+        first
+        == {
+            "run_id": "digits-a",
+            "job": "digits",
+            "started_at": at(11),
+            "ended_at": at(15),
+            "rows_scored": 150,  # 97 + 50 + 3 that needed no model; the 50 that are not in the table do not count
+            "slot_s": 22.0,
+            "useful_s": 16.0,
+            "cost": Decimal("2.42"),
+            "currency": "USD",
+        }
+    )
     assert pick([second], "rows_scored", "slot_s", "cost", "currency") == [(0, 1.1, None, None)]
 
 
@@ -218,8 +234,8 @@ def test_cost_by_partition_splits_seconds_by_kind(both: Both) -> None:
 @pytest.mark.spark
 def test_cost_per_thousand_rows_is_null_where_nothing_was_scored(both: Both) -> None:
     first, second = both("cost_per_thousand_rows")
-    assert first["cost_per_thousand_rows"] == pytest.approx(2.42 * 1000 / 147, rel=1e-12)
-    assert first["slot_s_per_thousand_rows"] == pytest.approx(22 * 1000 / 147, rel=1e-12)
+    assert first["cost_per_thousand_rows"] == pytest.approx(2.42 * 1000 / 150, rel=1e-12)
+    assert first["slot_s_per_thousand_rows"] == pytest.approx(22 * 1000 / 150, rel=1e-12)
     assert pick([second], "cost_per_thousand_rows", "slot_s_per_thousand_rows") == [(None, None)]
 
 

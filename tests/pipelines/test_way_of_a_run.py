@@ -98,7 +98,7 @@ def test_an_attempt_that_goes_on_with_a_run_takes_what_the_first_one_took(
     def never(*_: Any) -> Any:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(calibrate, "_sample", never)
+    monkeypatch.setattr(calibrate, "sample", never)
     second = way_of(spark, work, "tiny-1", AT)
 
     assert second == replace(first, why="as the run's first attempt")
@@ -114,7 +114,7 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
     def never(*_: Any) -> Any:
         raise AssertionError("in one machine no worker has to be asked")
 
-    monkeypatch.setattr(calibrate, "_sample", never)
+    monkeypatch.setattr(calibrate, "sample", never)
     second = way_of(spark, work, "tiny-2", AT)
 
     assert second == first

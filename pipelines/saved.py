@@ -1,0 +1,159 @@
+"""What rows would have cost that no model computed: ledger rows of kind `saved`, outside of every sum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from pipelines import sink
+from pipelines.runs import DONE, Run
+from pipelines.work import Work
+from schemas.ids import digest
+from schemas.prices import PLACES
+from schemas.tables import LEDGER, RUNS
+
+SAVED = "saved"
+_SUMMED = ("x_SlotMs", "x_RowsIn", "ConsumedQuantity", "EffectiveCost")
+# Of what a priced meter's rows have in common.
+_SKU = (
+    "SkuMeter", "SkuId", "SkuPriceId", "ConsumedUnit", "ListUnitPrice", "BillingCurrency",
+    "PricingCategory", "x_PriceBookVersion", "x_CostBasis",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Rows that got outputs which were there, and what computing them would have taken."""
+
+    rows: int = 0
+    seconds: float | None = 0.0  # of task time; None: no run has measured what a row takes
+    cost: Decimal | None = None
+    records: tuple[dict[str, Any], ...] = ()  # for the ledger
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Rows of a committed unit, and those of them that no model saw."""
+
+    rows: Counter[str]
+
+    @property
+    def saved(self) -> int:
+        return self.rows["all"] - self.rows["computed"]
+
+    @property
+    def saved_good(self) -> int:
+        return self.rows["good"] - self.rows["computed"] + self.rows["computed_failed"]
+
+
+def saving_of(work: Work, run: Run, rows: int, computed: int, spent: Sequence[Any]) -> Saving:
+    """What the run saved, where it computed fewer than its ``rows``; ``spent`` are its ledger rows.
+
+    A saved row is priced at what a computed row of the run took for `useful` work. A run that computed
+    nothing takes that from the last run of its model that did.
+    """
+    if rows <= computed:
+        return Saving()
+    prices, source = _per_row(spent), "this run's cost of a computed row"
+    if not prices:
+        prices, source = _earlier(work, run)
+    units = _units(work.lake, work.predictions.name, run.run_id)
+    records = tuple(
+        record
+        for number, unit in sorted(units.items())
+        if unit.saved > 0
+        for record in _records(run, number, unit, prices, source)
+    )
+    held_ms = [record["x_SlotMs"] for record in records if record["SkuMeter"] == "Core"]
+    costs = [r["EffectiveCost"] for r in records if r.get("EffectiveCost") is not None]
+    return Saving(
+        rows - computed,
+        sum(held_ms) / 1000 if prices else None,
+        sum(costs, Decimal(0)) if costs else None,
+        records,
+    )
+
+
+def _per_row(spent: Sequence[Any]) -> list[dict[str, Any]]:
+    """Of each priced meter, what one computed row took of it for useful work."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for row in spent:
+        if row["x_CostKind"] == "useful" and row.get("x_Committed") is not False:
+            groups.setdefault(tuple(row.get(name) for name in _SKU), []).append(row)
+    found = []
+    for sku, rows in groups.items():
+        sums = {name: sum(Decimal(row.get(name) or 0) for row in rows) for name in _SUMMED}
+        count = sums.pop("x_RowsIn")
+        if count:
+            each = {name: value / count for name, value in sums.items()}
+            is_priced = rows[0].get("EffectiveCost") is not None
+            found.append(dict(zip(_SKU, sku, strict=True)) | each | {"is_priced": is_priced})
+    return found
+
+
+def _earlier(work: Work, run: Run) -> tuple[list[dict[str, Any]], str]:
+    """The prices of a row in the model's latest run that computed some."""
+    mine = [("model_digest", "=", work.model.digest), ("state", "=", DONE)]
+    done = sink.values(work.lake, RUNS, mine, ("run_id", "at"))
+    for event in sorted(done, key=lambda event: event["at"], reverse=True):
+        if event["run_id"] != run.run_id:
+            of = [("x_RunId", "=", event["run_id"]), ("x_CostKind", "=", "useful")]
+            if prices := _per_row(sink.values(work.lake, LEDGER, of)):
+                return prices, f"run {event['run_id']}'s cost of a computed row"
+    return [], "no run has measured what a row costs"
+
+
+def _units(lake: Path, table: str, run_id: str) -> dict[int, _Unit]:
+    """The run's committed units, counted a batch at a time."""
+    found: dict[int, _Unit] = {}
+    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
+    columns = ["unit", "error", "_meter"]
+    for batch in rows.to_batches(columns=columns, filter=pc.field("run_id") == run_id):
+        for number in pc.unique(batch.column("unit")).to_pylist():
+            part = batch.filter(pc.equal(batch.column("unit"), number))
+            meters = part.column("_meter")
+            found.setdefault(number, _Unit(Counter())).rows.update(
+                all=part.num_rows,
+                good=part.column("error").null_count,
+                computed=pc.sum(pc.struct_field(meters, "rows")).as_py() or 0,
+                computed_failed=pc.sum(pc.struct_field(meters, "failed")).as_py() or 0,
+            )
+    return found
+
+
+def _records(
+    run: Run, number: int, unit: _Unit, prices: Sequence[dict[str, Any]], source: str
+) -> list[dict[str, Any]]:
+    """A unit's saved rows, one a meter; without prices the rows alone."""
+    return [
+        _record(run, number, unit, price) | {"x_Quality": source}
+        for price in prices or [{"SkuMeter": "Core"}]
+    ]
+
+
+def _record(run: Run, number: int, unit: _Unit, price: dict[str, Any]) -> dict[str, Any]:
+    about = {
+        "x_RecordId": digest([run.run_id, number, SAVED, price["SkuMeter"]]),
+        "x_RecordType": "ORIGINAL",
+        "x_RunId": run.run_id,
+        "x_Job": run.job,
+        "x_Unit": number,
+        "x_CostKind": SAVED,
+        "x_Committed": True,
+        "x_RowsIn": unit.saved,
+        "x_RowsOut": unit.saved_good,
+        **{name: price.get(name) for name in _SKU},
+    }
+    if "x_SlotMs" not in price:
+        return about
+    quantity = (price["ConsumedQuantity"] * unit.saved).quantize(PLACES)
+    about |= {"x_SlotMs": round(price["x_SlotMs"] * unit.saved), "ConsumedQuantity": quantity}
+    cost = (price["EffectiveCost"] * unit.saved).quantize(PLACES)
+    return about | ({"EffectiveCost": cost} if price["is_priced"] else {})
