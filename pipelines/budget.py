@@ -7,6 +7,7 @@ of its attempts, the seconds held x slots x (price of a core + price of the memo
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,22 @@ def attempts(
             until = max([since, *lived])
         found.append(Held(max(0.0, (until - since).total_seconds()), _slots(first) or slots))
     return found
+
+
+def own_pace(done: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds a row by the committed units of earlier attempts; None: there are none.
+
+    Two run at a time, so each counts from its start or from the commit before it, whichever is later.
+    """
+    seconds = rows = 0.0
+    for application in {one["application"] for one in done}:
+        last: datetime | None = None
+        mine = (one for one in done if one["application"] == application and one["seconds"])
+        for one in sorted(mine, key=lambda each: each["at"]):
+            since = math.inf if last is None else (one["at"] - last).total_seconds()
+            seconds, rows = seconds + min(one["seconds"], since), rows + one["expected_rows"]
+            last = one["at"]
+    return seconds / rows if seconds > 0 and rows else None
 
 
 def _slots(event: dict[str, Any]) -> int | None:
@@ -200,9 +217,13 @@ def purse_of(spark: SparkSession, work: Work, run: Run, way: Way, now: Clock) ->
     purse.held_s = partial(_since, time.monotonic() - already_s)
     if purse.budget is None:
         return purse
-    purse.before = cost(rate, attempts(earlier, _signs(work.lake, run, earlier), slots))
-    past = history.past_runs(work.lake, work.job.name, work.model.digest)
-    if past:
+    done = sink.values(work.lake, UNITS, [("run_id", "=", run.run_id), ("state", "=", DONE)])
+    purse.before = cost(rate, attempts(earlier, _signs(work.lake, done, earlier), slots))
+    pace, past = own_pace(done), history.past_runs(work.lake, work.job.name, work.model.digest)
+    if pace is not None:
+        purse.expect = partial(history.paced_range, pace)
+        purse.basis = "its own units so far"
+    elif past:
         purse.expect = partial(history.inference_range, past, slots)
         purse.basis = f"{len(past)} past run{'s' * (len(past) > 1)}"
     elif way.rows_per_s:
@@ -215,11 +236,11 @@ def _since(began: float) -> float:
     return time.monotonic() - began
 
 
-def _signs(lake: Path, run: Run, events: Sequence[dict[str, Any]]) -> list[tuple[str, datetime]]:
+def _signs(
+    lake: Path, done: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
+) -> list[tuple[str, datetime]]:
     """Signs of life of earlier attempts: units that they committed, tasks that Spark logged."""
-    mine = [("run_id", "=", run.run_id), ("state", "=", DONE)]
-    committed = sink.values(lake, UNITS, mine, ("application", "at"))
-    found = [(row["application"], row["at"]) for row in committed]
+    found = [(row["application"], row["at"]) for row in done]
     for application in {event["application"] for event in events} - {None}:
         log = EventLog.named(logs(lake), application)
         tasks = log.all_tasks() if log else []

@@ -119,3 +119,8 @@ def _on(line: Line, slots: int, one: Past) -> float:
 def sampled_range(rows_per_s: float, slots: int, rows: float) -> Range:
     """Seconds of inference by the rate of one worker that calibration measured on a sample."""
     return blend(rows / (rows_per_s * slots), _OF_A_SAMPLE, [])
+
+
+def paced_range(pace_s: float, rows: float) -> Range:
+    """Seconds of inference at the pace, in seconds a row, of this run's own units."""
+    return blend(pace_s * rows, _UNSURE, [])

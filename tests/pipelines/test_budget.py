@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from pipelines import preflight, units
-from pipelines.budget import Held, Purse, attempts, cost, second
+from pipelines.budget import Held, Purse, attempts, cost, own_pace, second
 from pipelines.forecast import Range
 from pipelines.preflight import Rate
 from pipelines.progress import Progress
@@ -77,6 +77,23 @@ def test_every_attempt_holds_from_its_start_to_its_end_and_a_killed_one_to_its_l
 def test_a_clock_that_went_back_makes_nothing_cheaper() -> None:
     assert attempts([event("started", 5), event("failed", 2)], [], 7) == [Held(0, 11)]
     assert attempts([], [], 7) == []
+
+
+def test_the_pace_of_earlier_attempts_counts_no_second_twice() -> None:
+    def done(application: str, rows: int, seconds: float, at_s: float) -> dict[str, Any]:
+        at = START + timedelta(seconds=at_s)
+        return {"application": application, "expected_rows": rows, "seconds": seconds, "at": at}
+
+    beside = [
+        done("a", 7, 11, 20),
+        done("a", 13, 16, 25),
+        done("b", 17, 19, 900),
+        done("a", 3, 2, 99),
+    ]
+    told_later = done("b", 1000, 0.0, 950)  # by an attempt that only found its commit
+    assert own_pace([*beside, told_later]) == (11 + 5 + 2 + 19) / (7 + 13 + 3 + 17)
+    assert own_pace([told_later]) is None
+    assert own_pace([]) is None
 
 
 def test_without_a_budget_all_units_start() -> None:
