@@ -41,8 +41,12 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 	@$(VENV)/bin/millrace demo docs --ask "how do I read a file line by line"
 
 .PHONY: test
-test: setup  ## every test
-	$(PYTHON) -m pytest
+test: setup  ## every test but those of faults
+	$(PYTHON) -m pytest -m "not faults"
+
+.PHONY: faults
+faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
+	$(PYTHON) -m pytest -m faults
 
 .PHONY: chaos
 chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each

@@ -19,7 +19,7 @@ from schemas.config import Job
 from tests.chaos.driven import KILL, Driven, send, start, table, violations
 from tests.helpers import columns_mlp, image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
 EXECUTOR = "CoarseGrainedExecutorBackend"
 RAISE, SEGV = 253, 255  # first pixels that the script knows

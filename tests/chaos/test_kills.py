@@ -13,7 +13,7 @@ from schemas.config import Job
 from tests.chaos.driven import INT, KILL, TERM, Driven, start, start_together, table, violations
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
 
 
