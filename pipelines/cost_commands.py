@@ -78,7 +78,12 @@ def export(out: Path, run_id: str | None, lake: Path, as_json: bool) -> None:
 
 @click.group()
 def ledger() -> None:
-    """What the ledger is made of."""
+    """What the ledger is made of.
+
+    \b
+    Example:
+      millrace ledger rebuild digits-1a2b3c4d --lake demo-out/digits/lake
+    """
 
 
 @ledger.command()

@@ -126,7 +126,8 @@ def not_yet_told(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
 
 def of_run(lake: Path, run_id: str) -> list[Row]:
     """The run's rows in the ledger; not what it saved, which is in no sum."""
-    return sink.values(lake, LEDGER, [("x_RunId", "=", run_id), ("x_CostKind", "!=", "saved")])
+    rows = sink.values(lake, LEDGER, [("x_RunId", "=", run_id)])
+    return [row for row in rows if row["x_CostKind"] != "saved"]
 
 
 def cost_of(rows: Sequence[Row]) -> Decimal | None:

@@ -22,7 +22,7 @@ from udfs.plan import Plan
 
 WORTH = 0.05  # share of repeated rows in the sample below which `auto` leaves them alone
 # A row through the shuffle: hashed, written, read and sorted, on one core. Measured (docs/SAVING.md).
-SHUFFLED_S = 30e-6
+SHUFFLED_S = 50e-6
 
 
 @dataclass(frozen=True)

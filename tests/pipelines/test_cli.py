@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
     "run_id", "state", "fingerprint", "rows_read", "scored", "quarantined", "failed", "units_done",
     "units_total", "wall_s", "infer_s", "model_load_s", "rows_per_s", "cost", "currency",
-    "ledger_coverage", "books_closed", "gates", "lake", "report", "warnings", "backend",
+    "ledger_coverage", "books_closed", "gates", "saved_rows", "saved_s", "saved_cost", "lake", "report", "warnings", "backend",
     "precision", "computed_so_because",
 }  # fmt: skip
 

@@ -225,7 +225,8 @@ def test_parts_sum_to_price_times_time_to_the_last_decimal_and_no_cost_vanishes(
     assert len({row["x_RecordId"] for row in found}) == len(found) == 2 * len(rows)
     whole = sum((row["EffectiveCost"] for row in found), Decimal(0))
     node = held_s / vcpus * price / 3600
-    assert abs(whole - node) <= node * Decimal("0.001") + held_s * Decimal("1e-10")
+    rounded = held_s * (1 + instance.gb_per_core) * Decimal("5e-13")  # unit prices have 12 places
+    assert abs(whole - node) <= rounded + Decimal("1e-12")
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=5, max_size=5), st.integers(0, 10**6))
