@@ -29,7 +29,7 @@ from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
-UNITS, ROWS_A_UNIT, SLEEP_S = 8, 16, 1.5
+UNITS, ROWS_A_UNIT, SLEEP_S = 8, 16, 2.0
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -182,14 +182,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def slow(spark: SparkSession, tmp_path: Path) -> Iterator[None]:
-    """Every call of the model sleeps: a unit's cost is well above the noise."""
-    script = tmp_path / "script.json"
+def slow(spark: SparkSession, tmp_path: Path) -> Iterator[Path]:
+    """Every call of the model sleeps: a unit's cost is well above the noise. The file that counts calls."""
+    script, calls = tmp_path / "script.json", tmp_path / "calls"
     rule = {"action": "sleep", "seconds": SLEEP_S}
-    script.write_text(json.dumps({"predict": {"rules": [rule]}}), "utf-8")
+    script.write_text(json.dumps({"predict": {"rules": [rule], "calls": str(calls)}}), "utf-8")
     environment = spark.sparkContext.environment
     environment[VARIABLE] = str(script)
-    yield
+    yield calls
     del environment[VARIABLE]
 
 
@@ -221,40 +221,56 @@ def spent_in(job: Job, lake: Path, slots: int) -> Decimal:
     return cost(found, attempts(asked(lake, "SELECT * FROM runs ORDER BY event"), [], slots))
 
 
+def before_inference(job: Job, lake: Path, slots: int) -> Decimal:
+    """What the first attempt spent until its units were planned: validation comes before any forecast."""
+    (planned,) = asked(lake, "SELECT min(at) AS at FROM units WHERE state = 'planned'")
+    (first,) = asked(lake, "SELECT at FROM runs WHERE event = 0")
+    found = preflight.rate(job.cost)
+    assert found is not None
+    return cost(found, [Held((planned["at"] - first["at"]).total_seconds(), slots)])
+
+
 @pytest.mark.spark
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
-    spark: SparkSession, slow: None, job: Job, tmp_path: Path
+    spark: SparkSession, slow: Path, job: Job, tmp_path: Path
 ) -> None:
     slots = spark.sparkContext.defaultParallelism
-    assert run(spark, changed(job, tmp_path / "cold", None), QUIET).units_total == UNITS
     whole = changed(job, tmp_path / "whole", None)
-    run(spark, whole, QUIET)
+    assert run(spark, whole, QUIET).units_total == UNITS
     truth = spent_in(whole, tmp_path / "whole", slots)
-    longest = max(
-        row["seconds"]
-        for row in asked(tmp_path / "whole", "SELECT seconds FROM units WHERE state = 'done'")
-    )
-    unit = second(preflight.rate(whole.cost).instance, slots) * Decimal(longest)
+    price = second(preflight.rate(whole.cost).instance, slots)
+    # No run can cost less than its sleeps, however quiet the machine is then.
+    least = price * Decimal(len(slow.read_text().splitlines()) * SLEEP_S / slots)
+    assert least < truth
 
     for percent in (10, 35, 60, 90):
-        limit = truth * percent / 100
-        lake = tmp_path / f"lake-{percent}"
-        with pytest.raises(BudgetExceeded, match="raise cost.budget"):
-            run(spark, changed(job, lake, limit), QUIET)
-        spent = spent_in(whole, lake, slots)
-        told = asked(lake, "SELECT state, detail FROM runs ORDER BY event")
-        assert told[-1]["state"] == "stopped"
-        assert spent - limit <= unit
-        before = asked(lake, "SELECT count(*) AS n FROM units WHERE state = 'done'")[0]["n"]
-        assert before < UNITS
-
-        with pytest.raises(BudgetExceeded):  # what was spent counts: the same budget is still spent
-            run(spark, changed(job, lake, limit), QUIET)
-        done = run(spark, changed(job, lake, truth * 5), QUIET)
-
-        assert (done.state, done.scored, done.units_done) == ("done", UNITS * ROWS_A_UNIT, UNITS)
+        limit, lake = truth * percent / 100, tmp_path / f"lake-{percent}"
+        try:
+            state = run(spark, changed(job, lake, limit), QUIET).state
+        except BudgetExceeded as error:
+            state = "stopped" if "raise cost.budget" in str(error) else "without a next step"
+        assert state == "stopped" or limit > least  # what is paid for may be done
+        (event,) = asked(lake, "SELECT state FROM runs ORDER BY event DESC LIMIT 1")
+        assert event["state"] == state
+        committed = "SELECT count(*) AS n, max(seconds) AS longest FROM units WHERE state = 'done'"
+        (seen,) = asked(lake, committed)
+        unit = price * Decimal(seen["longest"] or 0)
+        assert spent_in(whole, lake, slots) <= max(limit, before_inference(whole, lake, slots)) + max(
+            unit, price  # and a second, in which the stop is written
+        )  # fmt: skip
+        if state == "stopped":
+            assert seen["n"] < UNITS
+            if seen["n"]:  # what was spent counts: the same budget stays spent
+                with pytest.raises(BudgetExceeded):
+                    run(spark, changed(job, lake, limit), QUIET)
+            done = run(spark, changed(job, lake, truth * 9), QUIET)
+            assert (done.state, done.scored, done.units_done) == (
+                "done",
+                UNITS * ROWS_A_UNIT,
+                UNITS,
+            )
         ids = Counter(row["id"] for row in asked(lake, "SELECT id FROM predictions_tiny"))
         assert ids == Counter(range(UNITS * ROWS_A_UNIT))
         assert len(asked(lake, "SELECT DISTINCT run_id FROM runs")) == 1

@@ -81,13 +81,14 @@ def test_a_run_takes_about_what_was_foreseen_and_past_runs_are_learned_from(
     began = time.monotonic()
     run(spark, job, QUIET)
     truth = time.monotonic() - began
-    assert first.here.seconds.mid == pytest.approx(truth, rel=0.5)
+    # Sleeps do not depend on what else the machine does; the rest does, and is a benchmark's affair.
+    assert truth / 2.5 < first.here.seconds.mid < truth * 2.5
 
     second = foresee(spark, job, QUIET, 0.0, deadline_s=0.5)
     assert second.past == 1
     assert second.chosen is None
     assert any("scored already" in note for note in second.notes)
-    assert second.here.seconds.mid == pytest.approx(truth, rel=0.5)
+    assert truth / 2.5 < second.here.seconds.mid < truth * 2.5
     told = as_object(second)
     assert json.loads(json.dumps(told)) == told
     assert [one["instance"] for one in told["elsewhere"]][:1] == ["c7i.xlarge"]
