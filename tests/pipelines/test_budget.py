@@ -216,7 +216,7 @@ def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
 
 def spent_in(job: Job, lake: Path, slots: int) -> Decimal:
     """By all attempts, as their events tell."""
-    found = preflight.rate(job.cost)
+    found = preflight.rate(job.cost, datetime.now(UTC))
     assert found is not None
     return cost(found, attempts(asked(lake, "SELECT * FROM runs ORDER BY event"), [], slots))
 
@@ -225,7 +225,7 @@ def before_inference(job: Job, lake: Path, slots: int) -> Decimal:
     """What the first attempt spent until its units were planned: validation comes before any forecast."""
     (planned,) = asked(lake, "SELECT min(at) AS at FROM units WHERE state = 'planned'")
     (first,) = asked(lake, "SELECT at FROM runs WHERE event = 0")
-    found = preflight.rate(job.cost)
+    found = preflight.rate(job.cost, datetime.now(UTC))
     assert found is not None
     return cost(found, [Held((planned["at"] - first["at"]).total_seconds(), slots)])
 
@@ -240,7 +240,7 @@ def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
     whole = changed(job, tmp_path / "whole", None)
     assert run(spark, whole, QUIET).units_total == UNITS
     truth = spent_in(whole, tmp_path / "whole", slots)
-    price = second(preflight.rate(whole.cost).instance, slots)
+    price = second(preflight.rate(whole.cost, datetime.now(UTC)).instance, slots)
     # No run can cost less than its sleeps, however quiet the machine is then.
     least = price * Decimal(len(slow.read_text().splitlines()) * SLEEP_S / slots)
     assert least < truth
