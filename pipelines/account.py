@@ -100,7 +100,7 @@ def close(
     told = closings(
         run.run_id,
         runs.closed_at(events, closed),
-        logs(work.lake),
+        held.log.path.parent if held.log else logs(work.lake),
         current=held.log,
         slots=held.slots,
         wanted=mine,

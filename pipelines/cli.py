@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -57,7 +59,17 @@ class Commands(click.Group):
             code = _say(
                 RunFailed("a bug in Millrace", got=repr(error), next="report it"), arguments
             )
-        sys.exit(code or 0)
+        if args or kwargs:  # a program's call, not a process's own end
+            sys.exit(code or 0)
+        _leave(code or 0)
+
+
+def _leave(code: int) -> None:
+    """End the process. Threads of Arrow's that outlive its statics would abort it after all is done."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say(error: MillraceError, arguments: list[str]) -> int:

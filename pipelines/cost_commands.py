@@ -88,9 +88,14 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("run_id")
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path),
+    help="Folder of Spark's event logs, where they are not in the lake.",
+)
 @lake_option
 @json_option
-def rebuild(run_id: str, lake: Path, as_json: bool) -> None:
+def rebuild(run_id: str, logs: Path | None, lake: Path, as_json: bool) -> None:
     """Make a run's rows again from its committed meters and Spark's event logs, and compare.
 
     Rows that the ledger lacks are written; rows that it has are never edited. A row that cannot be
@@ -102,4 +107,4 @@ def rebuild(run_id: str, lake: Path, as_json: bool) -> None:
     """
     from pipelines import rebuild as rebuilding
 
-    rebuilding.command(lake, run_id, as_json=as_json)
+    rebuilding.command(lake, run_id, logs, as_json=as_json)

@@ -31,9 +31,10 @@ class Rebuilt:
     different: tuple[str, ...]  # their x_RecordId
 
 
-def rebuild(lake: Path, run_id: str) -> Rebuilt:
+def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
     """Write the rows of a run that the ledger lacks; rows that it has are compared, and never edited.
 
+    ``event_logs`` is the folder of Spark's event logs: the lake's own, where the session was Millrace's.
     Raises UsageError for a run that the lake does not have, or that has not closed its books.
     """
     events = runs.events(lake, run_id)
@@ -45,7 +46,7 @@ def rebuild(lake: Path, run_id: str) -> Rebuilt:
             got=f"its last event is {events[-1]['state']}",
             next="run its job again: it goes on, and prices what was lost",
         )
-    made = _made(lake, run_id, events)
+    made = _made(lake, run_id, events, event_logs or logs(lake))
     before = {row["x_RecordId"]: row for row in ledger.of_run(lake, run_id) if _is_first(row)}
     new = ledger.not_yet_told(made, list(before.values()))
     if new:
@@ -56,12 +57,12 @@ def rebuild(lake: Path, run_id: str) -> Rebuilt:
     return Rebuilt(run_id, len(both) - len(other), len(new), other)
 
 
-def _made(lake: Path, run_id: str, events: list[Row]) -> list[Row]:
+def _made(lake: Path, run_id: str, events: list[Row], event_logs: Path) -> list[Row]:
     job = str(events[-1]["job"])
     table = "predictions_" + job.replace("-", "_")
     counted = ledger.counted(lake, table, run_id) if (lake / table).exists() else Counted(0, 0, ())
     slots = json.loads(events[-1]["settings"]).get("slots")
-    told = closings(run_id, events, logs(lake), slots=slots)
+    told = closings(run_id, events, event_logs, slots=slots)
     price = events[-1]["price"]
     rate = None if price is None else Rate.from_json(price)
     return ledger.rows_of(counted.meters, told, rate, run_id, job)
@@ -71,9 +72,9 @@ def _is_first(row: Row) -> bool:
     return bool(row["x_RecordType"] == _ORIGINAL) and row["x_CostKind"] != _SAVED
 
 
-def command(lake: Path, run_id: str, *, as_json: bool) -> None:
+def command(lake: Path, run_id: str, event_logs: Path | None, *, as_json: bool) -> None:
     """Rebuild, and say what came of it. Raises RunFailed where a row is not as it was."""
-    found = rebuild(lake, find(lake, run_id))
+    found = rebuild(lake, find(lake, run_id), event_logs)
     if as_json:
         console.print_json(asdict(found) | {"different": list(found.different)})
     else:

@@ -167,15 +167,16 @@ def test_a_ledger_that_was_lost_is_made_again_row_by_row_as_it_was(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
     lake, summary = tmp_path / "lake", run(spark, job_in(tmp_path, model), QUIET)
+    logs = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
     before = in_order(table(lake, "ledger"))
-    assert rebuild(lake, summary.run_id) == Rebuilt(summary.run_id, len(before), 0, ())
+    assert rebuild(lake, summary.run_id, logs) == Rebuilt(summary.run_id, len(before), 0, ())
     shutil.rmtree(lake / "ledger")
 
-    found = rebuild(lake, summary.run_id)
+    found = rebuild(lake, summary.run_id, logs)
 
     assert found == Rebuilt(summary.run_id, 0, len(before), ())
     assert in_order(table(lake, "ledger")) == before
-    assert rebuild(lake, summary.run_id).written == 0
+    assert rebuild(lake, summary.run_id, logs).written == 0
 
 
 def event(number: int, state: str, minute: int, application: str = "a") -> dict[str, Any]:

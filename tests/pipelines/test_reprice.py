@@ -313,7 +313,8 @@ def test_a_real_run_is_repriced_and_exported_and_its_report_still_closes(
         load(ROOT / "conf" / "prices" / "example.yaml", PriceBook),
         Asked(instance="laptop"),
     )
-    assert back.after["USD"] == done.cost
+    # A restatement is rounded row by row, the bill itself by running totals.
+    assert abs(back.after["USD"] - done.cost) < Decimal("1e-10")
 
 
 def millrace(*words: str | Path) -> subprocess.CompletedProcess[str]:
