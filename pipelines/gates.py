@@ -126,7 +126,9 @@ def _held(books: Books) -> Gate:
     given_ms = sum(
         row["x_SlotMs"] * _cpus(books, row)
         for row in books.rows
-        if row["SkuMeter"] == "Core" and row["x_CostKind"] != "driver"
+        if row["SkuMeter"] == "Core"
+        and row["x_CostKind"] != "driver"
+        and row["x_RunAttempt"] is not None  # a killed driver's log may lack its last tasks
     )
     got = f"{given_ms / 1000:,.3f} of {held_ms / 1000:,.3f} core-seconds"
     return Gate(name, given_ms == held_ms, got, allowed)
