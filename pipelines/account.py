@@ -97,6 +97,7 @@ def close(
     events = runs.events(work.lake, run.run_id)
     application = held.log.application if held.log else run.application
     mine = [meter["task_id"] for meter in counted.meters if meter["application"] == application]
+    before = ledger.of_run(work.lake, run.run_id)
     told = closings(
         run.run_id,
         runs.closed_at(events, closed),
@@ -104,8 +105,8 @@ def close(
         current=held.log,
         slots=held.slots,
         wanted=mine,
+        charged_until=ledger.charged_until(before),
     )
-    before = ledger.of_run(work.lake, run.run_id)
     every = ledger.rows_of(counted.meters, told, work.rate, run.run_id, run.job)
     new = ledger.not_yet_told(every, before)
     sink.append_values(new, work.lake, tables.LEDGER, f"{run.transaction()}:{run.events}")

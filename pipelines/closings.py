@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.attempts import Attempt, attempts
 from pipelines.executors import LOCAL, Held, Uptime, held
 from pipelines.task_times import EventLog, TaskTime
 
+NONE: Mapping[int, datetime] = MappingProxyType({})
 UNKNOWN = ""  # the executor of slots of which Spark's log says nothing
 
 
@@ -42,13 +44,17 @@ def closings(
     current: EventLog | None = None,
     slots: int | None = None,
     wanted: Collection[int] = (),
+    charged_until: Mapping[int, datetime] = NONE,
 ) -> list[Closing]:
     """Each attempt of the run that its events tell of, the last one closed by ``books_closed_at``.
 
     ``logs`` holds the event logs; ``current`` is the last attempt's, from where it began, and is waited
-    for until the tasks ``wanted`` are in it. Without one, ``slots`` were held.
+    for until the tasks ``wanted`` are in it. Without one, ``slots`` were held. A driver that died between
+    the ledger and its last word left, by attempt, until when it had charged: ``charged_until``.
     """
-    told = list(attempts(events))
+    told = [
+        replace(one, closed=one.closed or charged_until.get(one.number)) for one in attempts(events)
+    ]
     found = []
     for place, attempt in enumerate(told):
         is_last = place == len(told) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,16 @@ def of_run(lake: Path, run_id: str) -> list[Row]:
     """The run's rows in the ledger; not what it saved, which is in no sum."""
     rows = sink.values(lake, LEDGER, [("x_RunId", "=", run_id)])
     return [row for row in rows if row["x_CostKind"] != "saved"]
+
+
+def charged_until(rows: Sequence[Row]) -> dict[int, datetime]:
+    """By attempt, until when cores that ran no task are charged for."""
+    found: dict[int, datetime] = {}
+    for row in rows:
+        if row["x_TaskId"] is None and row["ChargePeriodEnd"] is not None:
+            attempt, end = row["x_RunAttempt"], row["ChargePeriodEnd"]
+            found[attempt] = max(end, found.get(attempt, end))
+    return found
 
 
 def cost_of(rows: Sequence[Row]) -> Decimal | None:
