@@ -194,31 +194,3 @@ def test_a_shuffle_lost_with_its_executor_is_read_again_and_what_is_committed_is
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * size
     assert not driver.open_books()
     assert not driver.orphans()
-
-
-def test_a_task_that_spark_starts_twice_for_its_slowness_writes_its_rows_once(
-    standalone: str, model: Path, tmp_path: Path
-) -> None:
-    pixels = images(ROWS)
-    job = job_on(tmp_path, model, pixels)
-    # Longer than the run is waited for: only a second copy can end it.
-    slow_once = {"action": "sleep", "seconds": 600.0, "once": str(tmp_path / "fired")}
-    speculative = [
-        "spark.speculation=true", "spark.speculation.multiplier=1.1", "spark.speculation.quantile=0.1",
-        "spark.speculation.minTaskRuntime=500ms", "spark.speculation.interval=100ms",
-        "spark.speculation.task.duration.threshold=3s",
-        "spark.sql.adaptive.enabled=true",
-    ]  # fmt: skip
-    wanted = [part for pair in speculative for part in ("--conf", pair)]
-
-    driver = start(
-        job, tmp_path / "drivers", "--master", standalone, *wanted,
-        script={"predict": {"rules": [slow_once]}},
-    )  # fmt: skip
-
-    assert driver.wait() == 0, driver.log.read_text("utf-8")
-    assert not violations(job, model, pixels, set(), set())
-    assert (tmp_path / "fired").exists()
-    wasted = [row for row in table(Path(job.output.path), "ledger") if not row["x_Committed"]]
-    assert wasted
-    assert not driver.orphans()
