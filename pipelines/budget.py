@@ -20,7 +20,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipelines import history, sink
+from pipelines import history, runs, sink
+from pipelines.attempts import BEGINS
 from pipelines.calibrate import Way
 from pipelines.forecast import Range
 from pipelines.rate import Rate
@@ -31,9 +32,8 @@ from pipelines.words import duration, money
 from pipelines.work import Work, logs
 from schemas.errors import BudgetExceeded
 from schemas.prices import METERS, PLACES, Instance
-from schemas.tables import RUNS, UNITS
+from schemas.tables import UNITS
 
-_BEGINS = ("started", "resumed")
 _RAISE = "raise cost.budget and run again: what is committed stays; or narrow source.path"
 
 
@@ -65,7 +65,7 @@ def attempts(
 
     An attempt that was killed told no end: then it held until the last sign of life (application, time).
     """
-    begins = [at for at, event in enumerate(events) if event["state"] in _BEGINS]
+    begins = [at for at, event in enumerate(events) if event["state"] in BEGINS]
     found = []
     for begin, following in pairwise([*begins, len(events)]):
         first, last = events[begin], events[following - 1]
@@ -209,9 +209,7 @@ def purse_of(spark: SparkSession, work: Work, run: Run, way: Way, now: Clock) ->
         return Purse()
     slots, rate = spark.sparkContext.defaultParallelism, work.rate
     purse = Purse(work.job.cost.budget, second(rate.instance, slots), currency=rate.currency)
-    events = sink.values(work.lake, RUNS, [("run_id", "=", run.run_id)])
-    events.sort(key=lambda event: event["event"])
-    *earlier, present = events
+    *earlier, present = runs.events(work.lake, run.run_id)
     since = present.get("held_since") or present["at"]
     already_s = max(0.0, (now() - since).total_seconds())
     purse.held_s = partial(_since, time.monotonic() - already_s)

@@ -118,7 +118,7 @@ def _priced(meter: Meter, machine: Instance, quantity: Decimal | None) -> Row:
     return {
         "SkuId": machine.sku,
         "SkuMeter": meter,
-        "SkuPriceId": f"{machine.sku}/{machine.region}/{meter}",
+        "SkuPriceId": machine.price_id(meter),
         "ConsumedQuantity": quantity,
         "ConsumedUnit": METERS[meter],
         "ListUnitPrice": price,

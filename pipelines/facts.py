@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.query import query
 from pipelines.views import quoted, tables
 from schemas.errors import UsageError
-from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, RUNS, VALIDATIONS
+from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, RUNS, VALIDATIONS, predictions_name
 
 Row = dict[str, Any]
 SHOWN = 12  # partitions with a line of their own; the others share one
@@ -76,7 +76,7 @@ def read(lake: Path, run_id: str) -> Facts:
     if not events:
         raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
     refused = rows(QUARANTINE.name, _REFUSED.format(run=run))
-    predictions = "predictions_" + str(events[-1]["job"]).replace("-", "_")
+    predictions = predictions_name(events[-1]["job"])
     made = rows(predictions, _PREDICTED.format(run=run, table=quoted(predictions)))
     counted = (made or [{"scored": None, "failed": None}])[0]
     return Facts(

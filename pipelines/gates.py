@@ -16,6 +16,7 @@ from schemas.prices import PLACES, Meter
 
 LEAST_COVERAGE = 0.95  # of Spark's executor run time, in each outcome
 CLOCKS_DIFFER = 0.05  # of Spark's Python run time, at most
+CLOCKS = "the workers' clock agrees with Spark's of its Python workers"
 FINE_MS = 1000  # a task: unpickling and first imports come before the worker's clock, not Spark's
 
 
@@ -94,8 +95,7 @@ def _covered(books: Books) -> Gate:
 
 
 def _clocks(books: Books) -> Gate:
-    name = CLOCKS
-    allowed = f"within {CLOCKS_DIFFER:.0%}, or {FINE_MS} ms a task"
+    name, allowed = CLOCKS, f"within {CLOCKS_DIFFER:.0%}, or {FINE_MS} ms a task"
     python = {
         (task.application, task.task_id): task.python.run_ms
         for task in _each_task(books)
@@ -177,5 +177,4 @@ def _cpus(books: Books, row: Row) -> int:
     return next((c.task_cpus for c in books.closings if c.attempt.number == row["x_RunAttempt"]), 1)
 
 
-CLOCKS = "the workers' clock agrees with Spark's of its Python workers"
 _GATES: tuple[Callable[[Books], Gate], ...] = (_tasks, _covered, _clocks, _held, _money, _rows)

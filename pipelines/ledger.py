@@ -20,6 +20,7 @@ from pipelines.pricing import priced
 from pipelines.rate import Rate
 from schemas.tables import LEDGER
 
+SAVED = "saved"  # the kind of what was not spent: in no sum
 _TASK = ["unit", "application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
 _SUMMED = (
     "rows",
@@ -128,7 +129,7 @@ def not_yet_told(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
 def of_run(lake: Path, run_id: str) -> list[Row]:
     """The run's rows in the ledger; not what it saved, which is in no sum."""
     rows = sink.values(lake, LEDGER, [("x_RunId", "=", run_id)])
-    return [row for row in rows if row["x_CostKind"] != "saved"]
+    return [row for row in rows if row["x_CostKind"] != SAVED]
 
 
 def charged_until(rows: Sequence[Row]) -> dict[int, datetime]:

@@ -21,13 +21,13 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipelines import claim, sink, store
+from pipelines.attempts import BEGINS
 from pipelines.holder import FREE, Holder
 from pipelines.runs import DONE
 from schemas.errors import UsageError
 from schemas.tables import CALIBRATIONS, RUNS
 
 Claims = Mapping[str, tuple[str, Holder | None]]  # as `claim.holders` gives them
-_BEGINS = ("started", "resumed")
 _COLUMNS = ["run_id", "event", "fingerprint", "state", "at", "pinned_input", "model_digest"]
 
 
@@ -62,7 +62,7 @@ class Known:
             (
                 end["at"] - begin["at"]
                 for begin, end in zip(self.events, ends, strict=False)
-                if begin["state"] in _BEGINS and end["state"] not in _BEGINS
+                if begin["state"] in BEGINS and end["state"] not in BEGINS
             ),
             default=timedelta(0),
         )

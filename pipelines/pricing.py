@@ -82,7 +82,9 @@ def _made(
     plain = {name: value for name, value in row.items() if name != "cores"}
     if before:  # what is told once a task is told with its first price
         plain |= dict.fromkeys(_ONCE)
+    later = [str(instance.valid_from)] if instance and before else []  # a price after the first
     about = {
+        "x_RecordId": digest([*(row.get(name) for name in _ABOUT), meter, *later]),
         "x_SlotMs": spent_ms,
         "x_RecordType": "ORIGINAL",
         "SkuMeter": meter,
@@ -91,17 +93,12 @@ def _made(
     }
     held_s = Decimal(spent_ms) * row["cores"] / 1000
     if rate is None or instance is None:
-        record = digest([*(row.get(name) for name in _ABOUT), meter])
-        quantity = held_s if meter == "Core" else None
-        return {**plain, **about, "x_RecordId": record, "ConsumedQuantity": quantity}
-    price_id = f"{instance.sku}/{instance.region}/{meter}"
+        return {**plain, **about, "ConsumedQuantity": held_s if meter == "Core" else None}
+    price_id = instance.price_id(meter)
     quantity, price = held_s * instance.per_core(meter), instance.unit_price(meter)
-    valid = str(instance.valid_from) if before else ""
-    record = digest([*(row.get(name) for name in _ABOUT), meter, *([valid] if valid else [])])
     return {
         **plain,
         **about,
-        "x_RecordId": record,
         "SkuId": instance.sku,
         "SkuPriceId": price_id,
         "ConsumedQuantity": totals["quantity", meter, price_id].part(quantity),

@@ -9,16 +9,16 @@ from typing import Any
 
 from pipelines import console, ledger, runs, sink
 from pipelines.closings import closings
+from pipelines.corrections import ORIGINAL
 from pipelines.ledger import Counted
 from pipelines.rate import Rate
 from pipelines.show import find
 from pipelines.work import logs
 from schemas.errors import RunFailed, UsageError
 from schemas.ids import digest
-from schemas.tables import LEDGER
+from schemas.tables import LEDGER, predictions_name
 
 Row = dict[str, Any]
-_ORIGINAL, _SAVED = "ORIGINAL", "saved"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,11 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
             next="run its job again: it goes on, and prices what was lost",
         )
     made = _made(lake, run_id, events, event_logs or logs(lake))
-    before = {row["x_RecordId"]: row for row in ledger.of_run(lake, run_id) if _is_first(row)}
+    before = {
+        row["x_RecordId"]: row
+        for row in ledger.of_run(lake, run_id)
+        if row["x_RecordType"] == ORIGINAL
+    }
     new = ledger.not_yet_told(made, list(before.values()))
     if new:
         name = digest(sorted(row["x_RecordId"] for row in new))[:16]
@@ -59,17 +63,13 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
 
 def _made(lake: Path, run_id: str, events: list[Row], event_logs: Path) -> list[Row]:
     job = str(events[-1]["job"])
-    table = "predictions_" + job.replace("-", "_")
+    table = predictions_name(job)
     counted = ledger.counted(lake, table, run_id) if (lake / table).exists() else Counted(0, 0, ())
     slots = json.loads(events[-1]["settings"]).get("slots")
     told = closings(run_id, events, event_logs, slots=slots)
     price = events[-1]["price"]
     rate = None if price is None else Rate.from_json(price)
     return ledger.rows_of(counted.meters, told, rate, run_id, job)
-
-
-def _is_first(row: Row) -> bool:
-    return bool(row["x_RecordType"] == _ORIGINAL) and row["x_CostKind"] != _SAVED
 
 
 def command(lake: Path, run_id: str, event_logs: Path | None, *, as_json: bool) -> None:

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines import sink
+from pipelines.ledger import SAVED
 from pipelines.runs import DONE, Run
 from pipelines.work import Work
 from schemas.ids import digest
 from schemas.prices import PLACES
 from schemas.tables import LEDGER, RUNS
 
-SAVED = "saved"
 _SUMMED = ("x_SlotMs", "x_RowsIn", "ConsumedQuantity", "EffectiveCost")
 # Of what a priced meter's rows have in common.
 _SKU = (

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
 from schemas.prices import Category
-from schemas.tables import RESERVED
+from schemas.tables import RESERVED, predictions_name
 
 AUTO = "auto"
 _NOT_IN_DELTA = " ,;{}()\n\t="
@@ -202,4 +202,4 @@ class Job(Frozen):
     @property
     def table(self) -> str:
         """The name of this job's predictions table."""
-        return "predictions_" + self.name.replace("-", "_")
+        return predictions_name(self.name)

@@ -126,6 +126,10 @@ class Instance(Frozen):
         """Share of the machine's GPUs that is held with each core."""
         return Decimal(self.gpus) / self.vcpus
 
+    def price_id(self, meter: Meter) -> str:
+        """The line of a bill that a price belongs to: of a sku in a region, for a meter."""
+        return f"{self.sku}/{self.region}/{meter}"
+
     def unit_price(self, meter: Meter) -> Decimal:
         """Price of one unit of a meter: a core, a GB or a GPU, for one second."""
         return {"Core": self.core_second, "Memory": self.gb_second, "GPU": self.gpu_second}[meter]

@@ -197,6 +197,12 @@ LEDGER = Table(
     ),
 )
 
+
+def predictions_name(job: str) -> str:
+    """The name of a job's predictions table."""
+    return "predictions_" + job.replace("-", "_")
+
+
 RUNS = Table(
     "runs",
     "one event in a run's life",

@@ -145,6 +145,11 @@ def table(lake: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+def scored_rows(calls: Path) -> int:
+    """Rows of all calls of the model, as failpoints wrote them down."""
+    return sum(map(int, calls.read_text("ascii").split()))
+
+
 def violations(
     job: Job, model: Path, pixels: list[bytes], refused: set[int], poisoned: set[int]
 ) -> list[str]:

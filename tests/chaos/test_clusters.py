@@ -16,7 +16,7 @@ import pyspark
 import pytest
 
 from schemas.config import Job
-from tests.chaos.driven import KILL, Driven, send, start, table, violations
+from tests.chaos.driven import KILL, Driven, scored_rows, send, start, table, violations
 from tests.helpers import columns_mlp, image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
@@ -95,10 +95,6 @@ def master(request: pytest.FixtureRequest) -> str:
         return url
     where: str = request.param
     return where
-
-
-def scored_rows(calls: Path) -> int:
-    return sum(map(int, calls.read_text("ascii").split()))
 
 
 def slow(calls: Path) -> dict[str, Any]:

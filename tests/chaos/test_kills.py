@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from schemas.config import Job
-from tests.chaos.driven import INT, KILL, TERM, Driven, start, start_together, table, violations
+from tests.chaos.driven import (
+    INT,
+    KILL,
+    TERM,
+    Driven,
+    scored_rows,
+    start,
+    start_together,
+    table,
+    violations,
+)
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
@@ -37,10 +47,6 @@ def killing(at: str, nth: int, calls: Path) -> dict[str, Any]:
     ]
     slow = [{"action": "sleep", "seconds": 0.7}]
     return {"driver": rules, "predict": {"calls": str(calls), "rules": slow}}
-
-
-def scored_rows(calls: Path) -> int:
-    return sum(map(int, calls.read_text("ascii").split()))
 
 
 @pytest.mark.timeout(280)
