@@ -164,7 +164,8 @@ class Purse:
             return False
         pace = self._slowest() if running else self._pace(rows)
         ahead_s = 0.0 if pace is None else pace * (rows + sum(running))
-        return self.spent + self.second * Decimal(str(ahead_s)) < self.budget
+        spent = self.spent
+        return spent < self.budget and spent + self.second * Decimal(str(ahead_s)) <= self.budget
 
     def finished(self, rows: float, started_s: float) -> None:
         """A unit of so many rows, which began at ``started_s`` of the clock, is committed now."""

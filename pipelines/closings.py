@@ -61,17 +61,24 @@ def closings(
         until = None if is_last else told[place + 1].began
         log = current if is_last and current else EventLog.named(logs, attempt.application)
         if log is not None:
-            found.append(_of_log(log, run_id, attempt, until, wanted if is_last else ()))
+            found.append(_of_log(log, run_id, attempt, until, wanted if is_last else None))
         elif is_last and slots and attempt.closed:
             found.append(_of_slots(attempt, attempt.closed, slots))
     return found
 
 
 def _of_log(
-    log: EventLog, run_id: str, attempt: Attempt, until: datetime | None, wanted: Collection[int]
+    log: EventLog,
+    run_id: str,
+    attempt: Attempt,
+    until: datetime | None,
+    wanted: Collection[int] | None,
 ) -> Closing:
-    """The attempt's tasks: its own, and those in its time that say of no run that they are its."""
-    everything = log.tasks(wanted) if attempt.closed else log.all_tasks()
+    """The attempt's tasks: its own, and those in its time that say of no run that they are its.
+
+    Those ``wanted`` are waited for; None: the attempt is over, and what never ended was lost with it.
+    """
+    everything = log.all_tasks() if wanted is None else log.tasks(wanted)
     last_ms = max((task.finished_ms for task in everything), default=attempt.began_ms)
     closed = attempt.closed or until
     closed_ms = round(closed.timestamp() * 1000) if closed else last_ms

@@ -46,13 +46,10 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
             got=f"its last event is {events[-1]['state']}",
             next="run its job again: it goes on, and prices what was lost",
         )
-    made = _made(lake, run_id, events, event_logs or logs(lake))
-    before = {
-        row["x_RecordId"]: row
-        for row in ledger.of_run(lake, run_id)
-        if row["x_RecordType"] == ORIGINAL
-    }
-    new = ledger.not_yet_told(made, list(before.values()))
+    told = [row for row in ledger.of_run(lake, run_id) if row["x_RecordType"] == ORIGINAL]
+    made = _made(lake, events, event_logs or logs(lake), told)
+    before = {row["x_RecordId"]: row for row in told}
+    new = ledger.not_yet_told(made, told)
     if new:
         name = digest(sorted(row["x_RecordId"] for row in new))[:16]
         sink.append_values(new, lake, LEDGER, f"millrace:{run_id}:rebuilt:{name}")
@@ -61,12 +58,13 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
     return Rebuilt(run_id, len(both) - len(other), len(new), other)
 
 
-def _made(lake: Path, run_id: str, events: list[Row], event_logs: Path) -> list[Row]:
-    job = str(events[-1]["job"])
+def _made(lake: Path, events: list[Row], event_logs: Path, before: list[Row]) -> list[Row]:
+    run_id, job = str(events[-1]["run_id"]), str(events[-1]["job"])
     table = predictions_name(job)
     counted = ledger.counted(lake, table, run_id) if (lake / table).exists() else Counted(0, 0, ())
     slots = json.loads(events[-1]["settings"]).get("slots")
-    told = closings(run_id, events, event_logs, slots=slots)
+    until = ledger.charged_until(before)
+    told = closings(run_id, events, event_logs, slots=slots, charged_until=until)
     price = events[-1]["price"]
     rate = None if price is None else Rate.from_json(price)
     return ledger.rows_of(counted.meters, told, rate, run_id, job)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.rebuild import rebuild
 from schemas.config import Job
 from tests.chaos.driven import (
     INT,
@@ -71,6 +72,8 @@ def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     assert wasted
     assert not any(row["x_Committed"] for row in wasted)
     assert not last.open_books()
+    again = rebuild(Path(job.output.path), last.told()["run_id"])
+    assert (again.same, again.written, again.different) == (len(ledger), 0, ())
     # Two units were under way at the first death, one at the second, and none afterwards.
     assert ROWS <= scored_rows(calls) <= ROWS + 3 * ROWS // FILES
 

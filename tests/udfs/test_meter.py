@@ -21,6 +21,7 @@ def take(meter: Meter, rows: int = 1) -> dict[str, object]:
         tokens=None,
         tokens_computed=None,
         tokens_out=None,
+        too_large=None,
         size_bytes=1,
     )
 
