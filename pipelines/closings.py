@@ -29,6 +29,7 @@ class Closing:
     task_cpus: int = 1
     is_measured: bool = True
     started: frozenset[int] = frozenset()  # tasks that say they are the run's, whenever they began
+    cut_lines: int = 0  # of Spark's log, where a full disk left an event in part
 
     @property
     def held_ms(self) -> int:
@@ -100,6 +101,7 @@ def _of_log(
         about.driver_cores,
         about.task_cpus,
         started=log.started(run_id),
+        cut_lines=log.cut_lines(),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,11 +41,8 @@ class Held:
 def held(log: EventLog) -> Held:
     """Executors, the driver's cores and the cores of a task, as the whole log tells them."""
     found = Held()
-    with log.path.open("rb") as lines:
-        for line in lines:
-            if line.startswith(_KINDS) and line.endswith(b"\n"):
-                event = json.loads(line)
-                _READERS[event["Event"].removeprefix("SparkListener")](event, found)
+    for event in EventLog(log.path).events(_KINDS):
+        _READERS[event["Event"].removeprefix("SparkListener")](event, found)
     return found
 
 

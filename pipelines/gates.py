@@ -74,7 +74,10 @@ def _tasks(books: Books) -> Gate:
         return Gate(name, None, "Spark's event log could not be read", allowed)
     started = {(c.attempt.application, task) for c in books.closings for task in c.started}
     missing = started - {(row["x_AppId"], row["x_TaskId"]) for row in books.rows}
-    return Gate(name, not missing, f"{len(started) - len(missing)} of {len(started)}", allowed)
+    got, cut = f"{len(started) - len(missing)} of {len(started)}", _cut_lines(books)
+    if cut and not missing:
+        return Gate(name, None, f"{got}, and {cut} lines of Spark's event log are cut", allowed)
+    return Gate(name, not missing, got, allowed)
 
 
 def _covered(books: Books) -> Gate:
@@ -164,6 +167,10 @@ def _rows(books: Books) -> Gate:
 
 def _is_measured(books: Books) -> bool:
     return bool(books.closings) and all(closing.is_measured for closing in books.closings)
+
+
+def _cut_lines(books: Books) -> int:
+    return sum(closing.cut_lines for closing in books.closings)
 
 
 def _each_task(books: Books) -> Iterator[TaskTime]:

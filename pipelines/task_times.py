@@ -112,49 +112,56 @@ class EventLog:
     def started(self, run_id: str) -> frozenset[int]:
         """The ids of all tasks of a run that began, ended or not."""
         mine, found = set[int](), set[int]()
+        for event in self.events((_JOB, _STARTED)):
+            if "Task Info" not in event:
+                if step_of(event.get("Properties", {}))[0] == run_id:
+                    mine.update(event["Stage IDs"])
+            elif event["Stage ID"] in mine:
+                found.add(event["Task Info"]["Task ID"])
+        return frozenset(found)
+
+    def events(self, kinds: tuple[bytes, ...]) -> Iterator[dict[str, Any]]:
+        """The events whose lines begin so; what a full disk cut, or Spark still writes, is none."""
+        for event in self._lines(kinds):
+            if event is not None:
+                yield event
+
+    def cut_lines(self) -> int:
+        """How many events about jobs and tasks are there in part only: a disk was full at the time."""
+        return sum(event is None for event in self._lines((_JOB, _STARTED, _ENDED)))
+
+    def _lines(self, kinds: tuple[bytes, ...]) -> Iterator[dict[str, Any] | None]:
         with self.path.open("rb") as log:
             log.seek(self.offset)
             for line in log:
-                if line.startswith(_JOB) and line.endswith(b"\n"):
-                    event = json.loads(line)
-                    if step_of(event.get("Properties", {}))[0] == run_id:
-                        mine.update(event["Stage IDs"])
-                elif line.startswith(_STARTED) and line.endswith(b"\n"):
-                    event = json.loads(line)
-                    if event["Stage ID"] in mine:
-                        found.add(event["Task Info"]["Task ID"])
-        return frozenset(found)
+                if line.startswith(kinds) and line.endswith(b"\n"):
+                    try:
+                        yield json.loads(line)
+                    except ValueError:
+                        yield None
 
     def _read(self, *, is_gone: bool = False) -> Iterator[TaskTime]:
         steps: dict[int, tuple[str, str, int | None]] = {}
         queries: dict[str, Mapping[str, str]] = {}
         running: dict[int, dict[str, Any]] = {}
         last_ms = 0
-        with self.path.open("rb") as log:
-            log.seek(self.offset)
-            for line in log:
-                if not line.endswith(b"\n"):  # still being written
-                    break
-                if line.startswith(_QUERY):
-                    event = json.loads(line)
-                    tags = {"spark.job.tags": ",".join(event.get("jobTags", ()))}
-                    queries[str(event["executionId"])] = tags
-                elif line.startswith(_JOB):
-                    event = json.loads(line)
-                    of = event.get("Properties", {})
-                    # A query with a join asks for its jobs in threads without tags: its own has them.
-                    whole = queries.get(of.get("spark.sql.execution.root.id", ""), {})
-                    told = step_of(of) if step_of(of)[0] else step_of(whole)
-                    steps |= dict.fromkeys(event["Stage IDs"], told)
-                elif line.startswith(_STARTED) and is_gone:
-                    event = json.loads(line)
-                    running[event["Task Info"]["Task ID"]] = event
-                    last_ms = max(last_ms, event["Task Info"]["Launch Time"])
-                elif line.startswith(_ENDED):
-                    event = json.loads(line)
-                    running.pop(event["Task Info"]["Task ID"], None)
-                    last_ms = max(last_ms, event["Task Info"]["Finish Time"])
-                    yield _task(self.application, event, steps)
+        for event in self.events((_QUERY, _JOB, _STARTED, _ENDED)):
+            if "executionId" in event:
+                tags = {"spark.job.tags": ",".join(event.get("jobTags", ()))}
+                queries[str(event["executionId"])] = tags
+            elif "Task Info" not in event:
+                of = event.get("Properties", {})
+                # A query with a join asks for its jobs in threads without tags: its own has them.
+                whole = queries.get(of.get("spark.sql.execution.root.id", ""), {})
+                told = step_of(of) if step_of(of)[0] else step_of(whole)
+                steps |= dict.fromkeys(event["Stage IDs"], told)
+            elif "Task End Reason" in event:
+                running.pop(event["Task Info"]["Task ID"], None)
+                last_ms = max(last_ms, event["Task Info"]["Finish Time"])
+                yield _task(self.application, event, steps)
+            elif is_gone:
+                running[event["Task Info"]["Task ID"]] = event
+                last_ms = max(last_ms, event["Task Info"]["Launch Time"])
         for event in running.values():
             event["Task Info"]["Finish Time"] = last_ms
             yield _task(self.application, event | {"Task End Reason": {"Reason": LOST}}, steps)

@@ -1,0 +1,57 @@
+"""Spark's event log as a killed driver or a full disk leaves it: what is whole is read, what is cut is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from pipelines.executors import held
+from pipelines.task_times import EventLog, tagged
+
+TASKS = 3
+KINDS = (b'{"Event":"SparkListenerTaskEnd"', b'{"Event":"SparkListenerTaskStart"')
+
+
+@pytest.fixture(scope="module")
+def lines(spark: SparkSession) -> list[bytes]:
+    """What Spark wrote of one job of three tasks."""
+    log = EventLog.of(spark)
+    assert log is not None
+    with tagged(spark, "cut-a1", "infer", 0):
+        spark.range(0, TASKS, 1, TASKS).write.format("noop").mode("overwrite").save()
+    told = log.tasks([-1], timeout_s=2.0)  # no such task: all that Spark writes in this time
+    assert sum(task.run_id == "cut-a1" for task in told) == TASKS
+    folder = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
+    (path,) = folder.glob(f"{spark.sparkContext.applicationId}*")
+    written = path.read_bytes()
+    return written[: log.offset].splitlines(True)[:5] + written[log.offset :].splitlines(True)
+
+
+@given(data=st.data())
+def test_a_line_that_is_cut_anywhere_hides_nothing_but_its_own_event(
+    lines: list[bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    at = data.draw(st.sampled_from([i for i, line in enumerate(lines) if line.startswith(KINDS)]))
+    place = data.draw(st.integers(len(KINDS[1]), len(lines[at]) - 3))
+    path = tmp_path_factory.mktemp("log") / "app-1"
+    path.write_bytes(b"".join([*lines[:at], lines[at][:place] + b"\n", *lines[at + 1 :]]))
+    log, is_end = EventLog(path), b"TaskEnd" in lines[at][:40]
+
+    found = [task for task in log.all_tasks() if task.run_id == "cut-a1"]
+
+    assert log.cut_lines() == 1
+    assert len(found) == TASKS  # one whose end is cut was lost; one whose start is cut did end
+    assert sum(task.outcome == "Success" for task in found) == TASKS - is_end
+    assert len(log.started("cut-a1")) == TASKS - (not is_end)
+    held(log)
+
+
+def test_a_whole_log_has_no_cut_line(lines: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "app-1").write_bytes(b"".join(lines) + lines[-1][:20])
+
+    assert EventLog(tmp_path / "app-1").cut_lines() == 0
