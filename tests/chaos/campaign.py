@@ -34,6 +34,7 @@ from tests.chaos.driver import GUARDS
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 RAISE, SEGV, HANG = 253, 255, 254  # first pixels that a script knows
+POISON = {RAISE: "a row raises", SEGV: "a row kills its worker", HANG: "a row hangs"}
 ATTEMPTS = 6  # of which the last is left alone
 FAILPOINTS = ("before_commit", "after_commit", "before_ledger", "before_done")
 
@@ -57,6 +58,7 @@ class Episode:
         self.poison = dict.fromkeys(self.dice.sample(good, self.dice.randint(0, 3)), RAISE)
         if self.dice.random() < 0.25:
             self.poison[self.dice.choice(good)] = self.dice.choice((SEGV, HANG))
+        self.faults += [POISON[pixel] for pixel in self.poison.values()]
         drawn = images(rows, seed=self.dice.randint(0, 2**31))
         self.pixels = [
             bytes([self.poison.get(row, cell[0] % 200)]) + cell[1:]
