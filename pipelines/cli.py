@@ -19,6 +19,7 @@ from schemas.errors import MillraceError, RunFailed, UsageError
 if TYPE_CHECKING:
     from schemas.config import Job
 
+SCREENFUL = 100  # rows of a table on the terminal, unless others are asked for
 EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
@@ -233,7 +234,9 @@ def runs(lake: Path, as_json: bool) -> None:
     Example:
       millrace runs --lake demo-out/digits/lake
     """
-    _answer(lake, RUNS_SQL, as_json=as_json)
+    from pipelines.answer import answer
+
+    answer(lake, RUNS_SQL, "json" if as_json else "table")
 
 
 @main.command()
@@ -271,16 +274,47 @@ def report(run_id: str, lake: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("query")
 @lake_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="What the rows are written as.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file for them.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="At most so many rows; a table on the terminal has 100.",
+)
+@click.option(
+    "--offset", type=click.IntRange(min=0), default=0, help="Leave out so many rows first."
+)
 @json_option
-def sql(query: str, lake: Path, as_json: bool) -> None:
+def sql(
+    query: str,
+    lake: Path,
+    kind: str,
+    out: Path | None,
+    limit: int | None,
+    offset: int,
+    as_json: bool,
+) -> None:
     """Ask the tables and the shipped views, read-only, without a JVM.
 
     \b
     Examples:
       millrace sql "SELECT * FROM cost_by_partition" --lake demo-out/digits/lake
       millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
+      millrace sql "SELECT * FROM digits_current" --format csv --out digits.csv
     """
-    _answer(lake, query, as_json=as_json)
+    from pipelines.answer import answer
+
+    kind = "json" if as_json else kind
+    if limit is None and kind == "table" and out is None:
+        limit = SCREENFUL
+    answer(lake, query, kind, out, (limit, offset))
 
 
 @main.command()
@@ -313,17 +347,6 @@ RUNS_SQL = (
     "SELECT run_id, state, at, rows_read, scored, quarantined, failed, wall_s, cost, currency "
     "FROM runs_current ORDER BY at DESC"
 )
-
-
-def _answer(lake: Path, sql: str, *, as_json: bool) -> None:
-    from pipelines import console
-    from pipelines.query import query
-
-    found = query(lake, sql)
-    if as_json:
-        console.print_json(found.to_pylist())
-    else:
-        console.print_rows(found.column_names, found.to_pylist())
 
 
 def _job(path: Path, overrides: tuple[str, ...]) -> Job:

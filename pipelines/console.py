@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -68,7 +68,9 @@ def print_summary(
         console.print(f"  [yellow]note[/]      {escape(warning)}")
 
 
-def print_rows(names: list[str], rows: list[dict[str, Any]], title: str = "") -> None:
+def print_rows(
+    names: list[str], rows: list[dict[str, Any]], title: str = "", file: TextIO | None = None
+) -> None:
     """Rows as a table on the terminal; values are data, never markup."""
     table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in names:
@@ -76,7 +78,7 @@ def print_rows(names: list[str], rows: list[dict[str, Any]], title: str = "") ->
         table.add_column(name, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row[name]) for name in names])
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=file)
     if not console.is_terminal:  # a pipe has no edge to fold at
         console.width = _PIPE_WIDTH
     console.print(table)

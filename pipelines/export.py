@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from pipelines import console
+from pipelines import console, csv_text
 from pipelines.named import the_run
 from pipelines.views import tables
 from pipelines.words import exact
@@ -28,7 +26,6 @@ from schemas.errors import UsageError
 from schemas.ids import digest
 from schemas.tables import LEDGER
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
 _TEXT = pa.string()
 _SECOND = pa.timestamp("s", "UTC")
 _SAME: dict[str, str] = {  # FOCUS's column: the ledger's, where the names differ
@@ -137,20 +134,6 @@ def command(lake: Path, out: Path, run: str | None, *, as_json: bool) -> None:
     console.echo(f"absent: {', '.join(focus.ABSENT)}; metadata.json says why")
 
 
-def cell(value: Any) -> str:
-    """A value as a CSV cell: numbers without exponent, times in UTC, a text never as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float | Decimal):
-        return exact(value).replace(",", "")
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
 def _ledger(lake: Path, run: str | None) -> pa.Table:
     """The ledger's rows, or one run's, with the columns that it has; those it lacks are null."""
     tables(lake)  # which says what is wrong with a folder that is no lake
@@ -207,15 +190,7 @@ def _sums(rows: pa.Table) -> dict[str, Decimal]:
 
 def _write_csv(rows: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rows.column_names)
-        writer.writerows(_cells(rows))
-
-
-def _cells(rows: pa.Table) -> Iterator[list[str]]:
-    for batch in rows.to_batches(max_chunksize=10_000):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield [cell(value) for value in values]
+        csv_text.write(rows, file)
 
 
 def _written(out: Path, name: str, write: Callable[[Path], object]) -> Path:

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.export import cell, export
+from pipelines.csv_text import cell
+from pipelines.export import export
 from pipelines.reprice import reprice
 from schemas import focus
 from schemas.errors import QueryError, UsageError
