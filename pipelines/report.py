@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +21,22 @@ from markupsafe import Markup
 
 from pipelines import charts
 from pipelines.charts import Part
-from pipelines.facts import KINDS, Facts, Row, in_order, read
-from pipelines.words import count, day, duration, exact, moment, money, percent, seconds, size
+from pipelines.facts import KINDS, Facts, Row, gates_of, in_order, read
+from pipelines.words import (
+    carbon,
+    count,
+    day,
+    duration,
+    energy,
+    exact,
+    moment,
+    money,
+    percent,
+    seconds,
+    size,
+)
 from schemas.errors import UsageError
+from schemas.summary import NOTHING_COMPUTED
 
 _FIELD = re.compile(r"\n  (got|allowed|next): +")
 _QUOTED = {
@@ -31,6 +45,12 @@ _QUOTED = {
     "BudgetExceeded",
     "ClaimHeld",
 }  # `got` has no row's value
+METHODS = {  # what people call the methods of energy
+    "counter": "Counted by cards and processors",
+    "rapl": "Counted by processors (RAPL)",
+    "tdp": "Estimated from the load",
+    "constant": "Estimated without the load",
+}
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
@@ -112,7 +132,9 @@ def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
         (
             "Task time was metered",
             None if coverage is None else coverage >= 0.95,  # noqa: PLR2004 - as ACCOUNTING asks
-            "No task times of Spark's to compare with"
+            "No row was computed"
+            if any(gate["got"] == NOTHING_COMPUTED for gate in gates_of(run))
+            else "No task times of Spark's to compare with"
             if coverage is None
             else f"{percent(coverage)} of the inference stage's task time is in the meters; "
             "95% is asked for, and the rest is listed as not attributed",
@@ -151,11 +173,17 @@ def _page(facts: Facts) -> str:
         held=held,
         total_bar=charts.bar(_parts(facts.kinds), _told(_parts(facts.kinds))),
         names=KINDS,
+        methods=METHODS,
+        basis=_object(run["forecast"]).get("basis"),
         partitions=shown,
         others=_others(facts),
         rules=[{**rule, "bar": _rule_bar(rule)} for rule in facts.rules],
         shut=[r for r in facts.rules if r["severity"] == "critical" and r["passed"] is False],
         books=books(facts),
+        gates=gates_of(run),
+        foretold=_foretold(run),
+        drawn=_drawn(facts.energy),
+        grid=_object(run["price"]).get("grid"),
         pinned={
             "root": None,
             "sha256": None,
@@ -178,6 +206,44 @@ def _way(row: Row, reference: float | None) -> Row:
     }
     far = [text.format(errors[name]) for name, text in told.items() if name in errors]
     return {**row, "times": rate / reference if rate and reference else None, "far": ", ".join(far)}
+
+
+def _foretold(run: Row) -> list[Row]:
+    """What was foretold before scoring and what it came to, each in words; empty where nothing told."""
+    told = _object(run["forecast"])
+    if not told:
+        return []
+    time, cost = told["seconds"], {name: Decimal(each) for name, each in told["cost"].items()}
+    currency = told["currency"]
+    return [
+        _compared("Inference", time, run["infer_s"], duration),
+        _compared("Cost", cost, run["cost"], lambda value: f"{money(value)} {currency}"),
+    ]
+
+
+def _compared(name: str, told: dict[str, Any], truth: Any, shown: Callable[[Any], str]) -> Row:
+    is_within = None if truth is None else told["low"] <= truth <= told["high"]
+    off = float(truth / told["mid"]) - 1 if truth is not None and told["mid"] else None
+    words = {key: shown(told[key]) for key in ("low", "mid", "high")}
+    return {
+        "name": name,
+        **words,
+        "truth": None if truth is None else shown(truth),
+        "within": is_within,
+        "off": None if off is None else f"{off:+.0%}",
+    }
+
+
+def _drawn(methods: Sequence[Row]) -> Row | None:
+    """Energy of all methods together; None where it is not known."""
+    if not methods:
+        return None
+    names = ("wh", "wh_low", "wh_high")
+    grams = [row["carbon_g"] for row in methods]
+    return {
+        **{name: sum(row[name] for row in methods) for name in names},
+        "carbon_g": None if None in grams else sum(grams),
+    }
 
 
 def _flows(total: int | None, outcomes: Sequence[Part]) -> list[Markup]:
@@ -249,7 +315,9 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = (count, exact, money, percent, seconds, duration, size, moment, day)
+    shown = (
+        count, exact, money, percent, seconds, duration, size, moment, day, energy, carbon,
+    )  # fmt: skip
     environment.filters |= {function.__name__: function for function in shown}
     text = (files("pipelines") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)
