@@ -235,7 +235,18 @@ def hostile_lake(lake: Path) -> None:
     )
 
 
-LAKES = [refused_lake, failed_lake, empty_lake, unfinished_lake, hostile_lake]
+def told_lake(lake: Path) -> None:
+    """A run of which all is known: gates, a forecast, energy and what it emitted."""
+    told = {"gates": json.dumps(GATES), "forecast": json.dumps(FORECAST)}
+    write(lake, RUNS, events("done", **TOTALS, **told, price=json.dumps({"grid": GRID})))
+    drawn = {"x_EnergyWh": 0.5, "x_EnergyWhLow": 0.3, "x_EnergyWhHigh": 0.7, "x_CarbonG": 0.2185,
+             "x_EnergyMethod": "tdp", "x_IntensitySource": GRID["source"]}  # fmt: skip
+    rest = {**drawn, "x_EnergyMethod": "constant", "x_EnergyWh": 0.05}
+    rows = [spent("useful", 1301, "0.0000043", **drawn), spent("idle", 9, "0", **rest)]
+    write(lake, LEDGER, rows)
+
+
+LAKES = [refused_lake, failed_lake, empty_lake, unfinished_lake, hostile_lake, told_lake]
 
 
 @pytest.mark.parametrize("make", [None, *LAKES])
@@ -310,9 +321,7 @@ GRID = {"grid_g_per_kwh": 380.0, "pue": 1.15, "source": "the grid <2025>"}
 
 
 def test_gates_and_forecast_are_tables_with_their_figures(tmp_path: Path) -> None:
-    told = {"gates": json.dumps(GATES), "forecast": json.dumps(FORECAST)}
-    write(tmp_path, RUNS, events("done", **TOTALS, **told))
-    write(tmp_path, LEDGER, [spent("useful", 1301, "0.0000043")])
+    told_lake(tmp_path)
     text, _ = page(tmp_path)
     found = section(text, "books")
     assert "Every task is there 7 of 7 all of them passed" in found
@@ -325,13 +334,7 @@ def test_gates_and_forecast_are_tables_with_their_figures(tmp_path: Path) -> Non
 
 
 def test_energy_is_shown_by_method_with_bounds_and_what_the_grid_says(tmp_path: Path) -> None:
-    write(tmp_path, RUNS, events("done", **TOTALS, price=json.dumps({"grid": GRID})))
-    drawn = {"x_EnergyWh": 0.5, "x_EnergyWhLow": 0.3, "x_EnergyWhHigh": 0.7, "x_CarbonG": 0.2185,
-             "x_EnergyMethod": "tdp", "x_IntensitySource": GRID["source"]}  # fmt: skip
-    rest = {**drawn, "x_EnergyMethod": "constant", "x_EnergyWh": 0.05}
-    write(
-        tmp_path, LEDGER, [spent("useful", 1301, "0.1", **drawn), spent("idle", 9, "0.1", **rest)]
-    )
+    told_lake(tmp_path)
     text, _ = page(tmp_path)
     found = section(text, "energy")
     assert "Estimated from the load 500 mWh 300 mWh 700 mWh 0.218 g CO2e" in found
