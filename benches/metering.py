@@ -1,10 +1,10 @@
 """What the meter costs a run: the engine with the meter's clock calls, and without.
 
-  python -m benches.metering --rounds 12
+  python -m benches.metering --rounds 3
 
 The CNN on 200,000 images in slices, one process, one thread; each slice is scored both ways, which take
 turns at being first, and gives a ratio of CPU times. Without, a lap does nothing, and a reading gives
-constants for the meter's column.
+constants for the meter's column. Beside that, the clock calls of one window alone, without a model.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from udfs.models.base import Model, digest_of, load
 from udfs.plan import Plan, Runtime
 
 MOST = 1.005
-CHUNK = 10_000  # rows of a batch, as Spark hands them over
-SLICE = 20_000  # rows of a pair: short, so that both halves see the same machine
+SLICE = 5_000  # rows of a pair: short, so that both halves see the same machine
+ALONE = 2_000  # windows without a model
 _NOUGHTS = dict.fromkeys(column.name for column in METER) | dict.fromkeys(LAPS, 0.0)
 
 
@@ -57,13 +57,26 @@ def cpu_s(batches: Sequence[pa.RecordBatch], model: Model, plan: Plan, meter: Me
     return time.process_time() - started
 
 
+def alone_us() -> float:
+    """Microseconds of a window's clock calls: each lap once, and the reading."""
+    meter, spent = Meter(Place()), []
+    for _ in range(ALONE):
+        started = time.perf_counter()
+        for name in LAPS[1:]:
+            with meter.lap(name):
+                pass
+        meter.take(size_bytes=0)
+        spent.append(time.perf_counter() - started)
+    return 1e6 * median(spent)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write ``benches/results/metering-<cpu>.json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path("build/bench"))
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     given = parser.parse_args(arguments)
@@ -71,16 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     MODELS["digits"](folder)
     model = load(folder, digest_of(folder), Runtime("cpu", threads=1))
     inputs = tuple(model.card.signature.inputs)
-    batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=CHUNK)
+    batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=SLICE)
     plan = Plan(inputs, (), 256)
     cpu_s(batches[:2], model, plan, Meter(Place()))  # what the first pass alone has to do
-    slices = [batches[at : at + SLICE // CHUNK] for at in range(0, len(batches), SLICE // CHUNK)]
     ratios = []
     for turn in range(given.rounds):
         total = dict.fromkeys((Meter, Stopped), 0.0)
-        for place, rows in enumerate(slices):
+        for place, rows in enumerate(batches):
             order = (Meter, Stopped) if (turn + place) % 2 else (Stopped, Meter)
-            spent = {kind: cpu_s(rows, model, plan, kind(Place())) for kind in order}
+            spent = {kind: cpu_s([rows], model, plan, kind(Place())) for kind in order}
             ratios.append(spent[Meter] / spent[Stopped])
             total = {kind: total[kind] + spent[kind] for kind in total}
         bare, metered = total[Stopped], total[Meter]
@@ -91,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rounds": given.rounds,
         "pairs": len(ratios),
         "reads_rapl": bool(zones()),
+        "alone_us_a_window": round(alone_us(), 1),
         "metered_to_bare": {
             "median": round(median(ratios), 5),
             "quartiles": [round(low, 5), round(high, 5)],

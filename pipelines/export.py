@@ -102,7 +102,7 @@ def metadata(schema: pa.Schema) -> dict[str, Any]:
         "DataGenerator": {"DataGenerator": "Millrace"},
         "Schema": {
             "SchemaId": digest(columns)[:16],
-            "CreationDate": "2026-11-24T00:00:00Z",  # of this list of columns
+            "CreationDate": "2026-11-25T00:00:00Z",  # of this list of columns
             "FocusVersion": focus.VERSION,
             "DataGeneratorVersion": version("millrace"),
             "ColumnDefinition": columns,
