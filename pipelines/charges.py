@@ -181,7 +181,7 @@ def _of_task(task: TaskTime, kind: str, cpus: int) -> Row:
         "cores": cpus,
         "used": Used(
             cpu_s=task.jvm_cpu_ns / 1e9 if is_known else None,
-            gpu_s=None if task.step in _COMPUTES else 0.0,
+            gpu_s=0.0 if is_known or task.step not in _COMPUTES else None,
         ),
         **_sparks(task),
     }
