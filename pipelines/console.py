@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.words import drawn
 from schemas.errors import MillraceError
 from schemas.summary import Summary
 
@@ -60,6 +61,9 @@ def print_summary(
     if summary.backend:
         console.print(f"  computed  with {summary.backend} in {summary.precision}")
     console.print(f"  cost      {_cost(summary)}")
+    if summary.cost is not None:
+        told = (summary.energy_wh, summary.energy_wh_low, summary.energy_wh_high, summary.carbon_g)
+        console.print(f"  energy    {drawn(*told)}")
     if summary.saved_rows:
         console.print(f"  saved     {_saved(summary)}")
     console.print(f"  tables    {summary.lake}")

@@ -80,6 +80,7 @@ def as_focus(ledger: pa.Table) -> pa.Table:
         "ChargePeriodStart": pc.floor_temporal(start, unit="second").cast(_SECOND),
         "ChargePeriodEnd": pc.ceil_temporal(until, unit="second").cast(_SECOND),
         "RegionId": _region(ledger["SkuPriceId"]),
+        "Tags": pa.array([_tags(each) for each in ledger["Tags"].to_pylist()], _TEXT),
         **{name: ledger[source] for name, source in _SAME.items()},
         **{
             name: pa.repeat(pa.scalar(value, _TEXT), len(ledger)) for name, value in _ALWAYS.items()
@@ -98,7 +99,7 @@ def metadata(schema: pa.Schema) -> dict[str, Any]:
         "DataGenerator": {"DataGenerator": "Millrace"},
         "Schema": {
             "SchemaId": digest(columns)[:16],
-            "CreationDate": "2026-11-24T00:00:00Z",  # of this list of columns
+            "CreationDate": "2026-11-25T00:00:00Z",  # of this list of columns
             "FocusVersion": focus.VERSION,
             "DataGeneratorVersion": version("millrace"),
             "ColumnDefinition": columns,
@@ -165,6 +166,12 @@ def _region(price_ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """The region in a price id, which is sku/region/meter; null where it is another text."""
     found = pc.extract_regex(price_ids, r"^[^/]+/(?P<region>[^/]+)/[^/]+$")
     return pc.struct_field(found, "region")
+
+
+def _tags(told: list[dict[str, str]] | None) -> str | None:
+    """Tags as the specification has them: an object of keys and values; null where a row has none."""
+    named = {each["key"]: each["value"] for each in told or ()}
+    return json.dumps(named, sort_keys=True) if named else None
 
 
 def _definition(field: pa.Field) -> dict[str, Any]:

@@ -20,7 +20,8 @@ DONE = "done"
 DONE_ALREADY = "already done: nothing was scored again"
 _TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
-    "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
+    "model_load_s", "cost", "currency", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
+    "ledger_coverage", "books_closed",
 )  # fmt: skip
 
 

@@ -90,6 +90,7 @@ def run(
             totals = runs.totals(summary) | {
                 "settings": settings,
                 "gates": as_json(summary.gates),
+                "forecast": summary.forecast and json.dumps(summary.forecast),
                 "books_closed_at": closed,
             }
             runs.tell(work.lake, run, runs.DONE, now(), **totals)
@@ -129,6 +130,7 @@ def _scored(
         backend=way.runtime.backend,
         precision=way.runtime.precision,
         computed_so_because=way.why,
+        forecast=at.purse.forecast,
     )
     return summary, way, closed
 

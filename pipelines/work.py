@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pyspark.sql import SparkSession
@@ -33,7 +34,7 @@ class Work:
     model: VerifiedModel
     rate: Rate | None
     pinned: Pinned
-    settings: dict[str, str | int]
+    settings: dict[str, Any]
     lake: Path
     fingerprint: str
 
@@ -118,8 +119,9 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     contract = with_kept(spark, job.source, job.contract, job.keep, pinned)
     ingest.check_schema(spark, job.source, contract, pinned)
     settings = preflight.settings(job.engine)
-    where: dict[str, str | int] = {"slots": spark.sparkContext.defaultParallelism}
+    where: dict[str, Any] = {"slots": spark.sparkContext.defaultParallelism}
     where |= {"instance": job.cost.instance} if job.cost else {}
+    where |= {"tags": job.cost.tags} if job.cost and job.cost.tags else {}
     fingerprint = ids.fingerprint(
         job=job.name,
         pinned=pinned.digest,

@@ -146,6 +146,7 @@ class Cost(Frozen):
     category: Category = "Standard"
     region: str | None = None  # needed where the sku is in several
     budget: Annotated[Decimal, Field(gt=0)] | None = None
+    tags: dict[Annotated[str, Field(min_length=1)], str] = {}  # on each row of the bill
 
 
 class Job(Frozen):

@@ -83,6 +83,10 @@ METER = (
     Column("convert_s", "double", "of wall_s: outputs to Arrow columns, seconds"),
     Column("emit_s", "double", "of wall_s: handing results to Spark, seconds"),
     Column("peak_rss_bytes", "bigint", "largest memory of the worker process so far, bytes"),
+    Column("cpu_joules", "double", "of the processors, by RAPL: this process's share; or null"),
+    Column("gpu_joules", "double", "of the GPU, by NVML: all processes together; or null"),
+    Column("gpu_busy_s", "double", "seconds that a GPU computed for it; null without one"),
+    Column("gpu_memory_bytes", "bigint", "largest memory held on the GPU so far, bytes; or null"),
 )
 
 REASON = (
@@ -126,6 +130,11 @@ VALIDATIONS = Table(
         Column("suite_fingerprint", "string", "over all rules of the run"),
         Column("at", "timestamp", "UTC"),
     ),
+)
+
+TAG = (
+    Column("key", "string", "what is said"),
+    Column("value", "string", "about the run"),
 )
 
 LEDGER = Table(
@@ -181,7 +190,9 @@ LEDGER = Table(
         Column("x_PyInitMs", "bigint", "initializing it, by Spark's clock"),
         Column("x_PyRunMs", "bigint", "running it, by Spark's clock"),
         Column(
-            "x_GpuBusyMs", "bigint", "milliseconds that a GPU computed; null where there is none"
+            "x_GpuBusyMs",
+            "bigint",
+            "milliseconds that a GPU computed; on useful rows; null where there is none",
         ),
         Column("x_PyCpuNs", "bigint", "the worker's own CPU time, nanoseconds; on useful rows"),
         Column("x_RowsIn", "bigint", "rows; on useful rows"),
@@ -189,6 +200,22 @@ LEDGER = Table(
         Column("x_Tokens", "bigint", "tokens; on useful rows"),
         Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
         Column("x_PeakRssBytes", "bigint", "largest memory of the worker so far; on useful rows"),
+        Column(
+            "x_GpuMemoryBytes",
+            "bigint",
+            "largest memory that it held on its GPU so far, bytes; on useful rows; null without one",
+        ),
+        Column("x_EnergyWh", "double", "watt-hours, on one meter's row of those that share a time"),
+        Column("x_EnergyWhLow", "double", "watt-hours at the lower bound of x_EnergyMethod"),
+        Column("x_EnergyWhHigh", "double", "watt-hours at its upper bound"),
+        Column("x_CarbonG", "double", "grams of CO2 equivalent; null without a grid's intensity"),
+        Column(
+            "x_EnergyMethod",
+            "string",
+            "counter (within 15 %), rapl (15 %), tdp (40 %) or constant (60 %)",
+        ),
+        Column("x_IntensitySource", "string", "who says what the grid emits; null without carbon"),
+        Column("Tags", f"array<{struct_of(TAG)}>", "the job's cost.tags"),
         Column("x_Quality", "string", "measured, or what is missing"),
         Column(
             "x_Corrects", "string", "the record that this one takes back, or says again; or null"
@@ -236,6 +263,10 @@ RUNS = Table(
         Column("model_load_s", "double", "seconds spent loading the model, all workers together"),
         Column("cost", "decimal(38,12)", "currency; null without a price book"),
         Column("currency", "string", "ISO 4217"),
+        Column("energy_wh", "double", "watt-hours; null where what the machine draws is not known"),
+        Column("energy_wh_low", "double", "watt-hours, at least"),
+        Column("energy_wh_high", "double", "watt-hours, at most"),
+        Column("carbon_g", "double", "grams of CO2 equivalent; null without a grid's intensity"),
         Column(
             "ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"
         ),
@@ -243,6 +274,12 @@ RUNS = Table(
             "gates", "string", "what must add up, as JSON: each gate's name, result and figures"
         ),
         Column("books_closed", "boolean", "whether rows and seconds add up; null where unknown"),
+        Column(
+            "forecast",
+            "string",
+            "what was foretold before scoring, as JSON: seconds of inference and cost of the run, each "
+            "low, mid, high, and what that rests on; null where nothing told",
+        ),
         Column("detail", "string", "why a run was refused or failed"),
     ),
 )
