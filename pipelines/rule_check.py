@@ -8,13 +8,14 @@ give the same answer each time, be about one row alone, and name nothing but col
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from operator import and_
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StructType
 
+from pipelines.balanced import balanced
 from schemas.contract import Rule
 from schemas.errors import UsageError
 
@@ -30,9 +31,8 @@ def check_rules(spark: SparkSession, rules: Sequence[Rule], schema: StructType) 
     _refuse_other_texts(spark)
     row_rules = [rule for rule in rules if rule.kind == "row"]
     empty = spark.createDataFrame([], schema)
-    if (
-        row_rules and _problem(empty, row_rules) is not None
-    ):  # together first: each costs an analysis
+    # All together first, since each look costs an analysis.
+    if row_rules and _problem(empty, row_rules) is not None:
         for rule in row_rules:
             if (problem := _problem(empty, [rule])) is not None:
                 raise _refused(rule, problem)
@@ -41,17 +41,16 @@ def check_rules(spark: SparkSession, rules: Sequence[Rule], schema: StructType) 
 
 def _problem(empty: DataFrame, rules: Sequence[Rule]) -> str | None:
     """What Spark has against these rules."""
-    texts = [f"({rule.predicate})" for rule in rules]
     try:
-        found = empty.select(F.expr(f"struct({', '.join(texts)})").alias("all")).schema
+        found = [F.expr(rule.predicate) for rule in rules]
+        types = empty.select(*[one.alias(f"rule_{at}") for at, one in enumerate(found)]).schema
         other = empty.sparkSession.range(1).select(F.lit(1).alias("_other"))
         # A condition of a join may be nothing but deterministic, and about the rows of its two sides.
-        empty.join(other, F.expr(" AND ".join(texts)), "left_semi").schema  # noqa: B018 - analyses it
+        empty.join(other, balanced(and_, found, none=True), "left_semi").schema  # noqa: B018 - analyses it
     except PySparkException as error:
-        return str(error).split(" SQLSTATE")[0].splitlines()[0]
-    types = [field.dataType for field in cast("StructType", found["all"].dataType)]
-    other_types = [kind.simpleString() for kind in types if kind != BooleanType()]
-    return f"it is of type {other_types[0]}" if other_types else None
+        return str(error).strip().split(" SQLSTATE")[0].splitlines()[0]
+    odd = [field.dataType.simpleString() for field in types if field.dataType != BooleanType()]
+    return f"it is of type {odd[0]}" if odd else None
 
 
 def _refuse_other_texts(spark: SparkSession) -> None:

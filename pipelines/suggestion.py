@@ -11,6 +11,7 @@ from math import ceil, floor, log10
 from typing import Any
 
 from schemas.contract import quoted
+from schemas.predicates import is_plain
 from udfs.profile import GARBAGE, SHAPES, Profile
 
 MARGIN = 0.1  # of the observed range, on each side
@@ -19,7 +20,8 @@ _ROWS_A_VALUE = 10  # that a value must have had, on average, for the set to loo
 _ROWS_FOR_EXACT = 50  # before what was always the same is taken for a rule
 _MOST_NULLS = 0.5  # share; a column that is mostly null promises nothing
 _DAYS = 365
-_IDENTIFIER = re.compile(r"(?:^|[_ -])(?:id|key|uuid|guid|index|code|number|no|nr|line)$|Id$|ID$")
+_IDENTIFIER = re.compile(r"(?:^|[_ -])(?:id|key|uuid|guid|index|no|nr|line)$|Id$|ID$")
+_PUNCTUATION = re.compile(r"[\\.^$*+?()\[\]{}|]")
 _SIGNATURES = {"89504e470d0a1a0a": "PNG", "ffd8ff": "JPEG"}
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
 
@@ -107,7 +109,7 @@ def _rules(name: str, kind: str, about: Profile) -> Iterator[tuple[str, str, str
     """Name, predicate and reason of each rule of a column."""
     if not about.present:
         return
-    column = quoted(name)
+    column = name if is_plain(name) else quoted(name)
     if kind in _INTEGERS or kind in ("float", "double") or kind.startswith("decimal"):
         yield from _number_rules(name, column, kind, about)
     for prefix, make in _MAKERS.items():
@@ -209,46 +211,37 @@ def _text_rules(column: str, about: Profile) -> Iterator[tuple[str, str, str]]:
             f"these {len(values)} in {about.present:,} rows, no other",
         )
         return
-    if not about.blank:
-        yield (
-            "not_blank",
-            f"length(trim({column})) > 0",
-            f"none of {about.present:,} texts is blank",
-        )
-    yield from _text_form(column, about)
+    form, why = _form(about)
+    if form:
+        yield "form", f"{column} RLIKE {sql_text(form)}", why
+    elif not about.blank:
+        why = f"none of {about.present:,} texts is blank"
+        yield "not_blank", f"length(trim({column})) > 0", why
+    if form.startswith("^["):
+        return  # it has the length, and every character
+    yield from _length_rules(column, about)
     if not about.garbled:
         pattern = sql_text(GARBAGE.replace("\ufffd", "\\uFFFD"))
-        yield (
-            "readable",
-            f"NOT {column} RLIKE {pattern}",
-            "no control character, and no mark of a lost letter",
-        )
+        why = "no control character was seen, and no mark of a lost letter"
+        yield "readable", f"NOT {column} RLIKE {pattern}", why
 
 
-def _text_form(column: str, about: Profile) -> Iterator[tuple[str, str, str]]:
-    """Length and shape; where all texts have one shape to the letter, that alone."""
+def _form(about: Profile) -> tuple[str, str]:
+    """The regular expression that all texts match, and why; both empty where there is none."""
+    if about.blank or about.present < _ROWS_FOR_EXACT:
+        return "", ""
+    shape = next(iter(about.shapes or ()), None)
+    skeletons = about.skeletons or ()
+    if len(skeletons) == 1 and shape in (None, "digits", "hex"):
+        return _pattern(skeletons[0]), f"all {about.present:,} texts are of this form"
+    if shape is not None:
+        return f"^(?:{SHAPES[shape]})$", f"all {about.present:,} texts are of the form of: {shape}"
+    return "", ""
+
+
+def _length_rules(column: str, about: Profile) -> Iterator[tuple[str, str, str]]:
     shortest, longest = about.shortest or 0, about.longest or 0
-    enough = about.present >= _ROWS_FOR_EXACT
-    shape = next(iter(about.shapes or ()), None) if not about.blank else None
-    if (
-        enough
-        and about.skeletons is not None
-        and len(about.skeletons) == 1
-        and shape in (None, "digits", "hex")
-    ):
-        yield (
-            "form",
-            f"{column} RLIKE {sql_text(_pattern(about.skeletons[0]))}",
-            "all have this form",
-        )
-        return
-    if enough and shape is not None:
-        yield (
-            "form",
-            f"{column} RLIKE {sql_text(f'^(?:{SHAPES[shape]})$')}",
-            f"every text is like a {shape}",
-        )
-    if enough and shortest == longest:
+    if shortest == longest and about.present >= _ROWS_FOR_EXACT:
         yield "length", f"length({column}) = {longest}", f"all have {longest:,} characters"
         return
     most = _rounded_up(2 * max(longest, 1))
@@ -263,7 +256,7 @@ def _pattern(skeleton: str) -> str:
         run = match[0]
         letters = {"A": "[A-Z]", "a": "[a-z]", "9": "[0-9]"}.get(run[0] if not match[4] else "")
         times = "" if len(run) == 1 else f"{{{len(run)}}}"
-        pieces.append(letters + times if letters else re.escape(run))
+        pieces.append(letters + times if letters else _PUNCTUATION.sub(r"\\\g<0>", run))
     return f"^{''.join(pieces)}$"
 
 

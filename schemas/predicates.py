@@ -21,7 +21,7 @@ from schemas.dialect import Spark4
 from schemas.excerpt import excerpt, shown, unusual
 from schemas.rule_words import ALLOWED, FUNCTIONS, PATTERN_AT, RESERVED, TYPES, UNITS
 
-__all__ = ["ALLOWED", "called", "checked"]
+__all__ = ["ALLOWED", "checked", "is_plain"]
 
 LONGEST = 65_536  # characters of a rule
 MOST_GROWTH = 1_000_000  # how many times longer `repeat` and `replace` may make a text, at most
@@ -58,12 +58,6 @@ def checked(sql: str, columns: Collection[str]) -> tuple[str, tuple[str, ...]]:
         raise ValueError("the predicate is nested too deeply") from None
 
 
-def called(written: str) -> set[str]:
-    """The names of the functions that a checked predicate calls."""
-    tree = sqlglot.parse_one(written, dialect=Spark4)
-    return {str(node.this).lower() for node in tree.find_all(exp.Anonymous)}
-
-
 class _Rule:
     """A rule's text, and what is known of its parts."""
 
@@ -78,7 +72,7 @@ class _Rule:
         self._check_growth(self.tree)
         used = {column.name for column in self.tree.find_all(exp.Column)}
         for identifier in self.tree.find_all(exp.Identifier):
-            identifier.set("quoted", not _is_plain(identifier.name))
+            identifier.set("quoted", not is_plain(identifier.name))
         text = self.tree.sql(dialect="spark", comments=False)
         # Only texts can hold this: there `\u007b` is the same brace.
         text = text.replace(_SUBSTITUTED, "$\\u007b")
@@ -273,7 +267,7 @@ def _unclosed(sql: str) -> int:
     return at
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether Spark takes the bare word for a name, wherever it stands."""
     return bool(_PLAIN.fullmatch(name)) and name.lower() not in RESERVED
 

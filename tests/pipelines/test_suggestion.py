@@ -43,26 +43,26 @@ def rules(values: list[object], kind: pa.DataType, name: str = "x") -> dict[str,
 
 
 def test_numbers_get_bounds_with_their_reasons() -> None:
-    assert rules(list(range(0, 1001, 7)), pa.int64()) == {"x.range": "`x` BETWEEN 0 AND 1094"}
-    assert rules([-100, 100], pa.int32()) == {"x.range": "`x` BETWEEN -120 AND 120"}
-    assert rules([0, 1, 2] * 20, pa.int32()) == {"x.range": "`x` BETWEEN 0 AND 2"}
-    assert rules([0.25, 0.5], pa.float64()) == {"x.range": "`x` BETWEEN 0.0D AND 1.0D"}
-    assert rules([1.0, 3.0] * 30, pa.float64())["x.whole"] == "`x` = floor(`x`)"
-    assert rules([1.5, float("nan")], pa.float64())["x.range"].startswith("isnan(`x`) OR ")
-    assert rules([120, -128], pa.int8()) == {"x.range": "`x` BETWEEN -128 AND 127"}
-    assert rules(list(range(5, 99)), pa.int64(), "id") == {"id.range": "`id` >= 0"}
+    assert rules(list(range(0, 1001, 7)), pa.int64()) == {"x.range": "x BETWEEN 0 AND 1094"}
+    assert rules([-100, 100], pa.int32()) == {"x.range": "x BETWEEN -120 AND 120"}
+    assert rules([0, 1, 2] * 20, pa.int32()) == {"x.range": "x BETWEEN 0 AND 2"}
+    assert rules([0.25, 0.5], pa.float64()) == {"x.range": "x BETWEEN 0.0D AND 1.0D"}
+    assert rules([1.0, 3.0] * 30, pa.float64())["x.whole"] == "x = floor(x)"
+    assert rules([1.5, float("nan")], pa.float64())["x.range"].startswith("isnan(x) OR ")
+    assert rules([120, -128], pa.int8()) == {"x.range": "x BETWEEN -128 AND 127"}
+    assert rules(list(range(5, 99)), pa.int64(), "id") == {"id.range": "id >= 0"}
     assert rules([None, None], pa.int64()) == {}
 
 
 def test_texts_get_a_set_a_form_or_a_length() -> None:
-    assert rules(["a", "b's"] * 20, pa.string()) == {"x.known": r"`x` IN ('a', 'b\'s')"}
+    assert rules(["a", "b's"] * 20, pa.string()) == {"x.known": r"x IN ('a', 'b\'s')"}
     codes = [f"AB-{n:04}" for n in range(100)]
-    assert rules(codes, pa.string())["x.form"] == r"`x` RLIKE '^[A-Z]{2}\\-[0-9]{4}$'"
+    assert rules(codes, pa.string())["x.form"] == r"x RLIKE '^[A-Z]{2}-[0-9]{4}$'"
     emails = [f"{'a' * (n % 9 + 1)}{n}@example.org" for n in range(60)]
     assert "@" in rules(emails, pa.string())["x.form"]
     prose = [f"some text {'x' * n}" for n in range(60)]
-    assert rules(prose, pa.string())["x.length"] == "length(`x`) <= 200"
-    assert rules(prose, pa.string())["x.not_blank"] == "length(trim(`x`)) > 0"
+    assert rules(prose, pa.string())["x.length"] == "length(x) <= 200"
+    assert rules(prose, pa.string())["x.not_blank"] == "length(trim(x)) > 0"
     assert "x.readable" not in rules([*prose, "\x01"], pa.string())
     assert "x.not_blank" not in rules([*prose, " "], pa.string())
 
@@ -70,10 +70,10 @@ def test_texts_get_a_set_a_form_or_a_length() -> None:
 def test_bytes_and_arrays_of_one_length_have_to_keep_it() -> None:
     images = [bytes([n, 1] * 8) for n in range(60)]
     assert rules(images, pa.binary()) == {
-        "x.length": "octet_length(`x`) = 16",
-        "x.not_blank": "`x` <> unhex(repeat('00', 16))",
+        "x.length": "octet_length(x) = 16",
+        "x.not_blank": "x <> unhex(repeat('00', 16))",
     }
-    assert rules([[1.0, 2.0]] * 60, pa.list_(pa.float64()))["x.size"] == "size(`x`) = 2"
+    assert rules([[1.0, 2.0]] * 60, pa.list_(pa.float64()))["x.size"] == "size(x) = 2"
 
 
 def test_the_key_is_the_column_that_is_named_like_one() -> None:
