@@ -40,10 +40,10 @@ _TYPES_OF_TEXT = ("boolean", "bigint", "double", "date", "timestamp")
 def source_of(path: str, form: str | None) -> Source:
     """The source at a path, by its format or by the names there. Raises UsageError."""
     chosen = form or format_of(path)
-    if chosen is None:
+    if chosen not in FORMATS:
         raise UsageError(
-            "the format of the source cannot be told from its name",
-            got=path,
+            "the format of the source is not known, and its name does not tell it",
+            got=f"{path}, format {form}" if form else path,
             allowed=", ".join(FORMATS),
             next="name it: --format parquet",
         )

@@ -41,7 +41,7 @@ class Suggestion:
     source: Source
     key: str | None
     columns: tuple[SuggestedColumn, ...]
-    left_out: tuple[tuple[str, str], ...]  # columns of types that no contract has, with those
+    left_out: tuple[tuple[str, str], ...]  # columns that no contract can declare, and why
     dropped: tuple[Dropped, ...]
     rows: int
     sampled: int
@@ -82,9 +82,10 @@ def suggest(
     if isinstance(source, CsvSource):
         source = guess.delimited(source, pinned)
     types = guess.types_of(spark, source, pinned)
-    left_out = {name: kind for name, kind in types.items() if not guess.is_known(kind)}
-    left_out |= {name: kind for name, kind in types.items() if name.startswith("_")}
+    left_out = _unfit(types)
     types = {name: kind for name, kind in types.items() if name not in left_out}
+    if not types:
+        raise UsageError("no column is one that a contract can have", got=str(left_out))
     read = _read(spark, source, types, pinned)
     with progress.waiting("counting the rows"):
         rows = read.count()
@@ -108,7 +109,22 @@ def _read(spark: SparkSession, source: Source, types: dict[str, str], pinned: Pi
     bare = Contract.model_validate(
         {"columns": {name: {"type": kind} for name, kind in types.items()}}
     )
+    ingest.check_schema(spark, source, bare, pinned)
     return ingest.read(spark, source, bare, pinned)
+
+
+def _unfit(types: dict[str, str]) -> dict[str, str]:
+    """The columns that no contract can declare, and why."""
+    found: dict[str, str] = {}
+    for name, kind in types.items():
+        alike = [other for other in types if other.lower() == name.lower() and other != name]
+        if not name or name.startswith("_"):
+            found[name] = f"{kind}: names that begin with _ are Millrace's own"
+        elif alike:
+            found[name] = f"{kind}: only the case differs from {', '.join(alike)}"
+        elif not guess.is_known(kind):
+            found[name] = f"{kind}: no type of a contract"
+    return found
 
 
 def _sampled(read: DataFrame, rows: int, wanted: int) -> DataFrame:

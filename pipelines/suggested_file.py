@@ -63,7 +63,7 @@ def _lines(found: Suggestion) -> Iterator[str]:
     for column in found.columns:
         yield _column_line(column)
     for name, kind in found.left_out:
-        yield f"    # left out, no type of a contract: {shown(name)}, {shown(kind)}"
+        yield f"    # left out: {shown(name)}, {shown(kind)}"
     yield from _rule_lines(found)
     yield "  expectations:"
     for expectation, why in _expectations(found):

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.contract import quoted
 from schemas.predicates import is_plain
+from schemas.tables import RESERVED
 from udfs.profile import GARBAGE, SHAPES, Profile
 
 MARGIN = 0.1  # of the observed range, on each side
@@ -21,6 +22,7 @@ _ROWS_FOR_EXACT = 50  # before what was always the same is taken for a rule
 _MOST_NULLS = 0.5  # share; a column that is mostly null promises nothing
 _DAYS = 365
 _IDENTIFIER = re.compile(r"(?:^|[_ -])(?:id|key|uuid|guid|index|no|nr|line)$|Id$|ID$")
+_KEY_NAME = re.compile(r"[^ ,;{}()\n\t=]+")  # what a column of Delta may be called
 _PUNCTUATION = re.compile(r"[\\.^$*+?()\[\]{}|]")
 _SIGNATURES = {"89504e470d0a1a0a": "PNG", "ffd8ff": "JPEG"}
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -65,6 +67,8 @@ def key_of(columns: Sequence[SuggestedColumn], repeated: Mapping[str, bool]) -> 
         one
         for one in columns
         if not one.nullable
+        and _KEY_NAME.fullmatch(one.name)
+        and one.name.lower() not in RESERVED
         and not repeated.get(one.name, True)
         and (
             one.type in (*_INTEGERS, "string", "date", "timestamp")

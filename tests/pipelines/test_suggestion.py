@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from pipelines.cli import main
 from pipelines.guess import delimited, format_of, source_of, types_of
 from pipelines.ingest import pin
 from pipelines.suggest import Dropped, Suggestion
@@ -135,7 +136,7 @@ def test_the_file_is_a_job_but_for_the_model_and_says_why(tmp_path: Path) -> Non
     found = Suggestion(
         **{
             **vars(found),
-            "left_out": (("m", "map<string, int>"),),
+            "left_out": (("m", "map<string, int>: no type of a contract"),),
             "dropped": (Dropped("x.range", 2, 100),),
         }
     )
@@ -161,6 +162,25 @@ def test_the_file_is_a_job_but_for_the_model_and_says_why(tmp_path: Path) -> Non
     assert all("#" in line for line in lines if "{type: " in line)
 
 
+def test_what_a_key_cannot_be_called_is_none() -> None:
+    assert suggested(pa.table({"the id": [1, 2], "run_id": [1, 2]})).key is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["job.yaml", "--suggest", "in.csv"], ["--out", "x.yaml"], ["job.yaml", "--sample-rows", "5"],
+     ["--suggest", "in.csv", "--set", "a=b"], ["--suggest", "in.csv", "--out", "pyproject.toml"],
+     ["--suggest", "in.csv", "--sample-rows", "0"]],
+)  # fmt: skip
+def test_options_that_do_not_go_together_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["validate", *words])
+    assert ended.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
 def test_the_format_is_told_by_names(tmp_path: Path) -> None:
     (tmp_path / "delta" / "_delta_log").mkdir(parents=True)
     (tmp_path / "mixed").mkdir()
@@ -171,8 +191,9 @@ def test_the_format_is_told_by_names(tmp_path: Path) -> None:
         for n in ("x.csv.gz", "x.jsonl", "t10k-images-idx3-ubyte.gz", "delta", "mixed", "x")
     }
     assert list(told.values()) == ["csv", "json", "idx", "delta", None, None]
-    with pytest.raises(UsageError, match="--format"):
-        source_of(str(tmp_path / "x"), None)
+    for form in (None, "xls"):
+        with pytest.raises(UsageError, match="--format"):
+            source_of(str(tmp_path / "x"), form)
 
 
 @pytest.mark.parametrize(
