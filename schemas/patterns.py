@@ -23,6 +23,7 @@ MOST_WILDCARDS = (
 )
 _MOST_PLACES = 300
 _MOST_COPIES = 100  # of what a count repeats; more is as good as without end
+_MOST_STEPS = 500_000  # of two walks; a second or so
 _FEW = 3
 
 Place = TypeVar("Place", bound=Hashable)
@@ -109,17 +110,26 @@ class _Automaton:
 
     def _repeat(self, node: Repeat) -> _Part:
         if node.most is not None and node.most <= _MOST_COPIES:
-            copies = [node.part] * node.least
-            optional = [Either((Each(), node.part))] * (node.most - node.least)
-            whole = self._each([*copies, *optional])
-            if node.most > _FEW and self.part(node.part).nullable:
-                raise ValueError(
-                    "the pattern repeats, by count, what may be nothing: write it apart"
-                )
-            return whole
+            return self._counted(node, node.most)
         inner = self.part(node.part)
         self._link(inner.last, inner.first)
         return _Part(inner.first, inner.last, inner.nullable or node.least == 0)
+
+    def _counted(self, node: Repeat, most: int) -> _Part:
+        """So many copies, of which each may only follow the one before it."""
+        after = _Part()
+        for number, copy in reversed(list(enumerate([self.part(node.part) for _ in range(most)]))):
+            if copy.nullable and most > _FEW:
+                raise ValueError(
+                    "the pattern repeats, by count, what may be nothing: write it apart"
+                )
+            self._link(copy.last, after.first)
+            after = _Part(
+                [*copy.first, *(after.first if copy.nullable else ())],
+                [*after.last, *(copy.last if after.nullable else ())],
+                number >= node.least or (copy.nullable and after.nullable),
+            )
+        return after
 
     def _link(self, lasts: Sequence[int], firsts: Sequence[int]) -> None:
         for last, first in product(lasts, firsts):
@@ -139,16 +149,20 @@ class _Automaton:
         """Two walks side by side that begin together, part, and are together again."""
         inside = set(loop)
         pairs: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        waiting = [(at, at) for at in loop]
+        waiting, steps = [(at, at) for at in loop], 0
         while waiting:
             pair = waiting.pop()
-            if pair not in pairs:
-                pairs[pair] = [
-                    (a, b)
-                    for a, b in product(self.follows[pair[0]], self.follows[pair[1]])
-                    if {a, b} <= inside and self.takes[a] & self.takes[b]
-                ]
-                waiting += pairs[pair]
+            if pair in pairs:
+                continue
+            pairs[pair] = [
+                (a, b)
+                for a, b in product(self.follows[pair[0]], self.follows[pair[1]])
+                if {a, b} <= inside and self.takes[a] & self.takes[b]
+            ]
+            waiting += pairs[pair]
+            steps += len(self.follows[pair[0]]) * len(self.follows[pair[1]])
+            if steps > _MOST_STEPS:
+                raise ValueError("the pattern has too many ways to go on, and cannot be judged")
         return any(
             any(a == b for a, b in found) and any(a != b for a, b in found)
             for found in components(pairs)

@@ -69,7 +69,7 @@ class _Rule:
     def written(self) -> tuple[str, tuple[str, ...]]:
         for node in self.tree.walk():
             self._check(node)
-        self._check_growth(self.tree)
+        self._check_growth()
         used = {column.name for column in self.tree.find_all(exp.Column)}
         for identifier in self.tree.find_all(exp.Identifier):
             identifier.set("quoted", not is_plain(identifier.name))
@@ -220,17 +220,18 @@ class _Rule:
         if depth > _DEEPEST or chain > _MOST_TERMS:
             raise self._refused("the predicate is nested too deeply", node)
 
-    def _check_growth(self, node: exp.Expr) -> float:
-        """How many times longer than its input the longest text in here can get."""
-        below = max([self._check_growth(child) for child in node.iter_expressions()], default=1.0)
-        total = below * _growth(node)
-        if total > MOST_GROWTH:
-            what = (
-                f"the text could become more than {MOST_GROWTH:,} times longer; repeat wants a number, and "
-                "replace a text, that stand in the rule"
-            )
-            raise self._refused(what, node)
-        return total
+    def _check_growth(self) -> None:
+        """Refuse what can make a text longer than MOST_GROWTH times, one call inside of another."""
+        longest: dict[int, float] = {}
+        for node in reversed(list(self.tree.walk())):  # what is inside comes first
+            inside = [longest[id(child)] for child in node.iter_expressions()]
+            longest[id(node)] = max(inside, default=1.0) * _growth(node)
+            if longest[id(node)] > MOST_GROWTH:
+                what = (
+                    f"the text could become more than {MOST_GROWTH:,} times longer; repeat wants a number, "
+                    "and replace a text, that stand in the rule"
+                )
+                raise self._refused(what, node)
 
     def _span(self, node: exp.Expr) -> tuple[int, int]:
         """Where a node stands: as it says itself, by its first word, or around what is in it."""

@@ -25,7 +25,8 @@ QUICK = [
     r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", r"^\d{4}-\d{2}-\d{2}$", r"a.*b.*c",
     r"^https?://[^\s/$.?#].[^\s]*$", r"^(\d{3}){10}$", r"^\+?[0-9 ()-]{7,20}$", r"[\[\]]+", r"(.|\n)*x",
     r"^(?:[01]\d|2[0-3]):[0-5]\d$", r"[]a]+", r"[a-]+", r"(\d+|[a-z]+)(,(\d+|[a-z]+))*", r"^$", "", r"\\",
-    r"^(?:\d{1,3}\.){3}\d{1,3}$", r"(?i)^(yes|no)$", r"^\S+( \S+)*$", r"(?!a+$)b*",
+    r"^(?:\d{1,3}\.){3}\d{1,3}$", r"(?i)^(yes|no)$", r"^\S+( \S+)*$", r"(?!a+$)b*", r"(\w{1,50}[-,; ]){3,}",
+    r"([a-z0-9]{1,20}\.){1,4}[a-z]{2,}$", r"(\d{2,3}-)*x",
 ]  # fmt: skip
 JAVA_ONLY = [
     r"^\p{L}+( \p{L}+)*$",
@@ -98,6 +99,15 @@ def test_what_passes_never_takes_for_ever(pattern: str, again: str) -> None:
     began = time.perf_counter()
     re.compile(f"^{pattern}!").search(again * (48 // len(again)))
     assert time.perf_counter() - began < 1.0, pattern
+
+
+def test_no_pattern_takes_long_to_judge() -> None:
+    words = "|".join(f"{chr(97 + n % 26)}{chr(97 + n // 26)}x" for n in range(90))
+    began = time.perf_counter()
+    refuse_endless(f"(?:{words})*")
+    with pytest.raises(ValueError, match="cannot be judged"):
+        refuse_endless("(?:" + "[ab]?" * 80 + "c)+")
+    assert time.perf_counter() - began < 5.0
 
 
 def test_like_may_have_eight_wildcards() -> None:
