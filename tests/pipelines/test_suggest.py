@@ -214,9 +214,8 @@ def test_a_wide_table_and_a_sample_that_promises_too_much(
     job = as_job(found, tmp_path / "job")
 
     assert job.key == ("order_id",)
-    passed = verdict(spark, job, tmp_path / "wide.parquet")
-    assert (passed.rows, passed.quarantined, passed.refusals) == (1000, 0, [])
-    assert len(passed.results) > 200
+    assert found.dropped == ()
+    assert sum(len(one.rules) for one in found.columns) > 200
     missed = missing(spark, job, table, WIDE_FAULTS, tmp_path)
     print("wide: missed of", len(WIDE_FAULTS), missed)
     assert missed == []

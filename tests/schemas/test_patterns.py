@@ -102,7 +102,7 @@ def test_what_passes_never_takes_for_ever(pattern: str, again: str) -> None:
 
 
 def test_no_pattern_takes_long_to_judge() -> None:
-    words = "|".join(f"{chr(97 + n % 26)}{chr(97 + n // 26)}x" for n in range(90))
+    words = "|".join(f"{chr(97 + n % 26)}{chr(97 + n // 26)}x" for n in range(60))
     began = time.perf_counter()
     refuse_endless(f"(?:{words})*")
     with pytest.raises(ValueError, match="cannot be judged"):

@@ -27,7 +27,7 @@ ROWS = """
 """
 TABLE = [
     # texts, escapes and quotes
-    r"t = '\u0069t\'s'", r"t = '\151t\047s'", r"t = 'it''s' OR u = \"IT\"", r"t = '50%_\\'", r"t = '50\%\_\\'",
+    r"t = '\u0069t\'s'", r"t = '\151t\047s'", 't = "it\'s" OR u = "IT"', r"t = '50%_\\'", r"t = '50\%\_\\'",
     r"t <> '\q\n\t\Z\0'", "t = 'i' 't''s'", r"u LIKE '%\u00e4%'", r"u = '\U000000e4\U0001F600'",
     r"t LIKE '50\%\_%'", r"t LIKE '50\\%%'", r"t LIKE '50!%!_%' ESCAPE '!'", "t LIKE ''", "u ILIKE 'it'",
     "t NOT LIKE '%s'", "NOT t LIKE '%s'", r"t RLIKE '^\\d+'", r"t NOT RLIKE '\\\\$'", "t REGEXP '^i'",
