@@ -155,18 +155,59 @@ def plan(
 
 
 @main.command(epilog=EXIT_CODES)
-@job_argument
+@click.argument("job_file", type=click.Path(path_type=Path), required=False)
 @set_option
+@click.option(
+    "--suggest", metavar="SOURCE", help="Write a contract that this file, folder or table keeps."
+)
+@click.option(
+    "--format", "form", metavar="FORMAT", help="Of that source, where its name does not say."
+)
+@click.option(
+    "--sample-rows",
+    type=click.IntRange(1),
+    help="Rows of it to profile, about; 100,000 if left out.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write; else it is printed.",
+)
 @json_option
-def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def validate(
+    job_file: Path | None,
+    overrides: tuple[str, ...],
+    suggest: str | None,
+    form: str | None,
+    sample_rows: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Validate a job's input and say whether the gate would open; nothing is scored.
 
-    Refused rows and every rule's result are written to the tables quarantine and validations.
+    Refused rows and every rule's result are written to the tables quarantine and validations. With
+    --suggest there is no job yet: a source is profiled, and what it seems to promise is written down.
 
     \b
-    Example:
+    Examples:
       millrace validate conf/jobs/digits.yaml
+      millrace validate --suggest data/payments.csv --out payments.yaml
+      millrace validate --suggest data/events/ --format parquet --sample-rows 50000
     """
+    if suggest is not None:
+        if job_file is not None or overrides:
+            raise UsageError(
+                "--suggest goes without a job file", next="millrace validate --suggest SOURCE"
+            )
+        from pipelines.suggest_command import command
+
+        command(suggest, form, sample_rows, out, as_json=as_json)
+        return
+    if job_file is None or form or sample_rows or out:
+        raise UsageError(
+            "validate wants a job file, or --suggest SOURCE with its options",
+            next="millrace validate --help",
+        )
     from pipelines import console, score
     from pipelines.progress import Progress
     from pipelines.validate import gate

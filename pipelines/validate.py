@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
 from operator import or_
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
 from pipelines import sink
+from pipelines.balanced import balanced
 from schemas.config import Job
 from schemas.contract import MALFORMED, Contract, Expectation, Rule, quoted
 from schemas.errors import GateRefused, UsageError
@@ -83,7 +83,7 @@ def marked(rows: DataFrame, repeated: dict[str, DataFrame]) -> DataFrame:
 def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
     """Over `marked` rows: whether a rule of severity error is broken."""
     broken = [_broken(rule, columns) for rule in rules if rule.severity == "error"]
-    return reduce(or_, broken, F.lit(False))
+    return balanced(or_, broken, none=False)
 
 
 def warnings(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
@@ -116,7 +116,7 @@ def judge(
         rows.select(*broken)
         .agg(
             F.count(F.lit(1)).alias("rows"),
-            F.count_if(reduce(or_, refusing, F.lit(False))).alias("refused"),
+            F.count_if(balanced(or_, refusing, none=False)).alias("refused"),
             *[F.count_if(f"rule_{i}").alias(f"rule_{i}") for i in range(len(rules))],
         )
         .collect()

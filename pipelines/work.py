@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, preflight, store, validate
+from pipelines import ingest, preflight, rule_check, store, validate
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
@@ -132,5 +132,6 @@ def prepare(spark: SparkSession, job: Job) -> Work:
         settings={name: settings[name] for name in ("backend", "precision")},
     )
     rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
+    rule_check.check_rules(spark, rules, ingest.delivered(job.source, contract))
     lake = Path(job.output.path).absolute()
     return Work(job, contract, rules, model, rate, pinned, settings | where, lake, fingerprint)
