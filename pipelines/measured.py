@@ -127,10 +127,12 @@ def _value(column: Column, name: str, kind: str) -> Column:
     if name == CATEGORY:
         return F.substring(column.cast("string"), 1, LONGEST_CATEGORY + 1)
     if name == LENGTH:
-        return (F.size(column) if kind.startswith("array<") else F.length(column)).cast("double")
+        return (F.array_size(column) if kind.startswith("array<") else F.length(column)).cast(
+            "double"
+        )
     if name == MEAN:
         total = F.aggregate(column, F.lit(0.0), lambda sum_, one: sum_ + one.cast("double"))
-        return _finite(total / F.when(F.size(column) > 0, F.size(column)))
+        return _finite(total / F.when(F.array_size(column) > 0, F.array_size(column)))
     number = column.cast("double")
     return _finite(number) if kind in ("float", "double") else number
 
