@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.cost_commands import export, ledger, reprice
+from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
 from pipelines.options import json_option, lake_option
 from schemas.errors import MillraceError, RunFailed, UsageError
@@ -397,7 +398,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export):
+for command in (model, ledger, reprice, export, baseline, drift):
     main.add_command(command)
 
 

@@ -20,6 +20,7 @@ from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
 from pipelines.task_times import tagged
 from pipelines.units import Unit
+from pipelines.watch import Watch
 from pipelines.work import Work
 from pipelines.workers import Task, scorer
 from schemas.errors import TooManyFailed
@@ -51,6 +52,7 @@ class Pass:
     ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
     purse: Purse = field(default_factory=Purse)
     reuse: Reuse = NOTHING
+    watch: Watch | None = None  # None: the job measures nothing
 
     @property
     def may_fail(self) -> int:
@@ -184,8 +186,12 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
         named = infer.with_run(
             made, work.predictions, at.run.run_id, unit.number, work.model, at.now()
         )
+        staged = None
+        if at.watch is not None:
+            staged = at.watch.staged(named, unit.number, unit.expected_rows)
+    with tagged(at.spark, at.run.run_id, "infer" if staged is None else "write", unit.number):
         reached("before_commit")
-        sink.append(named, work.lake, work.predictions, name)
+        sink.append(named if staged is None else staged, work.lake, work.predictions, name)
     reached("after_commit")
     failed = _told(at, unit, name, time.monotonic() - started)
     _kept(at, unit, name)
@@ -193,7 +199,9 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
 
 
 def _kept(at: Pass, unit: Unit, name: str) -> None:
-    """Keep what a committed unit computed for later ones, where the job asks for that."""
+    """Keep what a committed unit computed for later ones, and its profile, where the job asks for that."""
+    if at.watch is not None:
+        at.watch.keep(unit.number, unit.expected_rows, name, at.now())
     at.reuse.keep(at.spark, at.run.run_id, unit.number, (at.work.predictions, name), at.now())
 
 

@@ -32,6 +32,7 @@ from pipelines.signals import stop_at_sigterm
 from pipelines.steps import validate_rows
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
+from pipelines.watch import watch_of
 from pipelines.work import Work, prepare, process_began, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
@@ -107,25 +108,30 @@ def _scored(
     now: Clock,
 ) -> tuple[Summary, Way, datetime]:
     """Validate, score and account; the totals, what computed them, and when the books were closed."""
+    watch = watch_of(spark, work, run)
     with beside(spark, 1) as submit:
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
         validate.gate(verdict)
+        told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(
             spark, work, run, repeated, way, verdict.rows, claim.check, now,
             reuse=reuse.reuse_of(spark, work, run, way),
-            purse=budget.purse_of(spark, work, run, way, now),
+            purse=budget.purse_of(spark, work, run, way, now), watch=watch,
         )  # fmt: skip
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
+    told += watch.output_warnings(now()) if watch else []
     reached("before_ledger")
     claim.check()
     closed = now()
+    summary = account(work, run, held, verdict, len(every), closed, progress)
     summary = replace(
-        account(work, run, held, verdict, len(every), closed, progress),
+        summary,
+        warnings=(*summary.warnings, *told),
         infer_s=infer_s,
         backend=way.runtime.backend,
         precision=way.runtime.precision,
@@ -147,8 +153,11 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
+        watch = watch_of(spark, work, run)
         with _without_traces(work, run):
             _, verdict = validate_rows(spark, work, run, progress, now)
+            for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
+                progress.say(f"  {warning}")
     return verdict
 
 
