@@ -39,7 +39,7 @@ def write(lake: Path, run_id: str) -> Path:
 
     Raises UsageError where the lake has no such run.
     """
-    page = _page(read(lake, run_id))
+    page = _page(read(lake, run_id), validation_path_of(lake, run_id))
     path = path_of(lake, run_id)
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -58,6 +58,11 @@ def path_of(lake: Path, run_id: str) -> Path:
             "a run id cannot name a file", got=run_id, allowed="letters, digits, _ - ."
         )
     return lake / "_reports" / f"{run_id}.html"
+
+
+def validation_path_of(lake: Path, run_id: str) -> Path:
+    """Say where the page about a run's rules is, or will be."""
+    return path_of(lake, f"{run_id}-validation")
 
 
 def reason(run: Row) -> dict[str, str]:
@@ -134,7 +139,7 @@ def _same(name: str, unit: str, found: Any, said: Any) -> tuple[str, bool | None
     return name, found == said, f"The table has {one}, the run reported {other}"
 
 
-def _page(facts: Facts) -> str:
+def _page(facts: Facts, validation: Path) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
     held = facts.spent["slot_s"] or 0.0
@@ -142,6 +147,7 @@ def _page(facts: Facts) -> str:
     return _template().render(
         run=run,
         facts=facts,
+        validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
         clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, report
+from pipelines import console, report, validation_page
 from pipelines.facts import Facts, read
 from pipelines.named import the_run
 from pipelines.query import query
 from pipelines.views import tables
 from pipelines.words import duration, exact, moment
-from schemas.tables import RUNS
+from schemas.tables import RUNS, VALIDATIONS
 
 TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
@@ -28,14 +28,20 @@ def show(lake: Path, run_id: str, *, as_json: bool) -> None:
         _print(lake, facts)
 
 
-def report_command(lake: Path, run_id: str, as_json: bool) -> None:
-    """Write a run's page anew and print its path; the id may be cut short as in `show`."""
+def report_command(lake: Path, run_id: str, as_json: bool, *, show_examples: bool = False) -> None:
+    """Write a run's pages anew and print their paths; the id may be cut short as in `show`.
+
+    ``show_examples``: the page about its rules has values of refused rows.
+    """
     found = find(lake, run_id)
+    rules = None
+    if VALIDATIONS.name in tables(lake) and read(lake, found).rules:
+        rules = str(validation_page.write(lake, found, show_examples=show_examples))
     path = str(report.write(lake, found))
     if as_json:
-        console.print_json({"run_id": found, "report": path})
+        console.print_json({"run_id": found, "report": path, "validation": rules})
     else:
-        console.echo(path)
+        console.echo("\n".join(filter(None, (path, rules))))
 
 
 def find(lake: Path, prefix: str) -> str:
