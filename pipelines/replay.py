@@ -88,6 +88,7 @@ def request(
             next="run the job again: it goes on, or, with a corrected contract, scores all of the input",
         )
     refused = sink.count(lake, QUARANTINE.name, run_id=run_id)
+    _check_key(job, lake, run_id)
     if not refused and not (failed_too and event["failed"]):
         raise UsageError(
             f"run {run_id} refused no row",
@@ -96,6 +97,18 @@ def request(
             next="--failed takes up those too" if event["failed"] else "there is nothing to do",
         )
     return Request(event, repaired, failed_too)
+
+
+def _check_key(job: Job, lake: Path, run_id: str) -> None:
+    """Raise UsageError where the run's rows have another key than the job gives them now."""
+    for row in query(lake, _A_KEY.format(run=run_id)).to_pylist():
+        if (names := tuple(json.loads(row["key"]))) != job.key:
+            raise UsageError(
+                f"run {run_id} has another key than the job file",
+                got=f"key: [{', '.join(job.key)}]",
+                allowed=f"key: [{', '.join(names)}], by which its refused rows are found",
+                next="set key as it was, or run the job anew",
+            )
 
 
 def replay(
@@ -210,25 +223,22 @@ def repaired_source(source: Source, given: str) -> Source:
 
 def _notes(lake: Path, run_id: str, asked: Request, summary: Summary) -> Iterator[str]:
     """What a user should know of the rows that were not scored, and of the model."""
-    told = {
-        row["outcome"]: row["rows"] for row in query(lake, _OUTCOMES.format(run=run_id)).to_pylist()
-    }
-    for outcome, text in _LEFT_OUT.items():
-        if told.get(outcome):
-            yield f"{told[outcome]:,} {text}"
-    digest = runs.events(lake, run_id)[-1]["model_digest"]
-    if digest != asked.event["model_digest"]:
-        yield f"the model is not the one that scored the other rows: {asked.event['model']} did"
+    found = query(lake, _OUTCOMES.format(run=run_id)).to_pylist()
+    counts = {row["outcome"]: row["rows"] for row in found}
+    yield from (f"{text}: {counts[name]:,}" for name, text in _LEFT_OUT.items() if counts.get(name))
     if summary.quarantined:
-        yield f"{summary.quarantined:,} rows break the contract still: quarantined under {run_id}"
+        yield f"rows that break the contract still, quarantined under {run_id}: {summary.quarantined:,}"
+    if runs.events(lake, run_id)[-1]["model_digest"] != asked.event["model_digest"]:
+        yield f"the model is not the one that scored the other rows, which is {asked.event['model']}"
 
 
 _LEFT_OUT = {
-    "scored": "refused rows were left out: a later run has scored their keys",
-    "no key": "refused rows were left out: they have no key to be found by; correct them in the source",
-    "stranger": "rows of the repaired source were left out: the run did not refuse their keys",
-    "absent": "keys are not in the repaired source: their rows stay refused",
+    "scored": "refused rows left out, whose keys a later run has scored",
+    "no key": "refused rows left out, which have no key to be found by",
+    "stranger": "rows of the repaired source left out, whose keys the run did not refuse",
+    "absent": "keys that are not in the source, whose rows stay refused",
 }
+_A_KEY = "SELECT key FROM quarantine WHERE run_id = '{run}' LIMIT 1"
 _OUTCOMES = """
 SELECT left_out AS outcome, SUM(rows_before) AS rows FROM replays
 WHERE run_id = '{run}' AND left_out IS NOT NULL GROUP BY left_out

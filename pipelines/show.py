@@ -59,6 +59,7 @@ def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
     about = ("run_id", "job", "state", "fingerprint", "model", "model_digest", "detail")
     return {
         **{name: run[name] for name in about},
+        "replays": run.get("replays"),
         **{name: run[name] for name in TOTALS},
         "cost": None if run["cost"] is None else str(run["cost"]),
         "events": [
@@ -79,6 +80,8 @@ def _print(lake: Path, facts: Facts) -> None:
     console.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
     if run["detail"]:
         console.echo(run["detail"])
+    if run.get("replays"):
+        console.echo(f"replays   refused rows of {run['replays']}")
     total, outcomes = report.rows_flow(facts)
     flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
     console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")

@@ -21,7 +21,6 @@ from schemas.tables import QUARANTINE, RUNS, VALIDATIONS
 Row = dict[str, Any]
 LOOKED_AT = 40  # refused rows of each rule from which examples are taken
 CHECKS = 30  # of the job, for the trends
-_APART = "\x1f"  # between rules' names where rows with the same ones are counted
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,14 @@ def _together(lake: Path, run_id: str) -> Counter[tuple[str, ...]]:
     """How many refused rows broke exactly these rules; a batch of rows at a time."""
     found: Counter[tuple[str, ...]] = Counter()
     for batch in _refused(lake, run_id, "reasons"):
-        names = _rule_names(batch.column("reasons"))
-        joined = pc.binary_join(names, _APART)
+        reasons = batch.column("reasons")
+        names = pc.struct_field(reasons.flatten(), "rule").dictionary_encode()
+        numbers = names.indices.cast(pa.string())  # a name may hold any separator
+        joined = pc.binary_join(pa.ListArray.from_arrays(_offsets(reasons), numbers), ",")
+        known = names.dictionary.to_pylist()
         for one in joined.value_counts().to_pylist():
-            first = pc.index(joined, one["values"]).as_py()
-            found[tuple(names[first].as_py())] += one["counts"]
+            rules = tuple(known[int(number)] for number in one["values"].split(",") if number)
+            found[rules] += one["counts"]
     return found
 
 
@@ -132,12 +134,10 @@ def _refused(lake: Path, run_id: str, *columns: str) -> Iterator[pa.RecordBatch]
     )
 
 
-def _rule_names(reasons: pa.ListArray) -> pa.ListArray:
-    """Of each row, the names of the rules that it broke."""
-    lengths = pc.fill_null(pc.list_value_length(reasons), 0)
-    ends = pc.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], ends.type), ends]).cast(pa.int32())
-    return pa.ListArray.from_arrays(offsets, pc.struct_field(reasons.flatten(), "rule"))
+def _offsets(reasons: pa.ListArray) -> pa.Array:
+    """Where each row's reasons begin and end among all of them, counted from 0."""
+    ends = pc.cumulative_sum(pc.fill_null(pc.list_value_length(reasons), 0))
+    return pa.concat_arrays([pa.array([0], ends.type), ends]).cast(pa.int32())
 
 
 def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:

@@ -15,7 +15,7 @@ SELECT
     WHEN ended.scored > 0 THEN 'scored'
     WHEN ended.failed > 0 THEN 'failed'
     WHEN ended.refused > 0 THEN 'refused again'
-    ELSE 'not in the repaired source'
+    ELSE 'not in the source'
   END AS outcome
 FROM (SELECT * FROM replays WHERE state = 'planned' AND key IS NOT NULL) AS planned
 LEFT JOIN (SELECT * FROM replays WHERE state = 'done') AS ended

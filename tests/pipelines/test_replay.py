@@ -93,9 +93,10 @@ class Lake:
         self.first = done.run_id
         return done
 
-    def replay(self, contract: dict[str, Any]) -> Summary:
+    def replay(self, contract: dict[str, Any], *, failed_too: bool = False) -> Summary:
         job = self.job(contract)
-        return replay(self.spark, job, request(job, self.first), QUIET)
+        asked = request(job, self.first, failed_too=failed_too)
+        return replay(self.spark, job, asked, QUIET)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = query(self.lake, sql).to_pylist()
@@ -162,8 +163,10 @@ def test_what_a_corrected_contract_accepts_is_scored_and_what_still_breaks_it_is
     assert {row["run_id"]: row["replays"] for row in told} == {
         made.first: None, second.run_id: made.first,
     }  # fmt: skip
-    assert any("3 rows break the contract still" in warning for warning in second.warnings)
-    assert any("1 refused rows were left out: they have no key" in w for w in second.warnings)
+    assert second.warnings == (
+        "refused rows left out, which have no key to be found by: 1",
+        f"rows that break the contract still, quarantined under {second.run_id}: 3",
+    )
 
 
 @pytest.mark.spark
@@ -178,9 +181,9 @@ def test_the_increment_alone_is_charged(whole: Lake, corrected: tuple[Lake, Summ
 
 @pytest.mark.spark
 def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_again(
-    corrected: tuple[Lake, Summary],
+    corrected: tuple[Lake, Summary], tmp_path: Path
 ) -> None:
-    made, second = corrected
+    made, second = corrected[0].copy(tmp_path), corrected[1]
     before = {table: made.count(table) for table in TABLES}
 
     again = made.replay(LONG_NOTES)
@@ -188,16 +191,23 @@ def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_agai
     assert (again.run_id, again.warnings[0]) == (second.run_id, runs.DONE_ALREADY)
     assert {table: made.count(table) for table in TABLES} == before
 
-    third = made.replay(TWINS_TOO)
+    third = made.replay({**TWINS_TOO, "rules": []})
 
-    assert counts(third) == (3, 2, 1, 0)  # both of key 3, and 5, which is short
+    assert counts(third) == (3, 2, 0, 1)  # both of key 3, and 5, which is too short for the model
     assert dict(made.outcomes(third)) == {
-        KEY % 2: "left out: scored already", KEY % 3: "scored", KEY % 5: "refused again",
+        KEY % 2: "left out: scored already", KEY % 3: "scored", KEY % 5: "failed",
         KEY % 6: "left out: scored already", KEY % "null": "left out: no key",
     }  # fmt: skip
     scored = made.rows("SELECT id FROM predictions_tiny WHERE error IS NULL ORDER BY id")
     assert [row["id"] for row in scored] == [1, 2, 3, 3, 4, 6, 8]
-    assert any(w.startswith("2 refused rows were left out: a later run") for w in third.warnings)
+    assert "refused rows left out, whose keys a later run has scored: 2" in third.warnings
+
+    with pytest.raises(UsageError, match="refused no row"):
+        request(made.job(CONTRACT), third.run_id)
+    made.first = third.run_id
+    fourth = made.replay(CONTRACT, failed_too=True)
+    assert counts(fourth) == (1, 0, 1, 0)
+    assert made.outcomes(fourth) == [(KEY % 5, "refused again")]
 
 
 @pytest.mark.spark
@@ -256,6 +266,7 @@ def event(lake: Path, run_id: str, state: str, **more: Any) -> None:
         ("tiny-refused", "it is refused"),
         ("tiny-clean", "refused no row"),
         ("tiny-gone", "no run of this id"),
+        ("tiny-keyed", "key: [place, id]"),
     ],
 )
 def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
@@ -265,7 +276,9 @@ def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
     event(lake, "other-1", "done", job="other")
     event(lake, "tiny-refused", "refused")
     event(lake, "tiny-clean", "done")
-    sink.append_values([], lake, QUARANTINE, "none")
+    event(lake, "tiny-keyed", "done")
+    by_place = {"run_id": "tiny-keyed", "job": "tiny", "key": '{"place":"x","id":1}'}
+    sink.append_values([by_place], lake, QUARANTINE, "none")
     with pytest.raises(UsageError) as refused:
         request(job_of(tmp_path, tmp_path / "no-model"), run_id)
     assert text in str(refused.value)

@@ -287,7 +287,7 @@ def test_replayed_has_the_old_reasons_the_new_run_and_the_outcome_of_each_row(bo
     rows = both("replayed")
     assert {row["key"]: row["outcome"] for row in rows} == {
         "{}": "scored", "refused": "refused again", "failed": "failed", "part": "scored in part",
-        "absent": "not in the repaired source", "killed": "not finished",
+        "absent": "not in the source", "killed": "not finished",
         "before": "left out: scored already", "null": "left out: no key",
     }  # fmt: skip
     twins = [row for row in rows if row["key"] == "{}"]
