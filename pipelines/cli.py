@@ -123,6 +123,42 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
 
 
 @main.command(epilog=EXIT_CODES)
+@click.argument("run_id", metavar="RUN")
+@job_argument
+@set_option
+@click.option(
+    "--repaired",
+    metavar="SOURCE",
+    help="Where the repaired rows are: a path, or FORMAT:PATH. Without it, the run's own input.",
+)
+@click.option("--failed", is_flag=True, help="Take up rows that the model could not score, too.")
+@json_option
+def replay(
+    run_id: str,
+    job_file: Path,
+    overrides: tuple[str, ...],
+    repaired: str | None,
+    failed: bool,
+    as_json: bool,
+) -> None:
+    """Score the refused rows of RUN that were repaired, or that a corrected contract accepts.
+
+    Only those are read into the model, and only they are charged: a run of its own. Which rows they
+    are is told by their key; one that is scored already is left out. What breaks the contract still is
+    quarantined again. The view replayed has the old reasons, the new run and the outcome.
+
+    \b
+    Examples:
+      millrace replay digits-1a2b3c4d conf/jobs/digits.yaml
+      millrace replay digits-1a2b3c4d conf/jobs/digits.yaml --repaired parquet:repaired/
+      millrace sql "SELECT outcome, count(*) AS n FROM replayed GROUP BY outcome"
+    """
+    from pipelines.replay import command
+
+    command(run_id, _job(job_file, overrides), repaired, failed_too=failed, as_json=as_json)
+
+
+@main.command(epilog=EXIT_CODES)
 @job_argument
 @set_option
 @click.option(
@@ -300,17 +336,26 @@ def show(run_id: str, lake: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("run_id")
 @lake_option
+@click.option(
+    "--show-examples",
+    is_flag=True,
+    help="With values and keys of refused rows, on the page about the rules.",
+)
 @json_option
-def report(run_id: str, lake: Path, as_json: bool) -> None:
-    """Write a run's report anew from the tables: one HTML page that needs nothing else.
+def report(run_id: str, lake: Path, show_examples: bool, as_json: bool) -> None:
+    """Write a run's report anew from the tables: HTML pages that need nothing else.
+
+    One is about the run, one about its rules. Of refused rows there are counts, and what their values
+    look like: types, lengths, kinds of characters.
 
     \b
-    Example:
+    Examples:
       millrace report digits-1a2b3c4d --lake demo-out/digits/lake
+      millrace report digits-1a2b3c4d --lake demo-out/digits/lake --show-examples
     """
     from pipelines.show import report_command
 
-    report_command(lake, run_id, as_json)
+    report_command(lake, run_id, as_json, show_examples=show_examples)
 
 
 @main.command()

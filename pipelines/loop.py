@@ -65,7 +65,7 @@ def cut_units(spark: SparkSession, work: Work, way: Way) -> list[Unit]:
     slots = spark.sparkContext.defaultParallelism
     per_s = way.rows_per_s and way.rows_per_s * slots
     per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s)
+    return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s, work.expected_rows)
 
 
 def planned(at: Pass) -> list[Unit]:
@@ -173,8 +173,7 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     at.still_ours()
     started, work, name = time.monotonic(), at.work, names[unit.number]
     with tagged(at.spark, at.run.run_id, "infer", unit.number):
-        rows = ingest.read(at.spark, work.job.source, work.contract, unit.pinned)
-        marked = validate.marked(rows, at.repeated)
+        marked = validate.marked(work.rows(at.spark, unit.pinned), at.repeated)
         accepted = infer.accepted(marked, work.rules, work.job, work.model)
         too_large = at.ceilings.least(at.way.computed_with)
         task = Task(at.run.run_id, unit.number, at.may_fail, too_large)

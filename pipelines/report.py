@@ -55,7 +55,7 @@ def write(lake: Path, run_id: str) -> Path:
 
     Raises UsageError where the lake has no such run.
     """
-    page = _page(read(lake, run_id))
+    page = _page(read(lake, run_id), validation_path_of(lake, run_id))
     path = path_of(lake, run_id)
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -74,6 +74,11 @@ def path_of(lake: Path, run_id: str) -> Path:
             "a run id cannot name a file", got=run_id, allowed="letters, digits, _ - ."
         )
     return lake / "_reports" / f"{run_id}.html"
+
+
+def validation_path_of(lake: Path, run_id: str) -> Path:
+    """Say where the page about a run's rules is, or will be."""
+    return path_of(lake, f"{run_id}-validation")
 
 
 def reason(run: Row) -> dict[str, str]:
@@ -109,7 +114,7 @@ def rows_flow(facts: Facts) -> tuple[int | None, list[Part]]:
     return total, outcomes
 
 
-def _page(facts: Facts) -> str:
+def _page(facts: Facts, validation: Path) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
     held = facts.spent["slot_s"] or 0.0
@@ -117,6 +122,7 @@ def _page(facts: Facts) -> str:
     return _template().render(
         run=run,
         facts=facts,
+        validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
         clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),

@@ -17,7 +17,20 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import budget, console, loop, report, reuse, runs, store, units, validate, workers
+from pipelines import (
+    budget,
+    candidates,
+    console,
+    loop,
+    report,
+    reuse,
+    runs,
+    store,
+    units,
+    validate,
+    validation_page,
+    workers,
+)
 from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
@@ -55,7 +68,7 @@ def nonce() -> str:
     return secrets.token_hex(3)
 
 
-def run(
+def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids, lease, preparation
     spark: SparkSession,
     job: Job,
     progress: Progress,
@@ -64,10 +77,12 @@ def run(
     now: Clock = utc_now,
     nonce: Callable[[], str] = nonce,
     lease: Lease = LEASE,
+    prepare: Callable[[SparkSession, Job], Work] = prepare,
 ) -> Summary:
     """Run the job, or what is left of it; ``fresh``: all of it once more, as a run of its own.
 
-    Raises MillraceError; what was committed stays committed.
+    ``prepare`` gives the work: over the whole input, or the rows that a replay takes up. Raises
+    MillraceError; what was committed stays committed.
     """
     started, began = time.monotonic(), held_since(spark) or now()
     with translated(spark_log(job)):
@@ -108,12 +123,16 @@ def _scored(
     now: Clock,
 ) -> tuple[Summary, Way, datetime]:
     """Validate, score and account; the totals, what computed them, and when the books were closed."""
-    watch = watch_of(spark, work, run)
-    with beside(spark, 1) as submit:
+    work = candidates.taken_up(spark, work, run, progress, now)
+    # What a replay takes up was refused before: it is like no run's input.
+    watch = watch_of(spark, work, run) if work.replays is None else None
+    with beside(spark, 2) as submit:
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
-        validate.gate(verdict)
+        submit(_validation_page, work.lake, run.run_id, progress)
+        if work.replays is None:
+            validate.gate(verdict)
         told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
@@ -125,6 +144,7 @@ def _scored(
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
     told += watch.output_warnings(now()) if watch else []
+    candidates.tell_outcomes(spark, work, run, progress, now)
     reached("before_ledger")
     claim.check()
     closed = now()
@@ -158,6 +178,8 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
             _, verdict = validate_rows(spark, work, run, progress, now)
             for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
                 progress.say(f"  {warning}")
+        if page := _validation_page(work.lake, run.run_id, progress):
+            progress.say(f"  page      {page}")
     return verdict
 
 
@@ -168,6 +190,7 @@ def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
         work.model.digest,
         work.settings,
         work.rate.as_json() if work.rate else None,
+        work.replays.run_id if work.replays else None,
     )
     name = ids.run_id(work.job.name, work.fingerprint, nonce)
     return Run(name, work.fingerprint, work.job.name, facts, series=series)
@@ -230,6 +253,8 @@ def _told_if_it_fails(
             told = {"detail": _one_line(error), "books_closed_at": closed}
             run = runs.tell(work.lake, run, state, closed, **told)
             close_attempt(work, run, held, closed)
+            if state == "refused":  # which its page about the rules did not know
+                _validation_page(work.lake, run.run_id, progress)
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
             progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
@@ -265,6 +290,15 @@ def _report(work: Work, run: Run, progress: Progress) -> str | None:
         progress.say(
             f"  no report: {error}; later: millrace report {run.run_id} --lake {work.lake}"
         )
+        return None
+
+
+def _validation_page(lake: Path, run_id: str, progress: Progress) -> Path | None:
+    """Where the page about the run's rules is; None, and a word about it, where it could not be made."""
+    try:
+        return validation_page.write(lake, run_id)
+    except (MillraceError, OSError) as error:
+        progress.say(f"  no page about the rules: {error}")
         return None
 
 

@@ -7,13 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, report
+from pipelines import console, report, validation_page
 from pipelines.facts import Facts, gates_of, read
 from pipelines.named import the_run
 from pipelines.query import query
 from pipelines.views import tables
 from pipelines.words import drawn, duration, exact, moment, money
-from schemas.tables import RUNS
+from schemas.tables import RUNS, VALIDATIONS
 
 TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
@@ -33,14 +33,20 @@ def show(lake: Path, run_id: str, *, as_json: bool) -> None:
         _print(lake, facts)
 
 
-def report_command(lake: Path, run_id: str, as_json: bool) -> None:
-    """Write a run's page anew and print its path; the id may be cut short as in `show`."""
+def report_command(lake: Path, run_id: str, as_json: bool, *, show_examples: bool = False) -> None:
+    """Write a run's pages anew and print their paths; the id may be cut short as in `show`.
+
+    ``show_examples``: the page about its rules has values of refused rows.
+    """
     found = find(lake, run_id)
+    rules = None
+    if VALIDATIONS.name in tables(lake) and read(lake, found).rules:
+        rules = str(validation_page.write(lake, found, show_examples=show_examples))
     path = str(report.write(lake, found))
     if as_json:
-        console.print_json({"run_id": found, "report": path})
+        console.print_json({"run_id": found, "report": path, "validation": rules})
     else:
-        console.echo(path)
+        console.echo("\n".join(filter(None, (path, rules))))
 
 
 def find(lake: Path, prefix: str) -> str:
@@ -58,6 +64,7 @@ def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
     about = ("run_id", "job", "state", "fingerprint", "model", "model_digest", "detail")
     return {
         **{name: run[name] for name in about},
+        "replays": run.get("replays"),
         **{name: run[name] for name in TOTALS},
         "cost": None if run["cost"] is None else str(run["cost"]),
         "gates": gates_of(run),
@@ -81,6 +88,8 @@ def _print(lake: Path, facts: Facts) -> None:
     console.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
     if run["detail"]:
         console.echo(run["detail"])
+    if run.get("replays"):
+        console.echo(f"replays   refused rows of {run['replays']}")
     total, outcomes = report.rows_flow(facts)
     flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
     console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")

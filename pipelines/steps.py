@@ -7,7 +7,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, sink, validate
+from pipelines import sink, validate
 from pipelines.beside import beside
 from pipelines.commits import Commits
 from pipelines.progress import Progress
@@ -22,7 +22,7 @@ def validate_rows(
     spark: SparkSession, work: Work, run: Run, progress: Progress, now: Clock
 ) -> tuple[dict[str, DataFrame], Verdict]:
     """Each unique column's repeated values, and the verdict; refused rows and results are in their tables."""
-    rows = ingest.read(spark, work.job.source, work.contract, work.pinned)
+    rows = work.rows(spark)
 
     def expected() -> list[Any]:
         with tagged(spark, run.run_id, "validate"):  # a tag is its thread's

@@ -16,6 +16,7 @@ from pyspark.sql.types import ArrayType, StructType
 
 from pipelines import sink
 from pipelines.balanced import balanced
+from pipelines.row_key import row_key
 from schemas.config import Job
 from schemas.contract import MALFORMED, Contract, Expectation, Rule, quoted
 from schemas.errors import GateRefused, UsageError
@@ -159,7 +160,7 @@ def quarantined(
     return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
         F.lit(job.name).alias("job"),
-        F.to_json(F.struct(*map(quoted, job.key)), keep_nulls).alias("key"),
+        row_key(job.key).alias("key"),
         F.to_json(F.struct(*map(quoted, own)), keep_nulls).alias("payload"),
         F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),
         F.lit("validate").alias("stage"),

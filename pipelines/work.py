@@ -11,17 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, preflight, rule_check, store, validate
+from pipelines import ingest, preflight, rule_check, store, validate, volume
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
+from pipelines.row_key import row_key
 from pipelines.session import held_from, open_session
 from schemas import ids, tables
 from schemas.config import Job
 from schemas.contract import Contract, Rule
 from schemas.pinned import Pinned
+
+TAKEN = "_taken"  # no column of a contract begins with _
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The run whose refused rows another run takes up, instead of all rows of its input."""
+
+    run_id: str
+    number: int  # of the job's runs
+    failed_too: bool = False  # rows that the model could not score, beside those refused
+    is_repaired: bool = False  # the rows come from another source than the run's own input
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The rows that a replay takes up: a frame with the column TAKEN, of `row_key`; and how many."""
+
+    keys: DataFrame
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,21 @@ class Work:
     settings: dict[str, Any]
     lake: Path
     fingerprint: str
+    replays: Replayed | None = None
+    taken: Taken | None = None  # once a replay knows them; None: every row of the input
+
+    def rows(self, spark: SparkSession, part: Pinned | None = None) -> DataFrame:
+        """The rows that the run is about, in the pinned input or in a part of it."""
+        rows = ingest.read(spark, self.job.source, self.contract, part or self.pinned)
+        if self.taken is None:
+            return rows
+        keys = self.taken.keys
+        return rows.join(keys, row_key(self.job.key) == keys[TAKEN], "left_semi")
+
+    @property
+    def expected_rows(self) -> int:
+        """How many rows the run is about, about; from metadata."""
+        return volume.expected_rows(self.pinned) if self.taken is None else self.taken.rows
 
     @property
     def predictions(self) -> tables.Table:

@@ -249,6 +249,9 @@ RUNS = Table(
         Column("state", "string", "started, resumed, done, refused, stopped or failed"),
         Column("at", "timestamp", "UTC"),
         Column("pinned_input", "string", "what was read, as JSON"),
+        Column(
+            "replays", "string", "the run whose refused rows it takes up; null: all of its input"
+        ),
         Column("model", "string", "name and version"),
         Column("model_digest", "string", "sha256 of the model folder"),
         Column("settings", "string", "engine settings as they were resolved, as JSON"),
@@ -363,6 +366,29 @@ PROFILES = Table(
     ),
 )
 
+REPLAYS = Table(
+    "replays",
+    "one key of a replay as it was planned, or as it ended",
+    (
+        Column("run_id", "string", "the replay"),
+        Column("job", "string", "name of the job"),
+        Column("replayed_run", "string", "the run whose refused rows it takes up"),
+        Column("state", "string", "planned or done"),
+        Column("key", "string", "the key columns as JSON; null on the line that counts strangers"),
+        Column("rows_before", "bigint", "rows that the replayed run refused, or could not score"),
+        Column(
+            "left_out",
+            "string",
+            "why it is not taken up: scored, no key, or stranger (a row of the repaired source that the "
+            "run did not refuse); null: it is",
+        ),
+        Column("scored", "bigint", "rows that the replay scored; null while it is planned"),
+        Column("failed", "bigint", "rows that it could not score; null while it is planned"),
+        Column("refused", "bigint", "rows that it refused again; null while it is planned"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
 BASELINES = Table(
     "baselines",
     "one time that a job's baseline was set",
@@ -401,6 +427,7 @@ DRIFT = Table(
 
 SHARED = (
     QUARANTINE, VALIDATIONS, LEDGER, RUNS, UNITS, CALIBRATIONS, PROFILES, BASELINES, DRIFT,
+    REPLAYS,
 )  # fmt: skip
 
 

@@ -493,7 +493,11 @@ def test_show_prints_one_object_for_machines(
     assert found["report"] is None
     report_command(done, "digits", as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told == {"run_id": RUN, "report": str(done / "_reports" / f"{RUN}.html")}
+    pages = {
+        "report": str(done / "_reports" / f"{RUN}.html"),
+        "validation": str(done / "_reports" / f"{RUN}-validation.html"),
+    }
+    assert told == {"run_id": RUN, **pages}
 
 
 @pytest.mark.parametrize("make", LAKES)

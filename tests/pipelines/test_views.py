@@ -21,7 +21,7 @@ from pipelines.views import ROLE, View, for_spark, register, views
 from schemas.contract import Contract
 from schemas.errors import QueryError
 from schemas.model import Signature
-from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS, predictions
+from schemas.tables import LEDGER, QUARANTINE, REPLAYS, RUNS, VALIDATIONS, predictions
 
 SHIPPED = [
     "cost_by_day",
@@ -33,6 +33,7 @@ SHIPPED = [
     "cost_per_thousand_rows",
     "energy_by_run",
     "quarantine_reasons",
+    "replayed",
     "runs_current",
     "skew",
     "waste",
@@ -165,6 +166,27 @@ REFUSED = [
 ]
 
 
+def replayed(key: str | None, left_out: str | None = None, *counts: int) -> list[dict[str, Any]]:
+    """A key of a replay as planned and, with ``counts`` of scored, failed and refused rows, as ended."""
+    about = {"run_id": "digits-c", "job": "digits", "replayed_run": "digits-a", "key": key}
+    planned = {**about, "state": "planned", "rows_before": 1, "left_out": left_out}
+    ended = dict(zip(("scored", "failed", "refused"), counts, strict=False))
+    return [planned, *([{**about, "state": "done", **ended}] if counts else [])]
+
+
+REPLAYED = [
+    *replayed("{}", None, 2, 0, 0),
+    *replayed("refused", None, 0, 0, 1),
+    *replayed("failed", None, 0, 1, 0),
+    *replayed("part", None, 1, 0, 1),
+    *replayed("absent", None, 0, 0, 0),
+    *replayed("killed"),
+    *replayed("before", "scored"),
+    *replayed("null", "no key"),
+    *replayed(None, "stranger"),
+]
+
+
 def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) -> None:
     """Scores of two keys in three runs; column ``Site`` needs its case kept."""
     contract = Contract.model_validate(
@@ -196,7 +218,8 @@ def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) ->
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
-    for table, rows in ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED)):
+    shared = ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED), (REPLAYS, REPLAYED))
+    for table, rows in shared:
         sink.append_values(rows, folder, table, "test")
     sink.append_values([{"rule": "not_blank"}], folder, VALIDATIONS, "test")
     write_predictions(spark, folder)
@@ -373,6 +396,20 @@ def test_quarantine_reasons_counts_a_row_under_every_rule_it_broke(both: Both) -
 
 
 @pytest.mark.spark
+def test_replayed_has_the_old_reasons_the_new_run_and_the_outcome_of_each_row(both: Both) -> None:
+    rows = both("replayed")
+    assert {row["key"]: row["outcome"] for row in rows} == {
+        "{}": "scored", "refused": "refused again", "failed": "failed", "part": "scored in part",
+        "absent": "not in the source", "killed": "not finished",
+        "before": "left out: scored already", "null": "left out: no key",
+    }  # fmt: skip
+    twins = [row for row in rows if row["key"] == "{}"]
+    rules = [[reason["rule"] for reason in row["reasons"]] for row in twins]
+    assert rules == [["not_blank"], ["not_blank", "not_huge"]]
+    assert {row["run_id"] for row in rows} == {"digits-c"}
+
+
+@pytest.mark.spark
 def test_job_current_is_the_latest_good_score_of_each_key(both: Both) -> None:
     rows = both("digits_current")
     assert pick(rows, "image", "Site", "label", "run_id") == [
@@ -387,7 +424,7 @@ def test_job_current_is_the_latest_good_score_of_each_key(both: Both) -> None:
 def test_register_names_every_table_and_view_and_leaves_out_private_folders(
     spark: SparkSession, lake: Path
 ) -> None:
-    shared = ["ledger", "predictions_digits", "quarantine", "runs", "validations"]
+    shared = ["ledger", "predictions_digits", "quarantine", "replays", "runs", "validations"]
     assert sorted(register(spark, lake)) == sorted([*shared, *SHIPPED, "digits_current"])
 
 
@@ -444,7 +481,7 @@ def test_a_table_cannot_take_the_name_of_a_shipped_view(taken: list[str]) -> Non
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_view_says_first_what_a_row_is(name: str) -> None:
-    view = views(["ledger", "runs", "quarantine"])[name]
+    view = views(["ledger", "runs", "quarantine", "replays"])[name]
     assert view.text.startswith("-- One ")
     assert for_spark(view.sql())
 
@@ -466,7 +503,7 @@ def test_views_load_from_a_zip_as_spark_submit_ships_them(tmp_path: Path) -> Non
     code = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
         "import pipelines.views as v; assert '.zip' in v.__file__\n"
-        "print(*sorted(v.views(['ledger', 'runs', 'quarantine'])))"
+        "print(*sorted(v.views(['ledger', 'runs', 'quarantine', 'replays'])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
