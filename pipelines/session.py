@@ -47,6 +47,11 @@ DEFAULTS: dict[str, str] = {
     "spark.python.worker.killOnIdleTimeout": "true",
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "600",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
+    # A driver must not grow with the units of its run: what it forgets is in the event log.
+    "spark.ui.retainedJobs": "100",
+    "spark.ui.retainedStages": "100",
+    "spark.ui.retainedTasks": "10000",
+    "spark.sql.ui.retainedExecutions": "20",
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.enabled": "true",
     "spark.eventLog.compress": "false",  # the ledger reads it back

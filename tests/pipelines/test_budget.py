@@ -239,8 +239,12 @@ def before_inference(job: Job, lake: Path, slots: int) -> Decimal:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("slow", "percents"),
-    [(SLEEP_S, (50,)), pytest.param(0.4, TWENTY, marks=pytest.mark.faults)],
+    [
+        (SLEEP_S, (50,)),
+        *(pytest.param(0.4, TWENTY[at::4], marks=pytest.mark.faults) for at in range(4)),
+    ],
     indirect=["slow"],
+    ids=["half", *(f"from {TWENTY[at]:.0f} %" for at in range(4))],
 )
 def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
     spark: SparkSession,
