@@ -15,6 +15,7 @@ from pipelines.beside import beside
 from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
+from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
@@ -102,8 +103,10 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     if at.reuse.why:
         told = "are computed once" if at.reuse.dedupe else "are computed each"
         progress.say(f"  identical rows {told}: {at.reuse.why}")
-    with progress.step(
-        at.spark, at.run.run_id, "infer", f"scoring with {at.work.model.card.title}"
+    title = f"scoring with {at.work.model.card.title}"
+    with (
+        patient(at.spark, at.work, at.way),
+        progress.step(at.spark, at.run.run_id, "infer", title),
     ):
         rows_left = sum(unit.expected_rows for unit in left)
         for done, (unit, rows) in enumerate(_each(at, left, names), 1):

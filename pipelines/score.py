@@ -43,7 +43,7 @@ from pipelines.runs import Clock, Run
 from pipelines.session import held_since
 from pipelines.signals import stop_at_sigterm
 from pipelines.steps import validate_rows
-from pipelines.task_times import EventLog
+from pipelines.task_times import EventLog, settle
 from pipelines.validate import Verdict
 from pipelines.watch import watch_of
 from pipelines.work import Work, prepare, process_began, session_for, spark_log
@@ -98,7 +98,7 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
                 return done
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
-            with _told_if_it_fails(work, run, held, progress, now):
+            with _told_if_it_fails(spark, work, run, held, progress, now):
                 summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
             reached("before_done")
             summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
@@ -147,6 +147,7 @@ def _scored(
     candidates.tell_outcomes(spark, work, run, progress, now)
     reached("before_ledger")
     claim.check()
+    settle(spark, held.log, run.run_id)
     closed = now()
     summary = account(work, run, held, verdict, len(every), closed, progress)
     summary = replace(
@@ -238,7 +239,7 @@ def _lost_rows(work: Work, run: Run) -> bool:
 
 @contextmanager
 def _told_if_it_fails(
-    work: Work, run: Run, held: Held, progress: Progress, now: Clock
+    spark: SparkSession, work: Work, run: Run, held: Held, progress: Progress, now: Clock
 ) -> Iterator[None]:
     """What fails inside becomes an event of the run, a bill and a report, and is raised all the same."""
     try:
@@ -248,6 +249,8 @@ def _told_if_it_fails(
         raise  # the run, and its events, are another driver's
     except BaseException as error:
         state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
+        with suppress(Exception):  # Spark itself may be what is gone
+            settle(spark, held.log, run.run_id)
         try:
             closed = now()
             told = {"detail": _one_line(error), "books_closed_at": closed}
