@@ -40,6 +40,7 @@ class Checked:
     passed: bool
     fingerprint: str
     observed: str | None = None
+    result: str | None = None
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,8 @@ def _reason(rule: Rule) -> Column:
         F.lit(rule.severity).alias("severity"),
         F.array(*[F.lit(column) for column in rule.columns]).alias("columns"),
         message.alias("message"),
+        F.lit(None).cast("string").alias("observed"),
+        F.lit(rule.fingerprint).alias("fingerprint"),
     )
 
 
