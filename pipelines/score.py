@@ -17,7 +17,19 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import budget, console, loop, report, reuse, runs, store, units, validate, workers
+from pipelines import (
+    budget,
+    console,
+    data_docs,
+    loop,
+    report,
+    reuse,
+    runs,
+    store,
+    units,
+    validate,
+    workers,
+)
 from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
@@ -110,7 +122,10 @@ def _scored(
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
+        if verdict.refusals:
+            _data_docs(work, run, progress)
         validate.gate(verdict)
+        submit(_data_docs, work, run, progress)
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(
@@ -147,6 +162,7 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
         with _without_traces(work, run):
             _, verdict = validate_rows(spark, work, run, progress, now)
+            _data_docs(work, run, progress)
     return verdict
 
 
@@ -255,6 +271,14 @@ def _report(work: Work, run: Run, progress: Progress) -> str | None:
             f"  no report: {error}; later: millrace report {run.run_id} --lake {work.lake}"
         )
         return None
+
+
+def _data_docs(work: Work, run: Run, progress: Progress) -> None:
+    """Great Expectations' pages, if they can be had: the run does not depend on them."""
+    try:
+        data_docs.write(work.lake, run.run_id)
+    except (MillraceError, OSError) as error:
+        progress.say(f"  no Data Docs: {error}")
 
 
 def _one_line(error: BaseException) -> str:

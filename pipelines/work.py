@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, preflight, store, validate
+from pipelines import ingest, preflight, store
+from pipelines.expectations import import_expectations
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
+from pipelines.reference import pinned_references
 from pipelines.session import held_from, open_session
 from schemas import ids, tables
 from schemas.config import Job
@@ -33,6 +35,7 @@ class Work:
     model: VerifiedModel
     rate: Rate | None
     pinned: Pinned
+    references: dict[str, Pinned]  # by rule, the table that it refers to
     settings: dict[str, str | int]
     lake: Path
     fingerprint: str
@@ -84,7 +87,7 @@ def session_for(
         settings,
         master=master,
         preload=preload(job),
-        meanwhile=partial(validate.import_expectations, job.contract),
+        meanwhile=partial(import_expectations, job.contract),
     )
     held_from(spark, since)
     try:
@@ -120,15 +123,19 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     settings = preflight.settings(job.engine)
     where: dict[str, str | int] = {"slots": spark.sparkContext.defaultParallelism}
     where |= {"instance": job.cost.instance} if job.cost else {}
+    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
+    references = pinned_references(spark, contract, rules)
+    digests = [pinned.digest, *(table.digest for table in references.values())]
     fingerprint = ids.fingerprint(
         job=job.name,
-        pinned=pinned.digest,
+        pinned=":".join(digests),
         contract=contract.model_dump(mode="json")
         | {"key": job.key, "keep": job.keep, "read_as": _read_as(job)},
         model_digest=model.digest,
         # As asked: what `auto` comes to is the run's own affair, and no reason to score twice.
         settings={name: settings[name] for name in ("backend", "precision")},
     )
-    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
     lake = Path(job.output.path).absolute()
-    return Work(job, contract, rules, model, rate, pinned, settings | where, lake, fingerprint)
+    return Work(
+        job, contract, rules, model, rate, pinned, references, settings | where, lake, fingerprint
+    )
