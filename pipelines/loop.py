@@ -15,6 +15,7 @@ from pipelines.beside import beside
 from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
+from pipelines.marks import Mark
 from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
@@ -45,7 +46,7 @@ class Pass:
     spark: SparkSession
     work: Work
     run: Run
-    repeated: dict[str, DataFrame]  # of each unique column, the values that repeat
+    repeated: dict[str, Mark]  # of each rule that is not one row's predicate, what breaks it
     way: Way
     rows: int  # in the whole input
     still_ours: Callable[[], None]  # raises where another driver has taken the run over

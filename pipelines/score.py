@@ -21,6 +21,7 @@ from pipelines import (
     budget,
     candidates,
     console,
+    data_docs,
     loop,
     report,
     reuse,
@@ -132,7 +133,10 @@ def _scored(
         repeated, verdict = validate_rows(spark, work, run, progress, now)
         submit(_validation_page, work.lake, run.run_id, progress)
         if work.replays is None:
+            if verdict.refusals:
+                _data_docs(work, run, progress)
             validate.gate(verdict)
+        submit(_data_docs, work, run, progress)
         told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
@@ -179,6 +183,7 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
             _, verdict = validate_rows(spark, work, run, progress, now)
             for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
                 progress.say(f"  {warning}")
+            _data_docs(work, run, progress)
         if page := _validation_page(work.lake, run.run_id, progress):
             progress.say(f"  page      {page}")
     return verdict
@@ -303,6 +308,14 @@ def _validation_page(lake: Path, run_id: str, progress: Progress) -> Path | None
     except (MillraceError, OSError) as error:
         progress.say(f"  no page about the rules: {error}")
         return None
+
+
+def _data_docs(work: Work, run: Run, progress: Progress) -> None:
+    """Great Expectations' pages, if they can be had: the run does not depend on them."""
+    try:
+        data_docs.write(work.lake, run.run_id)
+    except (MillraceError, OSError) as error:
+        progress.say(f"  no Data Docs: {error}")
 
 
 def _one_line(error: BaseException) -> str:

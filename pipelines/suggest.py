@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import guess, ingest, rule_check, validate
+from pipelines.expectations import Expectations
+from pipelines.marks import breaking_values
 from pipelines.progress import Progress
 from pipelines.suggestion import SuggestedColumn, key_of, suggest_columns
 from schemas.config import CsvSource, JsonSource, Source
@@ -173,8 +176,14 @@ def _kept(spark: SparkSession, draft: Suggestion, pinned: Pinned) -> Suggestion:
     rules = contract.row_rules(key, malformed=ingest.has_malformed(draft.source))
     rule_check.check_rules(spark, rules, ingest.delivered(draft.source, contract))
     rows = ingest.read(spark, draft.source, contract, pinned)
-    repeated = validate.repeated_values(rows, rules)
-    verdict = validate.judge(validate.marked(rows, repeated), contract, rules, list)
+    expectations = Expectations(rows, contract)
+    _, verdict = validate.examine(
+        rows,
+        (contract, rules),
+        breaking_values(rows, rules, {}),
+        (expectations, expectations.ask),
+        datetime.now(UTC),
+    )
     failed = {result.rule: result.failed or 0 for result in verdict.results}
     columns = tuple(_without(one, failed) for one in draft.columns)
     dropped = tuple(

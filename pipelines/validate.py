@@ -1,10 +1,10 @@
-"""Which rows break the contract, and whether the gate may open; the only place that imports GX."""
+"""Which rows break the contract, and whether the gate may open."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import or_
 from typing import Any
@@ -14,16 +14,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
-from pipelines import sink
+from pipelines import observed, sink
 from pipelines.balanced import balanced
+from pipelines.expectations import Expectations
+from pipelines.marks import Mark, marked, predicates
 from pipelines.row_key import row_key
+from pipelines.scan import Scanned, broken, scan
 from schemas.config import Job
-from schemas.contract import MALFORMED, Contract, Expectation, Rule, quoted
-from schemas.errors import GateRefused, UsageError
+from schemas.contract import MALFORMED, MARK, Contract, Expectation, Rule
+from schemas.errors import GateRefused
 from schemas.ids import digest
 from schemas.tables import REASON
 
-_MARK = "_repeated_"
+__all__ = ["Mark", "examine", "gate", "marked", "refused", "warnings"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Checked:
     passed: bool
     fingerprint: str
     observed: str | None = None
+    result: str | None = None
+    shuts: bool = False  # the gate, where it has not passed
 
 
 @dataclass(frozen=True)
@@ -50,92 +55,86 @@ class Verdict:
     rows: int
     quarantined: int
     results: tuple[Checked, ...]
-    max_quarantined: float
+    max_quarantined: float  # rows where it is an int, else a share of them
     suite_fingerprint: str
+    uncomputed: tuple[str, ...] = ()  # rules that Spark could not compute: the gate stays shut
 
     @property
     def refusals(self) -> list[str]:
         """Why nothing may be scored; empty where the gate may open."""
-        shut = [
-            f"expectation {r.rule} failed: observed {r.observed}"
-            for r in self.results
-            if r.kind == "expectation" and not r.passed and r.severity == "critical"
-        ]
-        if self.rows and self.quarantined / self.rows > self.max_quarantined:
+        shut = [_why(result) for result in self.results if result.shuts and not result.passed]
+        most = self.max_quarantined
+        allowed, found = f"{most:.1%}", self.quarantined / max(1, self.rows)
+        if isinstance(most, int):
+            allowed, found = f"{most:,} rows", self.quarantined
+        if found > most:
             worst = sorted((r for r in self.results if r.failed), key=lambda r: -(r.failed or 0))[
                 :3
             ]
-            broken = ", ".join(f"{r.rule} ({r.failed})" for r in worst)
+            named = ", ".join(f"{r.rule} ({r.failed})" for r in worst)
             shut.append(
                 f"{self.quarantined} of {self.rows} rows ({self.quarantined / self.rows:.1%}) break the "
-                f"contract, more than max_quarantined {self.max_quarantined:.1%}: {broken}"
+                f"contract, more than max_quarantined {allowed}: {named}"
             )
         return shut
 
 
-def marked(rows: DataFrame, repeated: dict[str, DataFrame]) -> DataFrame:
-    """``rows`` with a column a unique column that repeats, not null where the row's value is repeated."""
-    for column, values in repeated.items():
-        keys = F.broadcast(values.select(F.col(quoted(column)).alias(_mark(column))))
-        rows = rows.join(keys, F.col(quoted(column)) == F.col(quoted(_mark(column))), "left")
-    return rows
-
-
 def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
     """Over `marked` rows: whether a rule of severity error is broken."""
-    broken = [_broken(rule, columns) for rule in rules if rule.severity == "error"]
-    return balanced(or_, broken, none=False)
+    found = [broken(rule, columns) for rule in rules if rule.severity == "error"]
+    return balanced(or_, found, none=False)
 
 
 def warnings(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
     """Over `marked` rows: the names of the rules of severity warn that are broken."""
     warns = [rule for rule in rules if rule.severity == "warn"]
-    names = [F.when(_broken(rule, columns), F.lit(rule.name)) for rule in warns]
+    names = [F.when(broken(rule, columns), F.lit(rule.name)) for rule in warns]
     return F.array_compact(F.array(*names)) if names else F.array().cast("array<string>")
 
 
-def repeated_values(rows: DataFrame, rules: Sequence[Rule]) -> dict[str, DataFrame]:
-    """For each unique column, the values that more than one row has; payload columns do not move."""
-    found = {}
-    for rule in rules:
-        if rule.kind == "unique":
-            (column,) = rule.columns
-            name = F.col(quoted(column))
-            counted = rows.where(name.isNotNull()).groupBy(name).count()
-            found[column] = counted.where("count > 1").select(name)
-    return found
+def examine(
+    rows: DataFrame,
+    against: tuple[Contract, Sequence[Rule]],
+    values: Mapping[str, Mark],
+    expected: tuple[Expectations, Callable[[], Sequence[Any]]],
+    at: datetime,
+) -> tuple[dict[str, Mark], Verdict]:
+    """One scan of ``rows``: the rules' marks, and the verdict at that time.
+
+    ``values`` are those that break rules about several rows; ``expected`` are the contract's
+    expectations, and what gives the results that they ask for themselves.
+    """
+    (contract, rules), (expectations, asked) = against, expected
+    said, failed = predicates(rules, expectations)
+    found: dict[str, Mark] = {**said, **values}
+    sound = [rule for rule in rules if rule.name not in failed]
+    scanned = scan(rows, sound, found, expectations.aggregates, [*contract.fresh], at)
+    scanned = replace(scanned, broken={**scanned.broken, **failed})
+    outcomes = expectations.results(scanned.aggregates, scanned.broken, asked())
+    return found, judge(scanned, contract, rules, outcomes, at)
 
 
 def judge(
-    rows: DataFrame, contract: Contract, rules: Sequence[Rule], outcomes: Callable[[], list[Any]]
+    scanned: Scanned,
+    contract: Contract,
+    rules: Sequence[Rule],
+    outcomes: Sequence[Any],
+    at: datetime,
 ) -> Verdict:
-    """Count every rule's failures over the `marked` rows in one scan; ``outcomes`` are the `expected`."""
-    # Each predicate is computed once a row, however often it is counted.
-    broken = [_broken(rule, rows.columns).alias(f"rule_{i}") for i, rule in enumerate(rules)]
-    refusing = [F.col(f"rule_{i}") for i, rule in enumerate(rules) if rule.severity == "error"]
-    (counts,) = (
-        rows.select(*broken)
-        .agg(
-            F.count(F.lit(1)).alias("rows"),
-            F.count_if(balanced(or_, refusing, none=False)).alias("refused"),
-            *[F.count_if(f"rule_{i}").alias(f"rule_{i}") for i in range(len(rules))],
-        )
-        .collect()
+    """Each rule's result, each expectation's, and each column's freshness at that time.
+
+    ``outcomes`` are Great Expectations' results, one an expectation of the contract.
+    """
+    named = zip(contract.expectation_names, contract.expectations, outcomes, strict=True)
+    results = (
+        *(_of_rule(rule, scanned) for rule in rules if rule.kind != "expectation"),
+        *(_of_age(name, hours, scanned, at) for name, hours in contract.fresh.items()),
+        *(_of_expectation(name, one, told, scanned.rows) for name, one, told in named),
     )
-    results = [
-        Checked(
-            rule.name, rule.kind, rule.severity, rule.columns, rule.predicate or "unique",
-            counts["rows"], counts[f"rule_{i}"], 0.0, counts[f"rule_{i}"] == 0, rule.fingerprint,
-        )
-        for i, rule in enumerate(rules)
-    ]  # fmt: skip
-    results += [
-        _checked(expectation, outcome, counts["rows"])
-        for expectation, outcome in zip(contract.expectations, outcomes(), strict=True)
-    ]
     suite = digest([result.fingerprint for result in results])[:16]
+    uncomputed = tuple(name for name, told in scanned.broken.items() if isinstance(told, str))
     return Verdict(
-        counts["rows"], counts["refused"], tuple(results), contract.max_quarantined, suite
+        scanned.rows, scanned.refused, results, contract.max_quarantined, suite, uncomputed
     )
 
 
@@ -154,14 +153,14 @@ def quarantined(
     rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, at: datetime
 ) -> DataFrame:
     """The refused ones of the `marked` rows as the quarantine table has them, with all their reasons."""
-    own = [name for name in rows.columns if name != MALFORMED and not name.startswith(_MARK)]
-    told = [F.when(_broken(rule, rows.columns), _reason(rule)) for rule in rules]
-    keep_nulls = {"ignoreNullFields": "false"}
+    redact, schema = job.contract.redact, rows.schema
+    own = [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
+    told = [F.when(broken(rule, rows.columns), _reason(rule, schema, redact)) for rule in rules]
     return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
         F.lit(job.name).alias("job"),
         row_key(job.key).alias("key"),
-        F.to_json(F.struct(*map(quoted, own)), keep_nulls).alias("payload"),
+        observed.payload(schema, own, redact).alias("payload"),
         F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),
         F.lit("validate").alias("stage"),
         F.lit(at).alias("quarantined_at"),
@@ -176,79 +175,76 @@ def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[
     ]
 
 
-def import_expectations(contract: Contract) -> None:
-    """Import Great Expectations where the contract has any: seconds, best spent while the JVM starts."""
-    if contract.expectations:
-        import great_expectations  # noqa: F401
+def _why(result: Checked) -> str:
+    if result.kind == "expectation":
+        return f"expectation {result.rule} failed: observed {result.observed}"
+    if result.failed is None:
+        return f"{result.rule}: {result.observed}"
+    return (
+        f"{result.rule}: {result.failed} of {result.checked} rows break it, more than its "
+        f"mostly {1 - result.threshold:g} lets through"
+    )
 
 
-def suite_of(contract: Contract) -> Any:
-    """The contract as a Great Expectations suite: its columns' promises, then its expectations.
-
-    Row rules are not in it: they are SQL predicates, and `judge` counts them. Raises UsageError for
-    an expectation that Great Expectations does not have, or does not take those arguments.
-    """
-    import great_expectations as gx
-
-    promises = [
-        Expectation(expect=expect, column=name)  # type: ignore[call-arg]
-        for name, spec in contract.columns.items()
-        for expect, holds in (
-            ("ExpectColumnValuesToNotBeNull", not spec.nullable),
-            ("ExpectColumnValuesToBeUnique", spec.unique),
-        )
-        if holds
-    ]
-    built = [_built(expectation) for expectation in (*promises, *contract.expectations)]
-    return gx.ExpectationSuite(name="contract", expectations=built)
-
-
-def check_with_gx(rows: DataFrame, suite: Any, result_format: str = "SUMMARY") -> list[Any]:
-    """Great Expectations' own results for a suite, one an expectation, in the suite's order."""
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_spark("input", persist=False)
-    definition = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    batch = definition.get_batch({"dataframe": rows})
-    return list(batch.validate(suite, result_format=result_format).results)
+def _of_rule(rule: Rule, scanned: Scanned) -> Checked:
+    found = scanned.broken[rule.name]
+    failed, why = (None, found) if isinstance(found, str) else (found, None)
+    mostly = 1.0 if rule.mostly is None else rule.mostly
+    return Checked(
+        rule=rule.name,
+        kind=rule.kind,
+        severity=rule.severity,
+        columns=rule.columns,
+        definition=rule.predicate,
+        checked=scanned.rows,
+        failed=failed,
+        threshold=round(1 - mostly, 12),
+        passed=failed is not None and scanned.rows - failed >= mostly * scanned.rows,
+        fingerprint=rule.fingerprint,
+        observed=why and f"could not be computed: {why[:300]}",
+        shuts=rule.mostly is not None or why is not None,
+    )
 
 
-def expected(rows: DataFrame, contract: Contract) -> list[Any]:
-    """What Great Expectations says of the contract's expectations, each asked alone, in their order."""
-    if not contract.expectations:
-        return []
-    import great_expectations as gx
+def _of_age(column: str, hours: float, scanned: Scanned, at: datetime) -> Checked:
+    """A column's freshness: the age of its newest value that is not in the future."""
+    newest = scanned.newest[column]
+    age_h = None if newest is None else (at - newest).total_seconds() / 3600
+    told = "no value" if newest is None else f"{newest.isoformat()}, {age_h:.2f} hours old"
+    return Checked(
+        rule=f"{column}.fresh",
+        kind="freshness",
+        severity="critical",
+        columns=(column,),
+        definition=f"the newest value is at most {hours:g} hours old",
+        checked=scanned.rows,
+        failed=None,
+        threshold=0.0,
+        passed=age_h is not None and age_h <= hours,
+        fingerprint=digest({"fresh": column, "within_h": hours})[:16],
+        observed=told,
+        shuts=True,
+    )
 
-    declared = rows.select(*map(quoted, contract.columns))
-    suites = [
-        gx.ExpectationSuite(name=one.expect, expectations=[_built(one)])
-        for one in contract.expectations
-    ]
-    return [outcome for suite in suites for outcome in check_with_gx(declared, suite)]
 
-
-def _checked(expectation: Expectation, outcome: Any, total: int) -> Checked:
+def _of_expectation(name: str, expectation: Expectation, outcome: Any, total: int) -> Checked:
     result = outcome.result or {}
-    observed = result.get("observed_value", result.get("unexpected_percent"))
+    found = result.get("observed_value", result.get("unexpected_percent"))
     message = None if outcome.success else _raised(outcome.exception_info)
     return Checked(
-        rule=expectation.expect,
+        rule=name,
         kind="expectation",
         severity=expectation.severity,
-        columns=tuple(
-            v
-            for k, v in expectation.arguments.items()
-            if k.startswith("column") and isinstance(v, str)
-        ),
+        columns=expectation.columns,
         definition=json.dumps(expectation.arguments, sort_keys=True, default=str),
         checked=result.get("element_count", total),
         failed=result.get("unexpected_count"),
-        threshold=1 - float(expectation.arguments.get("mostly", 1.0)),
+        threshold=round(1 - float(expectation.arguments.get("mostly", 1.0)), 12),
         passed=bool(outcome.success),
-        fingerprint=digest(expectation.model_dump(mode="json"))[:16],
-        observed=message or json.dumps(observed, default=str),
+        fingerprint=expectation.fingerprint,
+        observed=message or json.dumps(found, default=str),
+        result=json.dumps(outcome.to_json_dict()),
+        shuts=expectation.severity == "critical",
     )
 
 
@@ -263,58 +259,16 @@ def _raised(info: Any) -> str | None:
     return f"could not be computed: {texts[0][:300]}" if texts else None
 
 
-def _built(expectation: Expectation) -> Any:
-    from great_expectations import expectations as known
-
-    kind = getattr(known, expectation.expect, None)
-    if kind is None:
-        import difflib
-
-        names = [name for name in dir(known) if name.startswith("Expect")]
-        close = difflib.get_close_matches(expectation.expect, names, n=3)
-        raise UsageError(
-            "Great Expectations has no such expectation",
-            got=expectation.expect,
-            allowed=f"for example {', '.join(close or names[:5])}",
-            next="correct contract.expectations",
-        )
-    try:
-        return kind(**expectation.arguments, severity=expectation.severity)
-    except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        raise UsageError(
-            f"{expectation.expect} does not take these arguments", got=str(error)
-        ) from None
-
-
-def _broken(rule: Rule, columns: Sequence[str]) -> Column:
-    """Whether a row breaks the rule, never NULL. A malformed record breaks that one rule and no other."""
-    if rule.kind == "unique":
-        mark = _mark(*rule.columns)
-        broken = F.col(quoted(mark)).isNotNull() if mark in columns else F.lit(False)
-    else:
-        broken = ~F.coalesce(F.expr(rule.predicate), F.lit(rule.null_passes))
-    if MALFORMED in rule.columns or MALFORMED not in columns:
-        return broken
-    return broken & F.col(MALFORMED).isNull()
-
-
-def _reason(rule: Rule) -> Column:
-    message = (
-        F.col(MALFORMED)
-        if MALFORMED in rule.columns
-        else F.lit(rule.predicate or "the value is repeated")
-    )
+def _reason(rule: Rule, schema: StructType, redact: Sequence[str]) -> Column:
     return F.struct(
         F.lit(rule.name).alias("rule"),
         F.lit(rule.severity).alias("severity"),
         F.array(*[F.lit(column) for column in rule.columns]).alias("columns"),
-        message.alias("message"),
+        observed.message(rule, redact).alias("message"),
+        observed.observed(rule, schema, redact).alias("observed"),
+        F.lit(rule.fingerprint).alias("fingerprint"),
     )
 
 
 def _reason_type() -> StructType:
     return sink.spark_schema(pa.schema([c.field for c in REASON]))
-
-
-def _mark(column: str) -> str:
-    return _MARK + column

@@ -13,10 +13,12 @@ from typing import Any
 import psutil
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, preflight, rule_check, store, validate, volume
+from pipelines import ingest, preflight, rule_check, store, volume
+from pipelines.expectations import import_expectations
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
+from pipelines.reference import pinned_references
 from pipelines.row_key import row_key
 from pipelines.session import held_from, open_session
 from schemas import ids, tables
@@ -55,6 +57,7 @@ class Work:
     model: VerifiedModel
     rate: Rate | None
     pinned: Pinned
+    references: dict[str, Pinned]  # by rule, the table that it refers to
     settings: dict[str, Any]
     lake: Path
     fingerprint: str
@@ -121,7 +124,7 @@ def session_for(
         settings,
         master=master,
         preload=preload(job),
-        meanwhile=partial(validate.import_expectations, job.contract),
+        meanwhile=partial(import_expectations, job.contract),
     )
     held_from(spark, since)
     try:
@@ -158,16 +161,20 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     where: dict[str, Any] = {"slots": spark.sparkContext.defaultParallelism}
     where |= {"instance": job.cost.instance} if job.cost else {}
     where |= {"tags": job.cost.tags} if job.cost and job.cost.tags else {}
+    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
+    rule_check.check_rules(spark, rules, ingest.delivered(job.source, contract))
+    references = pinned_references(spark, contract, rules)
+    digests = [pinned.digest, *(table.digest for table in references.values())]
     fingerprint = ids.fingerprint(
         job=job.name,
-        pinned=pinned.digest,
+        pinned=":".join(digests),
         contract=contract.model_dump(mode="json")
         | {"key": job.key, "keep": job.keep, "read_as": _read_as(job)},
         model_digest=model.digest,
         # As asked: what `auto` comes to is the run's own affair, and no reason to score twice.
         settings={name: settings[name] for name in ("backend", "precision")},
     )
-    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
-    rule_check.check_rules(spark, rules, ingest.delivered(job.source, contract))
     lake = Path(job.output.path).absolute()
-    return Work(job, contract, rules, model, rate, pinned, settings | where, lake, fingerprint)
+    return Work(
+        job, contract, rules, model, rate, pinned, references, settings | where, lake, fingerprint
+    )

@@ -186,6 +186,10 @@ class Job(Frozen):
                 f"key names columns that the contract does not declare: {', '.join(unknown)}; "
                 f"declared: {', '.join(declared)}"
             )
+        if hidden := [name for name in self.key if name in self.contract.redact]:
+            raise ValueError(
+                f"redact names key columns: {', '.join(hidden)}; a key says which row was refused"
+            )
         line = getattr(self.source, "line", None)
         if line is not None and (
             line not in declared or self.contract.columns[line].type != "bigint"

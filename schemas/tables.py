@@ -91,9 +91,15 @@ METER = (
 
 REASON = (
     Column("rule", "string", "the contract's rule"),
-    Column("severity", "string", "error or warn"),
+    Column("severity", "string", "error, warn or info"),
     Column("columns", "array<string>", "columns the rule reads"),
     Column("message", "string", "what good rows satisfy"),
+    Column(
+        "observed",
+        "string",
+        "the row's values in these columns as JSON, at most 200 characters; binary as size and hash",
+    ),
+    Column("fingerprint", "string", "the rule's, as in validations"),
 )
 
 QUARANTINE = Table(
@@ -117,7 +123,7 @@ VALIDATIONS = Table(
         Column("run_id", "string", "the run that checked it"),
         Column("job", "string", "name of the job"),
         Column("rule", "string", "name of the rule or expectation"),
-        Column("kind", "string", "row, unique, or expectation"),
+        Column("kind", "string", "row, unique, reference, freshness or expectation"),
         Column("severity", "string", "error, warn, or an expectation's critical, warning, info"),
         Column("columns", "array<string>", "columns it reads"),
         Column("definition", "string", "what good data satisfies"),
@@ -126,6 +132,7 @@ VALIDATIONS = Table(
         Column("threshold", "double", "largest share of failed rows that passes"),
         Column("passed", "boolean", "whether the gate may open"),
         Column("observed", "string", "what an expectation observed, as JSON"),
+        Column("result", "string", "an expectation's result as Great Expectations has it, as JSON"),
         Column("fingerprint", "string", "changes when the rule's meaning does"),
         Column("suite_fingerprint", "string", "over all rules of the run"),
         Column("at", "timestamp", "UTC"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import ingest, validate
+from pipelines.expectations import Expectations
+from pipelines.marks import Mark, breaking_values
 from pipelines.progress import Progress
 from pipelines.suggest import Suggestion, suggest
 from pipelines.suggested_file import as_yaml
 from pipelines.validate import Verdict
 from schemas.config import Job
+from schemas.contract import Contract, Rule
 from schemas.yaml_file import load
 
 pytestmark = pytest.mark.spark
@@ -45,8 +48,16 @@ def verdict(spark: SparkSession, job: Job, path: Path, *, expectations: bool = F
         contract = contract.model_copy(update={"expectations": ()})
     rows = ingest.read(spark, source, contract, ingest.pin(source))
     rules = contract.row_rules(job.key, malformed=ingest.has_malformed(source))
-    marked = validate.marked(rows, validate.repeated_values(rows, rules))
-    return validate.judge(marked, contract, rules, lambda: validate.expected(rows, contract))
+    return examined(rows, contract, rules)[1]
+
+
+def examined(
+    rows: DataFrame, contract: Contract, rules: Sequence[Rule]
+) -> tuple[dict[str, Mark], Verdict]:
+    expectations = Expectations(rows, contract)
+    values = breaking_values(rows, rules, {})
+    asked = (expectations, expectations.ask)
+    return validate.examine(rows, (contract, rules), values, asked, dt.datetime.now(dt.UTC))
 
 
 def caught(spark: SparkSession, job: Job, path: Path, key: str) -> set[Any]:
@@ -54,7 +65,7 @@ def caught(spark: SparkSession, job: Job, path: Path, key: str) -> set[Any]:
     source = job.source.model_copy(update={"path": str(path)})
     rows = ingest.read(spark, source, job.contract, ingest.pin(source))
     rules = job.contract.row_rules(job.key, malformed=ingest.has_malformed(source))
-    marked = validate.marked(rows, validate.repeated_values(rows, rules))
+    marked = validate.marked(rows, examined(rows, job.contract, rules)[0])
     found = marked.where(validate.refused(rules, marked.columns)).select(key).collect()
     return {row[0] for row in found}
 

@@ -1,0 +1,73 @@
+"""What quarantine says of a refused row: its payload, and the values that broke a rule.
+
+Of a column that the contract redacts there is a hash: equal values are seen to be equal, and a value
+that can be guessed can be checked, but none can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, DataType, StringType, StructField, StructType
+
+from schemas.contract import MALFORMED, Rule, quoted
+
+MOST_CHARACTERS = 200
+_HASH_DIGITS = 16
+_KEEP_NULLS = {"ignoreNullFields": "false"}
+_WHERE = r"^.*? line [0-9]+"  # what a parser's message begins with
+
+
+def payload(schema: StructType, names: Sequence[str], redact: Collection[str]) -> Column:
+    """The row's columns of these names as JSON: binary in base64, redacted ones as hashes."""
+    cells = [
+        _hash(schema[name].dataType, name) if name in redact else F.col(quoted(name))
+        for name in names
+    ]
+    named = [cell.alias(name) for cell, name in zip(cells, names, strict=True)]
+    return F.to_json(F.struct(*named), _KEEP_NULLS)
+
+
+def observed(rule: Rule, schema: StructType, redact: Collection[str]) -> Column:
+    """The values of the rule's columns as JSON, at most 200 characters of it; NULL of what did not parse."""
+    if MALFORMED in rule.columns:
+        return F.lit(None).cast("string")
+    cells = [_shown(schema[name], redact).alias(name) for name in rule.columns]
+    return F.substring(F.to_json(F.struct(*cells), _KEEP_NULLS), 1, MOST_CHARACTERS)
+
+
+def message(rule: Rule, redact: Collection[str]) -> Column:
+    """What good rows satisfy; of a record that did not parse, the parser's words.
+
+    Those quote the record: where anything is redacted, only its place is told.
+    """
+    if MALFORMED not in rule.columns:
+        return F.lit(rule.predicate)
+    if redact:
+        return F.concat(F.regexp_extract(MALFORMED, _WHERE, 0), F.lit(" cannot be parsed"))
+    return F.col(MALFORMED)
+
+
+def _shown(field: StructField, redact: Collection[str]) -> Column:
+    cell = F.col(quoted(field.name))
+    if field.name in redact:
+        return _hash(field.dataType, field.name)
+    if isinstance(field.dataType, BinaryType):
+        digest = F.substring(F.sha2(cell, 256), 1, _HASH_DIGITS)
+        told = F.concat(F.octet_length(cell).cast("string"), F.lit(" bytes, sha256 "), digest)
+        return F.when(cell.isNotNull(), told)
+    if isinstance(field.dataType, StringType):
+        return F.substring(cell, 1, MOST_CHARACTERS)
+    return cell
+
+
+def _hash(kind: DataType, name: str) -> Column:
+    cell = F.col(quoted(name))
+    if isinstance(kind, BinaryType | StringType):
+        content = cell.cast("binary")
+    else:
+        content = F.to_json(F.struct(cell.alias("value"))).cast("binary")
+    digest = F.substring(F.sha2(content, 256), 1, _HASH_DIGITS)
+    return F.when(cell.isNotNull(), F.concat(F.lit("sha256 "), digest))
