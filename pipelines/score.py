@@ -127,8 +127,7 @@ def _scored(
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
         submit(_validation_page, work.lake, run.run_id, progress)
-        if work.replays is None:  # of its rows, each was refused before
-            validate.gate(verdict)
+        validate.gate(verdict if work.replays is None else _of_refused_rows(verdict))
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(
@@ -150,6 +149,12 @@ def _scored(
         computed_so_because=way.why,
     )
     return summary, way, closed
+
+
+def _of_refused_rows(verdict: Verdict) -> Verdict:
+    """The verdict on a replay: each of its rows was refused before, so only an unknown shuts the gate."""
+    unknown = tuple(result for result in verdict.results if result.failed is None)
+    return replace(verdict, results=unknown, max_quarantined=1.0)
 
 
 def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:
