@@ -132,10 +132,10 @@ def _scored(
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
         submit(_validation_page, work.lake, run.run_id, progress)
-        if work.replays is None:
-            if verdict.refusals:
-                _data_docs(work, run, progress)
-            validate.gate(verdict)
+        judged = verdict if work.replays is None else _of_refused_rows(verdict)
+        if judged.refusals:
+            _data_docs(work, run, progress)
+        validate.gate(judged)
         submit(_data_docs, work, run, progress)
         told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
@@ -164,6 +164,12 @@ def _scored(
         forecast=at.purse.forecast,
     )
     return summary, way, closed
+
+
+def _of_refused_rows(verdict: Verdict) -> Verdict:
+    """The verdict on a replay: each of its rows was refused before, so only an unknown shuts the gate."""
+    unknown = tuple(result for result in verdict.results if result.rule in verdict.uncomputed)
+    return replace(verdict, results=unknown, max_quarantined=1.0)
 
 
 def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:

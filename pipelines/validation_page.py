@@ -94,7 +94,11 @@ def _state(facts: Facts) -> str:
 
 
 def _shuts(rule: Row) -> bool:
-    return rule["severity"] in _GATES and rule["passed"] is False
+    """Whether it shut the gate: critical, or a rule of rows that failed on more than it may."""
+    if rule["passed"] is not False:
+        return False
+    of_rows = rule["kind"] != "expectation"
+    return rule["severity"] in _GATES or (of_rows and bool(rule["threshold"]))
 
 
 def _share(rule: Row) -> float | None:

@@ -153,6 +153,13 @@ def test_a_refused_run_says_what_shut_the_gate(tmp_path: Path) -> None:
     said = page(other)[1].text
     assert "Gate shut 1 of 1 rule is not kept; 650 of 1,300 rows were refused, 50%" in said
     assert "more than max_quarantined allows" in said
+    third = tmp_path / "third"
+    write(
+        third,
+        [rule("mostly", 650, threshold=0.1), rule("loose", 5, threshold=0.1, passed=True)],
+        [],
+    )
+    assert "The gate is shut by mostly." in page(third)[1].text.replace(" .", ".")
 
 
 def test_a_validation_without_a_run_has_a_page_and_no_link_to_a_report(
