@@ -156,7 +156,14 @@ def prepared(spark: SparkSession, job: Job, *, asked: Request) -> Work:
 
 def of_rows_alone(contract: Contract) -> Contract:
     """The contract without what it promises of a whole input, which a few refused rows are not."""
-    return contract.model_copy(update={"expectations": (), "max_quarantined": 1.0})
+    about_rows = tuple(one for one in contract.expectations if one.splits)
+    columns = {
+        name: spec.model_copy(update={"fresh_within_h": None})
+        for name, spec in contract.columns.items()
+    }
+    return contract.model_copy(
+        update={"columns": columns, "expectations": about_rows, "max_quarantined": 1.0}
+    )
 
 
 def _as_of(source: Source, then: Mapping[str, Any]) -> Source:
