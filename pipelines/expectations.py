@@ -27,6 +27,10 @@ from schemas.expectations import COLUMN_KEYS, columns_of
 ROWS = "gx rows"  # of a scan's counts: the rows that could be parsed
 _NULLS = "column_values.nonnull.unexpected_count"
 _BASIC = {"result_format": "BASIC"}
+_PLACE = "place"
+_NO_COUNT: dict[Any, Any] = {
+    "table.row_count": None
+}  # every predicate depends on it, none reads it
 
 
 def import_expectations(contract: Contract) -> None:
@@ -51,10 +55,13 @@ def built(expectation: Expectation) -> Any:
 
 
 def suite_of(expectations: Sequence[Expectation]) -> Any:
-    """Great Expectations' suite of these."""
+    """Great Expectations' suite of these, each with its place in it."""
     import great_expectations as gx
 
-    return gx.ExpectationSuite(name="contract", expectations=[built(one) for one in expectations])
+    every = [built(one) for one in expectations]
+    for place, one in enumerate(every):
+        one.meta = {_PLACE: place}
+    return gx.ExpectationSuite(name="contract", expectations=every)
 
 
 def check_with_gx(rows: DataFrame, suite: Any, result_format: str = "SUMMARY") -> list[Any]:
@@ -66,7 +73,11 @@ def check_with_gx(rows: DataFrame, suite: Any, result_format: str = "SUMMARY") -
     source = context.data_sources.add_spark("input", persist=False)
     definition = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
     batch = definition.get_batch({"dataframe": rows})
-    return list(batch.validate(suite, result_format=result_format).results)
+    found = {}
+    for result in batch.validate(suite, result_format=result_format).results:
+        # Those that could not be computed come first, whatever the suite's order.
+        found[result.expectation_config.meta.pop(_PLACE)] = result
+    return [found[place] for place in range(len(suite.expectations))]
 
 
 def failed(expectation: Any, why: str) -> Any:
@@ -185,7 +196,8 @@ class Expectations:
     def _condition(self, one: Named) -> Column | str:
         try:
             metric = _metric_of(one.built, f"{one.built.map_metric}.condition")
-            known = self._schema | (self._measured(metric) if one.way == "measured" else {})
+            known = _NO_COUNT | self._schema
+            known |= self._measured(metric) if one.way == "measured" else {}
             condition, _, _ = self._value(metric, known)
         except Exception as error:  # noqa: BLE001 - whatever it is, the expectation has not been met
             return _told(error)
@@ -239,7 +251,7 @@ class Expectations:
 
     def _columns_aggregates(self, one: Named) -> dict[str, Column] | str:
         """By name, the aggregates that it is made of; or why Spark cannot make them of such a column."""
-        known = {**self._schema, "table.row_count": None}  # a dependency that no aggregate reads
+        known = _NO_COUNT | self._schema
         try:
             found = {
                 _id(leaf): self._value(self._dependencies(leaf)["metric_partial_fn"], known)[0]

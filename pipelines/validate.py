@@ -243,9 +243,14 @@ def _of_expectation(name: str, expectation: Expectation, outcome: Any, total: in
         passed=bool(outcome.success),
         fingerprint=expectation.fingerprint,
         observed=message or json.dumps(found, default=str),
-        result=json.dumps(outcome.to_json_dict()),
+        result=json.dumps(outcome.to_json_dict(), default=_plain),
         shuts=expectation.severity == "critical",
     )
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's scalars, which Great Expectations leaves in its results, as Python's; others as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _raised(info: Any) -> str | None:
