@@ -314,7 +314,9 @@ def test_a_unit_of_one_class_is_not_committed_and_the_others_are_not_scored_agai
     assert first >= size * len(committed)
     assert calls.rows == ROWS - size * len(committed)
     assert any("outputs of unit 2: 100 rows have 1" in one for one in summary.warnings)
-    assert [gate.name for gate in summary.gates if gate.passed is False] in ([], [CLOCKS])
+    open_ = {gate.name for gate in summary.gates if gate.passed is False}
+    # Of two attempts in one application, a task that was killed may end after the first one's books.
+    assert not open_ - {CLOCKS, "tasks, start-up and idle cores are all the cores that were held"}
     assert len(rows(lake, "SELECT unit FROM profiles WHERE side = 'output'")) == FILES * 4
     assert not (lake / "_staging").exists()
 
