@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -214,9 +214,24 @@ WIDE_FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture
+def interpreted(spark: SparkSession) -> Iterator[SparkSession]:
+    """Without compiling: of hundreds of predicates that takes longer than to compute them for few rows."""
+    settings = {
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    yield spark
+    for name in settings:
+        spark.conf.unset(name)
+
+
 def test_a_wide_table_and_a_sample_that_promises_too_much(
-    spark: SparkSession, tmp_path: Path
+    interpreted: SparkSession, tmp_path: Path
 ) -> None:
+    spark = interpreted
     table = wide()
     data = table.drop(["row"])
     assert data.num_columns == 200

@@ -34,7 +34,7 @@ TABLE = [
     r"regexp_like(t, '\\W')", "rlike(t, 's$')", r"regexp_extract(t, '(\\d)(\\d)', 2) = '0'",
     r"regexp_extract(t, '(\\d)(\\d)', 0) = '50'", r"regexp_extract(t, '(\\d)(\\d)') = '5'",
     r"regexp_replace(t, '(\\d)', '<$1>') = '<5><0>%_\\'", "regexp_replace(t, 'i', 'x', 2) = t",
-    "split(t, '')[0] = 'i'", "split(u, ' ', 2)[1] = 'a '", "replace(t, 'it') = '''s'", "replace(t, 'i', 'I') = t",
+    "split(t, '')[0] = 'i'", "size(split(u, ' ', 2)) = 2", "replace(t, 'it') = '''s'", "replace(t, 'i', 'I') = t",
     "t LIKE '%${env:HOME}%'", "t = '-- no' OR t = '/* no */'",
     # functions of texts
     "trim(u) = 'a'", "ltrim(u) = 'a '", "rtrim(u) = ' a'", "trim(BOTH ' a' FROM u) = ''", "ltrim('I', u) = 'T'",
@@ -56,7 +56,7 @@ TABLE = [
     # numbers
     "n = 7L AND n = 7S AND n = 7Y", "x = 2.5D", "f = 1.5F", "d = 9.99BD", "d = 9.99", "x = 25e-1", "x > .5", "x > 1.",
     "x = 'NaN'", "isnan(x)", "x > 1e300", "f = 0", "-n = -7", "- n * 2 = -14", "-(-n) = 7", "- -n = 7", "n - -1 = 8",
-    "n -1 = 6", "10 - n - 1 = 2", "10 - (n - 1) = 4", "100 / (n + 3) / 2 = 5", "100 / ((n + 3) / 2) = 20", "n / 2 = 3.5",
+    "n -1 = 6", "10 - n - 1 = 2", "10 - (n - 1) = 4", "110 / (n + 4) / 2 = 5", "110 / ((n + 4) / 2) = 20", "n / 2 = 3.5",
     "n % 4 = 3", "-n % 4 = -3", "mod(n, 4) = 3", "n * 2 + 1 = 15", "n + 2 * 3 = 13", "(n + 2) * 3 = 27",
     "n + 1 || 'a' = '8a'", "2 * 3 || 1 = '61'", "n % 4 * 2 = 6", "abs(n) = 3", "ceil(x) = 3", "ceiling(x) = 3",
     "floor(x) = 2", "ceil(d, 1) = 10.0", "floor(d, 1) = 9.9", "round(x) = 3", "round(d, 1) = 10.0", "round(n, -1) = 10",
@@ -80,7 +80,7 @@ TABLE = [
     "CASE WHEN n > 5 THEN x > 2 ELSE FALSE END", "CASE WHEN n > 5 THEN TRUE END", "CASE n WHEN 7 THEN TRUE WHEN 0 THEN FALSE END",
     "IF(n > 5, x > 2, FALSE)", "if(yes, 1, 2) = 1", "CASE WHEN yes THEN 1 ELSE NULL END = 1",
     # arrays, structs and names
-    "size(tags) = 3", "tags[0] = 1", "size(words) > 1", "array_contains(tags, 2)",
+    "size(tags) = 3", "IF(size(tags) > 0, tags[0] = 1, n > 0)", "size(words) > 1", "array_contains(tags, 2)",
     "array_contains(words, 'a')", "exists(tags, e -> e > 2)",
     "exists(tags, e -> e > n)", "forall(tags, e -> e > 0)", "forall(words, w -> w IS NOT NULL)",
     "exists(tags, e -> exists(words, w -> w = 'a' AND e = 1))", "exists(words, w -> length(w) = size(tags))",
