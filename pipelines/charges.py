@@ -56,13 +56,16 @@ def metered_alone(meters: Sequence[Row]) -> list[Row]:
 
 def _tasks(closing: Closing, meters: Meters, kept: Mapping[int | None, set[str]]) -> Iterator[Row]:
     made: Counter[tuple[int, int]] = Counter()  # times that a stage's partition was computed
+    # A stage that is skipped, for an earlier one left its shuffle, begins with attempt 1 when that is lost.
+    first = {task.stage_id for task in closing.tasks if task.stage_attempt == 0}
     for task in closing.tasks:
         meter = meters.get((task.application, task.task_id))
         if meter is not None:
             yield from _of_meter(meter, task, closing.task_cpus)
             continue
         is_kept = task.application in kept.get(task.unit, {task.application})
-        kind = _kind(task, is_kept=is_kept, is_again=bool(made[task.stage_id, task.partition]))
+        is_again = task.stage_id not in first or bool(made[task.stage_id, task.partition])
+        kind = _kind(task, is_kept=is_kept, is_again=is_again)
         made[task.stage_id, task.partition] += task.outcome == "Success"
         yield _of_task(task, kind, closing.task_cpus)
 

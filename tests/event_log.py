@@ -96,11 +96,18 @@ def ended(log: Path, run_id: str | None = None) -> list[Ended]:
 
 
 def wasted_ms(attempts: list[Ended]) -> Counter[str]:
-    """Milliseconds that gave nothing, by kind."""
+    """Milliseconds that gave nothing, by kind.
+
+    Adaptive queries ask for a shuffle twice: by the stage that writes it, and by one that is skipped, whose
+    first tasks are of its attempt 1, when what the other wrote was lost.
+    """
     found, done = Counter[str](), set[tuple[int, int]]()
+    skipped = {one.place[0] for one in attempts} - {
+        one.place[0] for one in attempts if one.stage_attempt == 0
+    }
     for one in attempts:
         if one.reason == "Success":
-            if one.place in done:
+            if one.place in done or one.place[0] in skipped:
                 found["recomputed"] += one.ms
             done.add(one.place)
         elif one.is_copy or any(_beside(one, other) for other in attempts):
