@@ -42,7 +42,7 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 
 .PHONY: test
 test: setup  ## every test but those of faults
-	$(PYTHON) -m pytest -m "not faults"
+	$(PYTHON) -m pytest -m "not faults" -n 2 --dist loadfile
 
 .PHONY: faults
 faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes

@@ -44,6 +44,7 @@ def account(
         books = close(work, run, held, counted, closed, rows=(verdict.rows, ended))
         found = gates.gates(books)
         saving = _saved(work, run, counted, books)
+        drawn = ledger.drawn_of(books.rows)
     return Summary(
         run_id=run.run_id,
         state=runs.DONE,
@@ -58,6 +59,10 @@ def account(
         model_load_s=round(sum(meter["load_s"] for meter in counted.meters), 3),
         cost=ledger.cost_of(books.rows),
         currency=work.rate.currency if work.rate else None,
+        energy_wh=drawn.wh,
+        energy_wh_low=drawn.wh_low,
+        energy_wh_high=drawn.wh_high,
+        carbon_g=drawn.carbon_g,
         ledger_coverage=gates.coverage(books),
         books_closed=gates.are_closed(found),
         gates=found,
@@ -107,7 +112,8 @@ def close(
         wanted=mine,
         charged_until=ledger.charged_until(before),
     )
-    every = ledger.rows_of(counted.meters, told, work.rate, run.run_id, run.job)
+    tags = work.settings.get("tags", {})
+    every = ledger.rows_of(counted.meters, told, work.rate, run.run_id, run.job, tags)
     new = ledger.not_yet_told(every, before)
     sink.append_values(new, work.lake, tables.LEDGER, f"{run.transaction()}:{run.events}")
     return Books([*before, *new], told, counted.meters, work.rate, *rows)

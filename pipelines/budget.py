@@ -119,6 +119,7 @@ class Purse:
     held_s: Callable[[], float] = time.monotonic
     expect: Callable[[float], Range] | None = None  # seconds of so many rows; None: nothing tells
     basis: str = ""  # what it rests on
+    forecast: dict[str, Any] | None = None  # as `begin` foretold it
     _done: list[tuple[float, float]] = field(default_factory=list)  # rows, seconds of each unit
     _last_s: float = 0.0
 
@@ -129,7 +130,7 @@ class Purse:
 
     def begin(self, rows: float) -> str:
         """A line about what is left to score. Raises BudgetExceeded where it certainly costs too much."""
-        if self.budget is None or self.second is None:
+        if self.second is None or (self.budget is None and self.expect is None):
             return ""
         limit = f"{money(self.budget)} {self.currency}"
         if self.expect is None:
@@ -138,12 +139,21 @@ class Purse:
                 " and model, nothing calibrated); it starts, and is watched between units"
             )
         rest = self.expect(rows)
-        low, mid, high = (
-            f"{money(self.spent + self.second * Decimal(str(seconds)))}"
-            for seconds in (rest.low, rest.mid, rest.high)
-        )
+        seconds = {"low": rest.low, "mid": rest.mid, "high": rest.high}
+        cost = {
+            name: self.spent + self.second * Decimal(str(each)) for name, each in seconds.items()
+        }
+        self.forecast = {
+            "seconds": {name: round(each, 3) for name, each in seconds.items()},
+            "cost": {name: f"{each.quantize(PLACES):f}" for name, each in cost.items()},
+            "currency": self.currency,
+            "basis": self.basis,
+        }
+        if self.budget is None:
+            return ""
+        low, mid, high = (money(cost[name]) for name in ("low", "mid", "high"))
         text = f"{mid} {self.currency} ({low} to {high}, 80 % of the time), by {self.basis}"
-        if self.spent + self.second * Decimal(str(rest.low)) > self.budget:
+        if cost["low"] > self.budget:
             raise BudgetExceeded(
                 f"forecast {text}, exceeds the budget of {limit}: nothing more was scored",
                 got=f"{money(self.spent)} {self.currency} spent so far, {duration(rest.mid)} to go",
@@ -214,8 +224,6 @@ def purse_of(spark: SparkSession, work: Work, run: Run, way: Way, now: Clock) ->
     since = present.get("held_since") or present["at"]
     already_s = max(0.0, (now() - since).total_seconds())
     purse.held_s = partial(_since, time.monotonic() - already_s)
-    if purse.budget is None:
-        return purse
     done = sink.values(work.lake, UNITS, [("run_id", "=", run.run_id), ("state", "=", DONE)])
     purse.before = cost(rate, attempts(earlier, _signs(work.lake, done, earlier), slots))
     pace, past = own_pace(done), history.past_runs(work.lake, work.job.name, work.model.digest)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, ingest, sink, volume
+from pipelines import infer, sink, volume
 from pipelines.task_times import tagged
 from pipelines.work import Work
 from schemas.calibration import Measurement, Request, chosen
@@ -73,7 +73,7 @@ def way_of(spark: SparkSession, work: Work, run_id: str, at: datetime) -> Way:
         return replace(native, why="texts depend on precision: pin engine.precision for another")
     if before := _rows(work.lake, [("run_id", "=", run_id)]):
         return _taken(work, _measurements(before), "as the run's first attempt")
-    rows, slots = volume.expected_rows(work.pinned), _slots(spark)
+    rows, slots = work.expected_rows, _slots(spark)
     is_short = volume.most_seconds(work.model, rows) / slots < WORTH_S
     if is_short and _reads_as_it_is(work):
         return replace(native, why="too little work to measure other ways")
@@ -161,12 +161,7 @@ def sample(spark: SparkSession, work: Work) -> DataFrame:
     names = [quoted(name) for name in work.model.card.signature.inputs]
     parts = list(_parts(work.pinned))
     frames = [
-        infer.accepted(
-            ingest.read(spark, work.job.source, work.contract, part),
-            work.rules,
-            work.job,
-            work.model,
-        )
+        infer.accepted(work.rows(spark, part), work.rules, work.job, work.model)
         .select(*names)
         .limit(SAMPLE_ROWS // len(parts))
         for part in parts

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.closings import UNKNOWN, Closing
+from pipelines.energy import Used
 from pipelines.executors import LOCAL, Uptime
 from pipelines.task_times import TaskTime
 
@@ -31,6 +32,7 @@ STEP_KINDS = {
 }
 OVERHEAD = ("startup", "idle", "driver")  # kinds of rows that belong to no task
 WASTE = ("failed", "killed", "speculative", "recomputed")
+_COMPUTES = ("calibrate", "warm", "infer")  # steps whose tasks may use a GPU
 _NO_LOG = "no task times from Spark"
 
 
@@ -76,9 +78,13 @@ def _kind(task: TaskTime, *, is_kept: bool, is_again: bool) -> str:
 
 
 def _of_meter(meter: Row, task: TaskTime | None, cpus: int) -> Iterator[Row]:
-    """A metered task's time by kind; with Spark's own time, the kinds sum to exactly that."""
+    """A metered task's time by kind; with Spark's own time, the kinds sum to exactly that.
+
+    What it used of cores and GPUs is told for the whole task, so each kind has its share by time.
+    """
     laps = {kind: 1000 * sum(meter[lap] for lap in names) for kind, names in KINDS.items()}
     held_ms = task.run_ms if task else round(1000 * meter["wall_s"])
+    used = _used(meter, task)
     began = meter["started_at"].replace(tzinfo=UTC)
     common = {
         "x_Unit": meter["unit"],
@@ -98,7 +104,19 @@ def _of_meter(meter: Row, task: TaskTime | None, cpus: int) -> Iterator[Row]:
     }
     for kind, spent_ms in _fitted(laps, held_ms).items():
         work = {**_work(meter), **_sparks(task)} if kind == "useful" else {}
-        yield {**common, "x_CostKind": kind, "x_SlotMs": spent_ms, **work}
+        part = used.part(spent_ms / held_ms if held_ms else 0.0)
+        yield {**common, "x_CostKind": kind, "x_SlotMs": spent_ms, "used": part, **work}
+
+
+def _used(meter: Row, task: TaskTime | None) -> Used:
+    """The worker's CPU time and that of the JVM beside it; the counter's joules grow with both."""
+    jvm_s = task.jvm_cpu_ns / 1e9 if task else 0.0
+    cpu_s, joules, busy_s = meter["cpu_s"], meter["cpu_joules"], meter["gpu_busy_s"]
+    if joules is not None and cpu_s:
+        joules *= (cpu_s + jvm_s) / cpu_s
+    if busy_s is None and meter["device"] == "cpu":
+        busy_s = 0.0
+    return Used(cpu_s + jvm_s, joules, busy_s, meter["gpu_joules"])
 
 
 def _fitted(laps: Mapping[str, float], held_ms: int) -> dict[str, int]:
@@ -121,6 +139,8 @@ def _work(meter: Row) -> Row:
         "x_Tokens": meter["tokens"],
         "x_Bytes": meter["bytes"],
         "x_PeakRssBytes": meter["peak_rss_bytes"],
+        "x_GpuBusyMs": None if meter["gpu_busy_s"] is None else round(1000 * meter["gpu_busy_s"]),
+        "x_GpuMemoryBytes": meter["gpu_memory_bytes"],
     }
 
 
@@ -141,6 +161,7 @@ def _sparks(task: TaskTime | None) -> Row:
 
 def _of_task(task: TaskTime, kind: str, cpus: int) -> Row:
     is_waste = kind in WASTE
+    is_known = task.outcome == "Success" and task.python is None  # else Python's CPU time is not
     return {
         "x_Unit": task.unit,
         "x_AppId": task.application,
@@ -158,6 +179,10 @@ def _of_task(task: TaskTime, kind: str, cpus: int) -> Row:
         "x_SlotMs": task.run_ms,
         "x_Quality": "no meter: the attempt did not commit" if is_waste else "measured",
         "cores": cpus,
+        "used": Used(
+            cpu_s=task.jvm_cpu_ns / 1e9 if is_known else None,
+            gpu_s=0.0 if is_known or task.step not in _COMPUTES else None,
+        ),
         **_sparks(task),
     }
 
@@ -202,6 +227,7 @@ def _of_nobody(
         "x_SlotMs": core_ms,
         "x_Quality": "measured" if closing.is_measured else _NO_LOG,
         "cores": 1,
+        "used": Used(cpu_s=0.0 if kind == "idle" else None, gpu_s=0.0),
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.cost_commands import export, ledger, reprice
+from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
 from pipelines.options import json_option, lake_option
 from schemas.errors import MillraceError, RunFailed, UsageError
@@ -19,6 +20,7 @@ from schemas.errors import MillraceError, RunFailed, UsageError
 if TYPE_CHECKING:
     from schemas.config import Job
 
+SCREENFUL = 100  # rows of a table on the terminal, unless others are asked for
 EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
@@ -121,6 +123,42 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
 
 
 @main.command(epilog=EXIT_CODES)
+@click.argument("run_id", metavar="RUN")
+@job_argument
+@set_option
+@click.option(
+    "--repaired",
+    metavar="SOURCE",
+    help="Where the repaired rows are: a path, or FORMAT:PATH. Without it, the run's own input.",
+)
+@click.option("--failed", is_flag=True, help="Take up rows that the model could not score, too.")
+@json_option
+def replay(
+    run_id: str,
+    job_file: Path,
+    overrides: tuple[str, ...],
+    repaired: str | None,
+    failed: bool,
+    as_json: bool,
+) -> None:
+    """Score the refused rows of RUN that were repaired, or that a corrected contract accepts.
+
+    Only those are read into the model, and only they are charged: a run of its own. Which rows they
+    are is told by their key; one that is scored already is left out. What breaks the contract still is
+    quarantined again. The view replayed has the old reasons, the new run and the outcome.
+
+    \b
+    Examples:
+      millrace replay digits-1a2b3c4d conf/jobs/digits.yaml
+      millrace replay digits-1a2b3c4d conf/jobs/digits.yaml --repaired parquet:repaired/
+      millrace sql "SELECT outcome, count(*) AS n FROM replayed GROUP BY outcome"
+    """
+    from pipelines.replay import command
+
+    command(run_id, _job(job_file, overrides), repaired, failed_too=failed, as_json=as_json)
+
+
+@main.command(epilog=EXIT_CODES)
 @job_argument
 @set_option
 @click.option(
@@ -154,18 +192,59 @@ def plan(
 
 
 @main.command(epilog=EXIT_CODES)
-@job_argument
+@click.argument("job_file", type=click.Path(path_type=Path), required=False)
 @set_option
+@click.option(
+    "--suggest", metavar="SOURCE", help="Write a contract that this file, folder or table keeps."
+)
+@click.option(
+    "--format", "form", metavar="FORMAT", help="Of that source, where its name does not say."
+)
+@click.option(
+    "--sample-rows",
+    type=click.IntRange(1),
+    help="Rows of it to profile, about; 100,000 if left out.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write; else it is printed.",
+)
 @json_option
-def validate(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def validate(
+    job_file: Path | None,
+    overrides: tuple[str, ...],
+    suggest: str | None,
+    form: str | None,
+    sample_rows: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Validate a job's input and say whether the gate would open; nothing is scored.
 
-    Refused rows and every rule's result are written to the tables quarantine and validations.
+    Refused rows and every rule's result are written to the tables quarantine and validations. With
+    --suggest there is no job yet: a source is profiled, and what it seems to promise is written down.
 
     \b
-    Example:
+    Examples:
       millrace validate conf/jobs/digits.yaml
+      millrace validate --suggest data/payments.csv --out payments.yaml
+      millrace validate --suggest data/events/ --format parquet --sample-rows 50000
     """
+    if suggest is not None:
+        if job_file is not None or overrides:
+            raise UsageError(
+                "--suggest goes without a job file", next="millrace validate --suggest SOURCE"
+            )
+        from pipelines.suggest_command import command
+
+        command(suggest, form, sample_rows, out, as_json=as_json)
+        return
+    if job_file is None or form or sample_rows or out:
+        raise UsageError(
+            "validate wants a job file, or --suggest SOURCE with its options",
+            next="millrace validate --help",
+        )
     from pipelines import console, score
     from pipelines.progress import Progress
     from pipelines.validate import gate
@@ -233,7 +312,9 @@ def runs(lake: Path, as_json: bool) -> None:
     Example:
       millrace runs --lake demo-out/digits/lake
     """
-    _answer(lake, RUNS_SQL, as_json=as_json)
+    from pipelines.answer import answer
+
+    answer(lake, RUNS_SQL, "json" if as_json else "table")
 
 
 @main.command()
@@ -255,32 +336,72 @@ def show(run_id: str, lake: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("run_id")
 @lake_option
+@click.option(
+    "--show-examples",
+    is_flag=True,
+    help="With values and keys of refused rows, on the page about the rules.",
+)
 @json_option
-def report(run_id: str, lake: Path, as_json: bool) -> None:
-    """Write a run's report anew from the tables: one HTML page that needs nothing else.
+def report(run_id: str, lake: Path, show_examples: bool, as_json: bool) -> None:
+    """Write a run's report anew from the tables: HTML pages that need nothing else.
+
+    One is about the run, one about its rules. Of refused rows there are counts, and what their values
+    look like: types, lengths, kinds of characters.
 
     \b
-    Example:
+    Examples:
       millrace report digits-1a2b3c4d --lake demo-out/digits/lake
+      millrace report digits-1a2b3c4d --lake demo-out/digits/lake --show-examples
     """
     from pipelines.show import report_command
 
-    report_command(lake, run_id, as_json)
+    report_command(lake, run_id, as_json, show_examples=show_examples)
 
 
 @main.command()
 @click.argument("query")
 @lake_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="What the rows are written as.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file for them.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="At most so many rows; a table on the terminal has 100.",
+)
+@click.option(
+    "--offset", type=click.IntRange(min=0), default=0, help="Leave out so many rows first."
+)
 @json_option
-def sql(query: str, lake: Path, as_json: bool) -> None:
+def sql(
+    query: str,
+    lake: Path,
+    kind: str,
+    out: Path | None,
+    limit: int | None,
+    offset: int,
+    as_json: bool,
+) -> None:
     """Ask the tables and the shipped views, read-only, without a JVM.
 
     \b
     Examples:
       millrace sql "SELECT * FROM cost_by_partition" --lake demo-out/digits/lake
       millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
+      millrace sql "SELECT * FROM digits_current" --format csv --out digits.csv
     """
-    _answer(lake, query, as_json=as_json)
+    from pipelines.answer import answer
+
+    kind = "json" if as_json else kind
+    if limit is None and kind == "table" and out is None:
+        limit = SCREENFUL
+    answer(lake, query, kind, out, (limit, offset))
 
 
 @main.command()
@@ -315,17 +436,6 @@ RUNS_SQL = (
 )
 
 
-def _answer(lake: Path, sql: str, *, as_json: bool) -> None:
-    from pipelines import console
-    from pipelines.query import query
-
-    found = query(lake, sql)
-    if as_json:
-        console.print_json(found.to_pylist())
-    else:
-        console.print_rows(found.column_names, found.to_pylist())
-
-
 def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     from schemas.config import Job
     from schemas.yaml_file import load
@@ -333,7 +443,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export):
+for command in (model, ledger, reprice, export, baseline, drift):
     main.add_command(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.words import drawn
 from schemas.errors import MillraceError
 from schemas.summary import Summary
 
@@ -60,6 +61,9 @@ def print_summary(
     if summary.backend:
         console.print(f"  computed  with {summary.backend} in {summary.precision}")
     console.print(f"  cost      {_cost(summary)}")
+    if summary.cost is not None:
+        told = (summary.energy_wh, summary.energy_wh_low, summary.energy_wh_high, summary.carbon_g)
+        console.print(f"  energy    {drawn(*told)}")
     if summary.saved_rows:
         console.print(f"  saved     {_saved(summary)}")
     console.print(f"  tables    {summary.lake}")
@@ -68,7 +72,9 @@ def print_summary(
         console.print(f"  [yellow]note[/]      {escape(warning)}")
 
 
-def print_rows(names: list[str], rows: list[dict[str, Any]], title: str = "") -> None:
+def print_rows(
+    names: list[str], rows: list[dict[str, Any]], title: str = "", file: TextIO | None = None
+) -> None:
     """Rows as a table on the terminal; values are data, never markup."""
     table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in names:
@@ -76,7 +82,7 @@ def print_rows(names: list[str], rows: list[dict[str, Any]], title: str = "") ->
         table.add_column(name, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row[name]) for name in names])
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=file)
     if not console.is_terminal:  # a pipe has no edge to fold at
         console.width = _PIPE_WIDTH
     console.print(table)

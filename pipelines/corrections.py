@@ -20,8 +20,8 @@ Row = dict[str, Any]
 ORIGINAL, RETRACTION, RESTATEMENT = "ORIGINAL", "RETRACTION", "RESTATEMENT"
 # Numbers that are names or prices; every other number of a ledger row is an amount, and sums.
 NAMES = {
-    "x_Unit", "x_StageId", "x_StageAttempt", "x_PartitionId", "x_TaskAttempt", "x_TaskId", "x_Revision",
-    "ListUnitPrice",
+    "x_RunAttempt", "x_Unit", "x_StageId", "x_StageAttempt", "x_PartitionId", "x_TaskAttempt", "x_TaskId",
+    "x_Revision", "ListUnitPrice",
 }  # fmt: skip
 AMOUNTS = tuple(
     column.name
@@ -80,7 +80,8 @@ def restatements(
         core_s = _core_s(meters.get("Core", original))
         yield from _restated(original, original["SkuMeter"], rate, core_s, revision)
         if original["SkuMeter"] == "Core":
-            bare = original | dict.fromkeys(AMOUNTS) | {"x_SlotMs": original["x_SlotMs"]}
+            bare = original | dict.fromkeys([*AMOUNTS, "x_EnergyMethod", "x_IntensitySource"])
+            bare |= {"x_SlotMs": original["x_SlotMs"]}
             for meter in (name for name in METERS if name not in meters):
                 if rate.instance.per_core(meter):
                     yield from _restated(bare, meter, rate, core_s, revision)

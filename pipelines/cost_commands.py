@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipelines.options import json_option, lake_option
-from schemas.prices import CATEGORIES, Category
+from schemas.prices import CATEGORIES
 
 
 @click.command()
@@ -21,16 +22,11 @@ from schemas.prices import CATEGORIES, Category
 @click.option("--instance", metavar="SKU", help="Another machine than the run's.")
 @click.option("--region", metavar="NAME", help="Another region than the run's.")
 @click.option("--category", type=click.Choice(CATEGORIES), help="Another category than the run's.")
+@click.option("--dry-run", is_flag=True, help="Say what it would come to, and write nothing.")
 @lake_option
 @json_option
 def reprice(
-    run_id: str,
-    prices: Path,
-    instance: str | None,
-    region: str | None,
-    category: Category | None,
-    lake: Path,
-    as_json: bool,
+    run_id: str, prices: Path, dry_run: bool, lake: Path, as_json: bool, **machine: Any
 ) -> None:
     """Price a run anew with another price book, or as if it had been on another machine.
 
@@ -41,11 +37,12 @@ def reprice(
     Examples:
       millrace reprice digits-1a2b3c4d --prices conf/prices/example.yaml --lake demo-out/digits/lake
       millrace reprice digits-1a2b --prices conf/prices/gpu.yaml --instance g6.xlarge --category Dynamic
+      millrace reprice digits-1a2b --prices conf/prices/gpu.yaml --instance g6.xlarge --dry-run
     """
     from pipelines import reprice as repricing
 
-    asked = repricing.Asked(instance, region, category)
-    repricing.command(lake, run_id, prices, asked, as_json=as_json)
+    asked = repricing.Asked(**machine)
+    repricing.command(lake, run_id, prices, asked, dry_run=dry_run, as_json=as_json)
 
 
 @click.command()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from pipelines import console
+from pipelines import console, csv_text
 from pipelines.named import the_run
 from pipelines.views import tables
 from pipelines.words import exact
@@ -28,7 +26,6 @@ from schemas.errors import UsageError
 from schemas.ids import digest
 from schemas.tables import LEDGER
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
 _TEXT = pa.string()
 _SECOND = pa.timestamp("s", "UTC")
 _SAME: dict[str, str] = {  # FOCUS's column: the ledger's, where the names differ
@@ -83,6 +80,7 @@ def as_focus(ledger: pa.Table) -> pa.Table:
         "ChargePeriodStart": pc.floor_temporal(start, unit="second").cast(_SECOND),
         "ChargePeriodEnd": pc.ceil_temporal(until, unit="second").cast(_SECOND),
         "RegionId": _region(ledger["SkuPriceId"]),
+        "Tags": pa.array([_tags(each) for each in ledger["Tags"].to_pylist()], _TEXT),
         **{name: ledger[source] for name, source in _SAME.items()},
         **{
             name: pa.repeat(pa.scalar(value, _TEXT), len(ledger)) for name, value in _ALWAYS.items()
@@ -101,7 +99,7 @@ def metadata(schema: pa.Schema) -> dict[str, Any]:
         "DataGenerator": {"DataGenerator": "Millrace"},
         "Schema": {
             "SchemaId": digest(columns)[:16],
-            "CreationDate": "2026-11-24T00:00:00Z",  # of this list of columns
+            "CreationDate": "2026-11-25T00:00:00Z",  # of this list of columns
             "FocusVersion": focus.VERSION,
             "DataGeneratorVersion": version("millrace"),
             "ColumnDefinition": columns,
@@ -137,20 +135,6 @@ def command(lake: Path, out: Path, run: str | None, *, as_json: bool) -> None:
     console.echo(f"absent: {', '.join(focus.ABSENT)}; metadata.json says why")
 
 
-def cell(value: Any) -> str:
-    """A value as a CSV cell: numbers without exponent, times in UTC, a text never as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float | Decimal):
-        return exact(value).replace(",", "")
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
 def _ledger(lake: Path, run: str | None) -> pa.Table:
     """The ledger's rows, or one run's, with the columns that it has; those it lacks are null."""
     tables(lake)  # which says what is wrong with a folder that is no lake
@@ -184,6 +168,12 @@ def _region(price_ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(found, "region")
 
 
+def _tags(told: list[dict[str, str]] | None) -> str | None:
+    """Tags as the specification has them: an object of keys and values; null where a row has none."""
+    named = {each["key"]: each["value"] for each in told or ()}
+    return json.dumps(named, sort_keys=True) if named else None
+
+
 def _definition(field: pa.Field) -> dict[str, Any]:
     """A column of the export as FOCUS's metadata defines one."""
     known = focus.BY_NAME.get(field.name)
@@ -207,15 +197,7 @@ def _sums(rows: pa.Table) -> dict[str, Decimal]:
 
 def _write_csv(rows: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rows.column_names)
-        writer.writerows(_cells(rows))
-
-
-def _cells(rows: pa.Table) -> Iterator[list[str]]:
-    for batch in rows.to_batches(max_chunksize=10_000):
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            yield [cell(value) for value in values]
+        csv_text.write(rows, file)
 
 
 def _written(out: Path, name: str, write: Callable[[Path], object]) -> Path:

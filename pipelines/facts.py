@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Facts:
         Row  # rows that no model computed, slot_s and cost of what that would have been; or nulls
     )
     ways: list[Row]  # to compute the model, as the run measured them
+    energy: list[Row]  # method, wh, wh_low, wh_high, carbon_g, source; the most first
 
 
 def read(lake: Path, run_id: str) -> Facts:
@@ -94,7 +96,14 @@ def read(lake: Path, run_id: str) -> Facts:
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
         saved=(rows(LEDGER.name, _SAVED.format(run=run)) or [NOTHING_SAVED])[0],
         ways=rows(CALIBRATIONS.name, _WAYS.format(run=run)),
+        energy=rows(LEDGER.name, _ENERGY.format(run=run)),
     )
+
+
+def gates_of(run: Row) -> list[Row]:
+    """What had to add up when the run's books were closed: name, passed, got and allowed of each."""
+    found: list[Row] = json.loads(run["gates"] or "[]")
+    return found
 
 
 def in_order(kind: str) -> int:
@@ -117,7 +126,7 @@ _PREDICTED = """
 SELECT COUNT(*) - COUNT(error) AS scored, COUNT(error) AS failed FROM {table} WHERE run_id = {run}
 """
 _KINDS = """
-SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost,
+SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost, SUM(x_EnergyWh) AS energy_wh,
   CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s
 FROM ledger WHERE x_RunId = {run} AND x_CostKind <> 'saved' GROUP BY x_CostKind
 """
@@ -138,6 +147,12 @@ SELECT SUM(CASE WHEN SkuMeter = 'Core' THEN x_RowsIn END) AS rows,
   CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs END) AS DOUBLE) / 1000 AS slot_s,
   SUM(EffectiveCost) AS cost, MAX(BillingCurrency) AS currency
 FROM ledger WHERE x_RunId = {run} AND x_CostKind = 'saved'
+"""
+_ENERGY = """
+SELECT x_EnergyMethod AS method, SUM(x_EnergyWh) AS wh, SUM(x_EnergyWhLow) AS wh_low,
+  SUM(x_EnergyWhHigh) AS wh_high, SUM(x_CarbonG) AS carbon_g, MAX(x_IntensitySource) AS source
+FROM ledger WHERE x_RunId = {run} AND x_EnergyWh IS NOT NULL GROUP BY x_EnergyMethod
+ORDER BY wh DESC
 """
 _WASTE = "SELECT * FROM waste WHERE run_id = {run} ORDER BY slot_s DESC"
 _WAYS = """

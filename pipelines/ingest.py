@@ -29,7 +29,7 @@ from udfs.files import InputFile
 from udfs.idx_file import IDX_SCHEMA, idx_shape
 from udfs.records import with_malformed
 
-__all__ = ["check_schema", "has_malformed", "pin", "read", "reads_in_python"]
+__all__ = ["check_schema", "delivered", "has_malformed", "pin", "read", "reads_in_python"]
 
 _IDX_ROWS_A_SPLIT = 1024
 _MOST_IDX_SPLITS = 16  # each split of a gzipped file has to unpack all that comes before it
@@ -43,8 +43,14 @@ def read(spark: SparkSession, source: Source, contract: Contract, pinned: Pinned
     silently. ``pinned`` may hold fewer files than the source has, to read a part of it.
     """
     if not pinned.files and source.format != "delta":
-        return spark.createDataFrame([], _spark_schema(_delivered(source, contract)))
+        return spark.createDataFrame([], delivered(source, contract))
     return READERS[source.format](spark, source, contract, pinned)
+
+
+def delivered(source: Source, contract: Contract) -> StructType:
+    """The schema of what `read` gives, without reading."""
+    schema = contract.arrow_schema
+    return _spark_schema(with_malformed(schema) if has_malformed(source) else schema)
 
 
 def has_malformed(source: Source) -> bool:
@@ -139,11 +145,6 @@ READERS: dict[str, Callable[..., DataFrame]] = {
     "images": read_images,
     "idx": read_idx_file,
 }
-
-
-def _delivered(source: Source, contract: Contract) -> pa.Schema:
-    schema = contract.arrow_schema
-    return with_malformed(schema) if has_malformed(source) else schema
 
 
 def _spark_schema(schema: pa.Schema) -> StructType:

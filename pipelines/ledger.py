@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from pipelines import sink
 from pipelines.charges import KINDS, Row, charged, metered_alone
 from pipelines.closings import Closing
+from pipelines.energy import shared
 from pipelines.pricing import priced
 from pipelines.rate import Rate
 from schemas.tables import LEDGER
@@ -30,7 +31,13 @@ _SUMMED = (
     "wall_s",
     "cpu_s",
     *(lap for laps in KINDS.values() for lap in laps),
+    "cpu_joules",
+    "gpu_joules",
+    "gpu_busy_s",
 )
+_FIRSTS = (
+    ("started_at", "min"), ("peak_rss_bytes", "max"), ("gpu_memory_bytes", "max"), ("device", "max"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,29 +95,35 @@ def _by_task(meters: Sequence[pa.RecordBatch]) -> tuple[dict[str, Any], ...]:
     if not any(map(len, meters)):
         return ()
     table = pa.Table.from_batches(meters)
-    firsts = [("started_at", "min"), ("peak_rss_bytes", "max")]
-    wanted = [*firsts, *((name, "sum") for name in _SUMMED)]
+    wanted = [*_FIRSTS, *((name, "sum") for name in _SUMMED)]
     summed = table.group_by(_TASK).aggregate(wanted)
     return tuple(summed.rename_columns([*_TASK, *(name for name, _ in wanted)]).to_pylist())
 
 
 def rows_of(
-    meters: Sequence[Row], closings: Sequence[Closing], rate: Rate | None, run_id: str, job: str
+    meters: Sequence[Row],
+    closings: Sequence[Closing],
+    rate: Rate | None,
+    run_id: str,
+    job: str,
+    tags: Mapping[str, str],
 ) -> list[Row]:
-    """Priced rows for all that the run's attempts held.
+    """Priced rows for all that the run's attempts held, each with the job's tags.
 
     Without task times the meters alone are priced, and each row says so in x_Quality.
     """
+    meters = shared(meters)
     by_task = {(meter["application"], meter["task_id"]): meter for meter in meters}
     kept: dict[int | None, set[str]] = {}  # by unit, the applications that committed it
     for meter in meters:
         kept.setdefault(meter["unit"], set()).add(meter["application"])
-    about = {"x_RunId": run_id, "x_Job": job}
+    told = [{"key": key, "value": value} for key, value in sorted(tags.items())]
+    about = {"x_RunId": run_id, "x_Job": job, "Tags": told}
     rows: list[Row] = []
     for closing in closings:
         rows += priced([about | row for row in charged(closing, by_task, kept)], rate)
-    told = {(row["x_AppId"], row.get("x_TaskId")) for row in rows}
-    alone = metered_alone([by_task[at] for at in sorted(by_task) if at not in told])
+    charged_for = {(row["x_AppId"], row.get("x_TaskId")) for row in rows}
+    alone = metered_alone([by_task[at] for at in sorted(by_task) if at not in charged_for])
     rows += priced([about | row for row in alone], rate)
     return [{column.name: row.get(column.name) for column in LEDGER.columns} for row in rows]
 
@@ -140,6 +153,29 @@ def charged_until(rows: Sequence[Row]) -> dict[int, datetime]:
             attempt, end = row["x_RunAttempt"], row["ChargePeriodEnd"]
             found[attempt] = max(end, found.get(attempt, end))
     return found
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Energy from the wall, watt-hours, with its bounds, and grams of CO2 equivalent."""
+
+    wh: float | None = None
+    wh_low: float | None = None
+    wh_high: float | None = None
+    carbon_g: float | None = None
+
+
+def drawn_of(rows: Sequence[Row]) -> Drawn:
+    """What rows draw and emit together; None where that is not known of each that held time."""
+    held = [row for row in rows if row["SkuMeter"] == "Core" and row["x_SlotMs"]]
+
+    def total(name: str) -> float | None:
+        every = [row[name] for row in held]
+        return None if not every or None in every else round(sum(every), 9)
+
+    return Drawn(
+        total("x_EnergyWh"), total("x_EnergyWhLow"), total("x_EnergyWhHigh"), total("x_CarbonG")
+    )
 
 
 def cost_of(rows: Sequence[Row]) -> Decimal | None:

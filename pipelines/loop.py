@@ -16,11 +16,13 @@ from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
 from pipelines.marks import Mark
+from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
 from pipelines.task_times import tagged
 from pipelines.units import Unit
+from pipelines.watch import Watch
 from pipelines.work import Work
 from pipelines.workers import Task, scorer
 from schemas.errors import TooManyFailed
@@ -52,6 +54,7 @@ class Pass:
     ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
     purse: Purse = field(default_factory=Purse)
     reuse: Reuse = NOTHING
+    watch: Watch | None = None  # None: the job measures nothing
 
     @property
     def may_fail(self) -> int:
@@ -64,7 +67,7 @@ def cut_units(spark: SparkSession, work: Work, way: Way) -> list[Unit]:
     slots = spark.sparkContext.defaultParallelism
     per_s = way.rows_per_s and way.rows_per_s * slots
     per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s)
+    return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s, work.expected_rows)
 
 
 def planned(at: Pass) -> list[Unit]:
@@ -101,8 +104,10 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     if at.reuse.why:
         told = "are computed once" if at.reuse.dedupe else "are computed each"
         progress.say(f"  identical rows {told}: {at.reuse.why}")
-    with progress.step(
-        at.spark, at.run.run_id, "infer", f"scoring with {at.work.model.card.title}"
+    title = f"scoring with {at.work.model.card.title}"
+    with (
+        patient(at.spark, at.work, at.way),
+        progress.step(at.spark, at.run.run_id, "infer", title),
     ):
         rows_left = sum(unit.expected_rows for unit in left)
         for done, (unit, rows) in enumerate(_each(at, left, names), 1):
@@ -172,8 +177,7 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     at.still_ours()
     started, work, name = time.monotonic(), at.work, names[unit.number]
     with tagged(at.spark, at.run.run_id, "infer", unit.number):
-        rows = ingest.read(at.spark, work.job.source, work.contract, unit.pinned)
-        marked = validate.marked(rows, at.repeated)
+        marked = validate.marked(work.rows(at.spark, unit.pinned), at.repeated)
         accepted = infer.accepted(marked, work.rules, work.job, work.model)
         too_large = at.ceilings.least(at.way.computed_with)
         task = Task(at.run.run_id, unit.number, at.may_fail, too_large)
@@ -185,8 +189,12 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
         named = infer.with_run(
             made, work.predictions, at.run.run_id, unit.number, work.model, at.now()
         )
+        staged = None
+        if at.watch is not None:
+            staged = at.watch.staged(named, unit.number, unit.expected_rows)
+    with tagged(at.spark, at.run.run_id, "infer" if staged is None else "write", unit.number):
         reached("before_commit")
-        sink.append(named, work.lake, work.predictions, name)
+        sink.append(named if staged is None else staged, work.lake, work.predictions, name)
     reached("after_commit")
     failed = _told(at, unit, name, time.monotonic() - started)
     _kept(at, unit, name)
@@ -194,7 +202,9 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
 
 
 def _kept(at: Pass, unit: Unit, name: str) -> None:
-    """Keep what a committed unit computed for later ones, where the job asks for that."""
+    """Keep what a committed unit computed for later ones, and its profile, where the job asks for that."""
+    if at.watch is not None:
+        at.watch.keep(unit.number, unit.expected_rows, name, at.now())
     at.reuse.keep(at.spark, at.run.run_id, unit.number, (at.work.predictions, name), at.now())
 
 

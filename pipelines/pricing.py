@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from pipelines.rate import Rate
+from pipelines.energy import columns
+from pipelines.rate import NEAREST, Piece, Rate
 from schemas.ids import digest
 from schemas.prices import METERS, PLACES, Instance, Meter
 
@@ -38,6 +39,22 @@ class Running:
         return part
 
 
+@dataclass(frozen=True)
+class Part:
+    """The part of a row in which one price applied: its milliseconds from and up to."""
+
+    place: int  # 0 for the first
+    piece: Piece | None  # None: the row has no end, so all of it is at one price
+    instance: Instance | None  # None: no price book
+    before_ms: int
+    after_ms: int
+
+    @property
+    def spent_ms(self) -> int:
+        """Milliseconds of it."""
+        return self.after_ms - self.before_ms
+
+
 def priced(rows: Sequence[Row], rate: Rate | None) -> list[Row]:
     """Each of an attempt's rows once a meter, and once a price that applied while it lasted."""
     totals: dict[tuple[str, str, str], Running] = defaultdict(Running)
@@ -45,7 +62,7 @@ def priced(rows: Sequence[Row], rate: Rate | None) -> list[Row]:
         _made(row, part, meter, rate, totals)
         for row in rows
         for part in _parts(row, rate)
-        for meter in _meters(part[0])
+        for meter in _meters(part.instance)
     ]
 
 
@@ -53,45 +70,47 @@ def _meters(instance: Instance | None) -> tuple[Meter, ...]:
     return ("Core", "Memory", "GPU") if instance and instance.gpus else ("Core", "Memory")
 
 
-def _parts(row: Row, rate: Rate | None) -> Iterator[tuple[Instance | None, int, int]]:
-    """By the price that applied: the instance, and of the row's milliseconds those from and up to."""
+def _parts(row: Row, rate: Rate | None) -> Iterator[Part]:
+    """By the price that applied."""
     began, ended, whole = row["ChargePeriodStart"], row["ChargePeriodEnd"], row["x_SlotMs"]
-    if rate is None or ended is None or ended <= began:
-        yield (rate.instance if rate else None), 0, whole
+    if rate is None:
+        yield Part(0, None, None, 0, whole)
+        return
+    if ended is None or ended <= began:
+        piece = rate.pieces(began, began)[0]
+        yield Part(0, piece if not piece.is_covered else None, rate.instance, 0, whole)
         return
     before = 0
-    for instance, _, until in rate.pieces(began, ended):
-        after = whole if until >= ended else round(whole * _share(began, until, ended))
-        yield instance, before, after
+    for place, piece in enumerate(rate.pieces(began, ended)):
+        over = (piece.end - began) / (ended - began)
+        after = whole if piece.end >= ended else round(whole * over)
+        yield Part(place, piece, piece.instance, before, after)
         before = after
-
-
-def _share(began: datetime, until: datetime, ended: datetime) -> float:
-    return (until - began) / (ended - began)
 
 
 def _made(
     row: Row,
-    part: tuple[Instance | None, int, int],
+    part: Part,
     meter: Meter,
     rate: Rate | None,
     totals: dict[tuple[str, str, str], Running],
 ) -> Row:
-    instance, before, after = part
-    spent_ms = after - before
-    plain = {name: value for name, value in row.items() if name != "cores"}
-    if before:  # what is told once a task is told with its first price
+    instance = part.instance
+    plain = {name: value for name, value in row.items() if name not in _OURS}
+    if part.place:  # what is told once a task is told with its first price
         plain |= dict.fromkeys(_ONCE)
-    later = [str(instance.valid_from)] if instance and before else []  # a price after the first
+    if part.piece is not None:
+        plain |= _period(row, part.piece)
+    later = [str(part.piece.start)] if part.place and part.piece else []
     about = {
         "x_RecordId": digest([*(row.get(name) for name in _ABOUT), meter, *later]),
-        "x_SlotMs": spent_ms,
+        "x_SlotMs": part.spent_ms,
         "x_RecordType": "ORIGINAL",
         "SkuMeter": meter,
         "ConsumedUnit": METERS[meter],
         "x_CostBasis": "estimated",
     }
-    held_s = Decimal(spent_ms) * row["cores"] / 1000
+    held_s = Decimal(part.spent_ms) * row["cores"] / 1000
     if rate is None or instance is None:
         return {**plain, **about, "ConsumedQuantity": held_s if meter == "Core" else None}
     price_id = instance.price_id(meter)
@@ -107,10 +126,32 @@ def _made(
         "BillingCurrency": rate.currency,
         "PricingCategory": instance.category,
         "x_PriceBookVersion": rate.book_version,
+        **(_energy(row, part, float(held_s), rate) if meter == "Core" else {}),
     }
 
 
+def _period(row: Row, piece: Piece) -> Row:
+    """When the price applied, and whether it was the book's for that time or only the nearest."""
+    found: Row = {}
+    if piece.start < piece.end:
+        found |= {"ChargePeriodStart": piece.start, "ChargePeriodEnd": piece.end}
+    if not piece.is_covered:
+        found["x_Quality"] = "; ".join(filter(None, [row.get("x_Quality"), NEAREST]))
+    return found
+
+
+def _energy(row: Row, part: Part, core_s: float, rate: Rate) -> Row:
+    """On one meter's row alone, so that sums over rows are right."""
+    used, whole = row.get("used"), row["x_SlotMs"]
+    if used is None or part.instance is None:
+        return {}
+    mine = used.part(part.spent_ms / whole if whole else 0.0)
+    return columns(mine, core_s, part.instance, rate.grid)
+
+
+_OURS = ("cores", "used")  # what a row has for its pricing alone
 _ONCE = (
-    "x_PyCpuNs", "x_RowsIn", "x_RowsOut", "x_Tokens", "x_Bytes", "x_PeakRssBytes",
-    "x_ExecutorRunTimeMs", "x_GcMs", "x_JvmCpuNs", "x_PyBootMs", "x_PyInitMs", "x_PyRunMs",
+    "x_PyCpuNs", "x_RowsIn", "x_RowsOut", "x_Tokens", "x_Bytes", "x_PeakRssBytes", "x_GpuBusyMs",
+    "x_GpuMemoryBytes", "x_ExecutorRunTimeMs", "x_GcMs", "x_JvmCpuNs", "x_PyBootMs", "x_PyInitMs",
+    "x_PyRunMs",
 )  # fmt: skip

@@ -45,10 +45,11 @@ class Statement:
     explain: str = ""
 
 
-def query(lake: Path, sql: str) -> pa.Table:
+def query(lake: Path, sql: str, *, limit: int | None = None, offset: int = 0) -> pa.Table:
     """Return the rows of one read-only query over the tables and views of a lake.
 
-    Names are found whatever their case. Raises QueryError for everything that cannot be answered.
+    Of them ``limit``, from the one at ``offset`` on: what comes after is not computed. Names are found
+    whatever their case. Raises QueryError for everything that cannot be answered.
     """
     statement = read_only(sql)
     existing = tables(lake)
@@ -64,7 +65,7 @@ def query(lake: Path, sql: str) -> pa.Table:
         text = view.sql(_fields(schemas.get(view.over)))
         columns |= {found.name for found in sqlglot.parse_one(text).find_all(exp.Identifier)}
         _run(session, f"CREATE VIEW {quoted(view.name)} AS {text}", columns)
-    return _run(session, _respelled(statement, columns | set(used)), columns)
+    return _run(session, _respelled(statement, columns | set(used)), columns, limit, offset)
 
 
 def read_only(sql: str) -> Statement:
@@ -242,14 +243,30 @@ def _written(token: Token, sql: str, names: Mapping[int, str], known: set[str]) 
     return " ".join(sql[token.start : token.end + 1].split())
 
 
-def _run(session: QueryBuilder, sql: str, columns: set[str]) -> pa.Table:
+def _run(
+    session: QueryBuilder, sql: str, columns: set[str], limit: int | None = None, offset: int = 0
+) -> pa.Table:
     try:
-        table = pa.RecordBatchReader.from_stream(session.execute(sql)).read_all()
+        reader = pa.RecordBatchReader.from_stream(session.execute(sql))
+        table = reader.read_all() if limit is None else _page(reader, limit, offset)
     except (DeltaError, pa.ArrowException, OSError) as error:
         raise _explained(_first_line(error), columns) from None
     return table.cast(
         pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema])
     )
+
+
+def _page(reader: pa.RecordBatchReader, limit: int, offset: int) -> pa.Table:
+    """Read no more batches than the page needs."""
+    found, seen = list[pa.RecordBatch](), 0
+    for batch in reader:
+        found.append(
+            batch.slice(max(0, offset - seen)) if seen + len(batch) > offset else batch[:0]
+        )
+        seen += len(batch)
+        if seen >= offset + limit:
+            break
+    return pa.Table.from_batches(found, reader.schema).slice(0, limit)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 from schemas.errors import UsageError
-from schemas.prices import CATEGORIES, Category, Instance, PriceBook
+from schemas.prices import CATEGORIES, Category, Instance, PriceBook, Region
 
 NEAREST = "no price for this time: the nearest applied"  # in x_Quality
 
@@ -38,19 +38,27 @@ class Rate:
     currency: str
     book_version: str
     entries: tuple[Instance, ...] = ()  # all of them, in the order of time; empty: the one alone
+    grid: Region | None = None  # what electricity is where the machine is, if the book says
 
     def as_json(self) -> str:
         """For the run's events: all that its bill depends on."""
         entries = [one.model_dump(mode="json") for one in self._all]
-        told = {"currency": self.currency, "book_version": self.book_version, "entries": entries}
-        return json.dumps(told | {"first": self._all.index(self.instance)})
+        told = {
+            "currency": self.currency,
+            "book_version": self.book_version,
+            "entries": entries,
+            "first": self._all.index(self.instance),
+            "grid": self.grid and self.grid.model_dump(mode="json"),
+        }
+        return json.dumps(told)
 
     @staticmethod
     def from_json(text: str) -> Rate:
         """What `as_json` told."""
         told = json.loads(text)
         entries = tuple(Instance.model_validate(one) for one in told["entries"])
-        return Rate(entries[told["first"]], told["currency"], told["book_version"], entries)
+        grid = told.get("grid") and Region.model_validate(told["grid"])
+        return Rate(entries[told["first"]], told["currency"], told["book_version"], entries, grid)
 
     def pieces(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
         """The interval [start, end) by the entry that applied, in order and without a hole.
@@ -99,7 +107,8 @@ def rate_of(
     """
     found = _picked(book, sku, category, region, option)
     entries = tuple(sorted(found, key=lambda one: one.valid_from))
-    rate = Rate(entries[0], book.currency, book.version, entries)
+    grid = book.regions.get(entries[0].region)
+    rate = Rate(entries[0], book.currency, book.version, entries, grid)
     if at is None:
         return rate
     first = rate.at(at)
@@ -110,7 +119,7 @@ def rate_of(
             allowed="; ".join(one.title for one in entries),
             next="add an entry for this time to the price book",
         )
-    return Rate(first, book.currency, book.version, entries)
+    return replace(rate, instance=first)
 
 
 def _picked(

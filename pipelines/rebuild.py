@@ -62,12 +62,12 @@ def _made(lake: Path, events: list[Row], event_logs: Path, before: list[Row]) ->
     run_id, job = str(events[-1]["run_id"]), str(events[-1]["job"])
     table = predictions_name(job)
     counted = ledger.counted(lake, table, run_id) if (lake / table).exists() else Counted(0, 0, ())
-    slots = json.loads(events[-1]["settings"]).get("slots")
+    settings = json.loads(events[-1]["settings"])
     until = ledger.charged_until(before)
-    told = closings(run_id, events, event_logs, slots=slots, charged_until=until)
+    told = closings(run_id, events, event_logs, slots=settings.get("slots"), charged_until=until)
     price = events[-1]["price"]
     rate = None if price is None else Rate.from_json(price)
-    return ledger.rows_of(counted.meters, told, rate, run_id, job)
+    return ledger.rows_of(counted.meters, told, rate, run_id, job, settings.get("tags", {}))
 
 
 def command(lake: Path, run_id: str, event_logs: Path | None, *, as_json: bool) -> None:

@@ -6,24 +6,41 @@ it has what Millrace says, not what a library's exception quotes.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from pipelines import charts
 from pipelines.charts import Part
-from pipelines.facts import KINDS, Facts, Row, in_order, read
-from pipelines.words import count, day, duration, exact, moment, money, percent, seconds, size
+from pipelines.compared import as_object, books, drawn, foretold
+from pipelines.facts import KINDS, Facts, Row, gates_of, in_order, read
+from pipelines.words import (
+    carbon,
+    count,
+    day,
+    duration,
+    energy,
+    exact,
+    moment,
+    money,
+    percent,
+    seconds,
+    size,
+)
 from schemas.errors import UsageError
 
+METHODS = {  # what people call the methods of energy
+    "counter": "Counted by cards and processors",
+    "rapl": "Counted by processors (RAPL)",
+    "tdp": "Estimated from the load",
+    "constant": "Estimated without the load",
+}
 _FIELD = re.compile(r"\n  (got|allowed|next): +")
 _QUOTED = {
     "InputCorrupt",
@@ -31,7 +48,6 @@ _QUOTED = {
     "BudgetExceeded",
     "ClaimHeld",
 }  # `got` has no row's value
-_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
 def write(lake: Path, run_id: str) -> Path:
@@ -39,7 +55,7 @@ def write(lake: Path, run_id: str) -> Path:
 
     Raises UsageError where the lake has no such run.
     """
-    page = _page(read(lake, run_id))
+    page = _page(read(lake, run_id), validation_path_of(lake, run_id))
     path = path_of(lake, run_id)
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -58,6 +74,11 @@ def path_of(lake: Path, run_id: str) -> Path:
             "a run id cannot name a file", got=run_id, allowed="letters, digits, _ - ."
         )
     return lake / "_reports" / f"{run_id}.html"
+
+
+def validation_path_of(lake: Path, run_id: str) -> Path:
+    """Say where the page about a run's rules is, or will be."""
+    return path_of(lake, f"{run_id}-validation")
 
 
 def reason(run: Row) -> dict[str, str]:
@@ -93,48 +114,7 @@ def rows_flow(facts: Facts) -> tuple[int | None, list[Part]]:
     return total, outcomes
 
 
-def books(facts: Facts) -> list[tuple[str, bool | None, str]]:
-    """List what must add up: its name, whether it does (None: unknown), and the numbers in words."""
-    run, counted, spent = facts.run, facts.counted, facts.spent
-    there = run["scored"], run["quarantined"], run["failed"]
-    made = None if counted["scored"] is None else counted["scored"] + (counted["failed"] or 0)
-    said = None if run["scored"] is None else run["scored"] + (run["failed"] or 0)
-    coverage, cost = run["ledger_coverage"], spent["original_cost"]  # before it was repriced
-    total = None if None in there else sum(there)
-    rows = "The run did not get as far as counting its rows"
-    if total is not None:
-        parts = "{:,} scored + {:,} refused + {:,} failed".format(*there)
-        rows = f"{parts} = {total:,}, and {count(run['rows_read'])} were read"
-    return [
-        ("Every row is accounted for", None if total is None else total == run["rows_read"], rows),
-        _same("The predictions table agrees", "rows", made, said),
-        _same("The quarantine table agrees", "rows", counted["quarantined"], run["quarantined"]),
-        (
-            "Task time was metered",
-            None if coverage is None else coverage >= 0.95,  # noqa: PLR2004 - as ACCOUNTING asks
-            "No task times of Spark's to compare with"
-            if coverage is None
-            else f"{percent(coverage)} of the inference stage's task time is in the meters; "
-            "95% is asked for, and the rest is listed as not attributed",
-        ),
-        _same("The ledger agrees on cost", run["currency"] or "", cost, run["cost"]),
-    ]
-
-
-def _same(name: str, unit: str, found: Any, said: Any) -> tuple[str, bool | None, str]:
-    one, other = (
-        exact(value) if value is None else f"{exact(value)} {unit}" for value in (found, said)
-    )
-    if found is None or said is None:
-        return (
-            name,
-            None,
-            f"Nothing to compare: in the table {one}, in the run's own report {other}",
-        )
-    return name, found == said, f"The table has {one}, the run reported {other}"
-
-
-def _page(facts: Facts) -> str:
+def _page(facts: Facts, validation: Path) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
     held = facts.spent["slot_s"] or 0.0
@@ -142,6 +122,7 @@ def _page(facts: Facts) -> str:
     return _template().render(
         run=run,
         facts=facts,
+        validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
         clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),
@@ -151,26 +132,32 @@ def _page(facts: Facts) -> str:
         held=held,
         total_bar=charts.bar(_parts(facts.kinds), _told(_parts(facts.kinds))),
         names=KINDS,
+        methods=METHODS,
+        basis=as_object(run["forecast"]).get("basis"),
         partitions=shown,
         others=_others(facts),
         rules=[{**rule, "bar": _rule_bar(rule)} for rule in facts.rules],
         shut=[r for r in facts.rules if r["severity"] == "critical" and r["passed"] is False],
         books=books(facts),
+        gates=gates_of(run),
+        foretold=foretold(run),
+        drawn=drawn(facts.energy),
+        grid=as_object(run["price"]).get("grid"),
         pinned={
             "root": None,
             "sha256": None,
             "files": None,
             "value": None,
-            **_object(run["pinned_input"]),
+            **as_object(run["pinned_input"]),
         },
-        settings=_object(run["settings"]),
+        settings=as_object(run["settings"]),
         ways=[_way(row, facts.ways[0]["rows_per_s"]) for row in facts.ways],
     )
 
 
 def _way(row: Row, reference: float | None) -> Row:
     """A way to compute, how many times as fast as fp32 it is, and how far from it."""
-    rate, errors = row["rows_per_s"], _object(row["errors"])
+    rate, errors = row["rows_per_s"], as_object(row["errors"])
     told = {
         "min_cosine": "cosine at least {:.5f}",
         "equal_labels": "{:.2%} equal labels",
@@ -234,22 +221,14 @@ def _rule_bar(rule: Row) -> Markup | None:
     return charts.bar(parts, title, least=12.0)
 
 
-def _object(text: str | None) -> Row:
-    """Read a JSON object; anything else under the name ``value``. Credentials in a URI are cut out."""
-    shown = _CREDENTIALS.sub("://", text or "{}")
-    try:
-        found = json.loads(shown)
-    except ValueError:
-        found = shown
-    return found if isinstance(found, dict) else {"value": found}
-
-
 @cache
 def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = (count, exact, money, percent, seconds, duration, size, moment, day)
+    shown = (
+        count, exact, money, percent, seconds, duration, size, moment, day, energy, carbon,
+    )  # fmt: skip
     environment.filters |= {function.__name__: function for function in shown}
     text = (files("pipelines") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)

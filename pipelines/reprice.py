@@ -45,14 +45,17 @@ class Repriced:
     restated: int = 0  # rows
     nearest: int = 0  # of those restated: no price of the book covers their time
     kept: int = 0  # rows of the run that no price book prices: another meter, or no time
+    is_written: bool = True  # else it was only asked what would come of it
 
 
-def reprice(lake: Path, prefix: str, book: PriceBook, asked: Asked = Asked()) -> Repriced:
+def reprice(
+    lake: Path, prefix: str, book: PriceBook, asked: Asked = Asked(), *, dry_run: bool = False
+) -> Repriced:
     """Take the run's rows back that ``book`` prices differently, and say them again with its prices.
 
     Every restatement is made of the original row, so a bill depends on the last book alone, and the
-    same book again writes nothing. All of it is one commit of the ledger. Raises UsageError, or
-    RunFailed where another driver corrected the run at the same time.
+    same book again writes nothing. All of it is one commit of the ledger; with ``dry_run`` nothing is
+    written at all. Raises UsageError, or RunFailed where another driver corrected the run at the same time.
     """
     tables(lake)  # which says what is wrong with a folder that is no lake
     rows = _rows(lake, the_run(prefix, _runs(lake), lake))
@@ -68,7 +71,8 @@ def reprice(lake: Path, prefix: str, book: PriceBook, asked: Asked = Asked()) ->
     revision = max(row["x_Revision"] or 0 for row in rows) + 1
     back = [retraction(row, revision) for one in wrong for row in standing[one["x_RecordId"]]]
     again = list(restatements(wrong, [rates.of(one) for one in wrong], originals, revision))
-    _write(lake, run_id, revision, [*back, *again])
+    if not dry_run:
+        _write(lake, run_id, revision, [*back, *again])
     return Repriced(
         run_id,
         book.version,
@@ -79,6 +83,7 @@ def reprice(lake: Path, prefix: str, book: PriceBook, asked: Asked = Asked()) ->
         restated=len(again),
         nearest=sum(NEAREST in (row["x_Quality"] or "") for row in again),
         kept=kept,
+        is_written=not dry_run,
     )
 
 
@@ -130,9 +135,11 @@ class _Rates:
         return sku, region, asked.category or row["PricingCategory"] or "Standard"
 
 
-def command(lake: Path, run: str, prices: Path, asked: Asked, *, as_json: bool) -> None:
+def command(
+    lake: Path, run: str, prices: Path, asked: Asked, *, dry_run: bool, as_json: bool
+) -> None:
     """Reprice a run, and print what it cost, what it costs now, and the difference."""
-    done = reprice(lake, run, load(prices, PriceBook), asked)
+    done = reprice(lake, run, load(prices, PriceBook), asked, dry_run=dry_run)
     if as_json:
         console.print_json(as_object(done))
     else:
@@ -145,7 +152,7 @@ def as_object(done: Repriced) -> dict[str, Any]:
     return {
         "run_id": done.run_id,
         "price_book": done.book_version,
-        "revision": done.revision,
+        "revision": done.revision if done.is_written else None,
         "before": {name: exact(cost) for name, cost in done.before.items()},
         "after": {name: exact(cost) for name, cost in done.after.items()},
         "difference": {name: exact(cost) for name, cost in _difference(done).items()},
@@ -158,7 +165,9 @@ def as_object(done: Repriced) -> dict[str, Any]:
 
 def _lines(done: Repriced) -> Iterator[str]:
     what = "nothing was written: the run is at these prices already"
-    if done.revision is not None:
+    if not done.is_written:
+        what = "nothing is written: this is what the bill would come to"
+    elif done.revision is not None:
         what = (
             f"revision {done.revision}: {done.retracted:,} rows taken back, "
             f"{done.restated:,} said again"

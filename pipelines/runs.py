@@ -20,7 +20,8 @@ DONE = "done"
 DONE_ALREADY = "already done: nothing was scored again"
 _TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
-    "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
+    "model_load_s", "cost", "currency", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
+    "ledger_coverage", "books_closed",
 )  # fmt: skip
 
 
@@ -71,12 +72,14 @@ def closed_at(told: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
     """How fast the job's last run with this model scored, all workers together; None: there was none.
 
-    A run with a cache may have found most of its rows there: it says little of the next one.
+    A run with a cache may have found most of its rows there, and a replay looks for few rows in a whole
+    input: neither says much of the next run.
     """
     done = [
         event
         for event in sink.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
+        if not event.get("replays")
         if json.loads(event["settings"] or "{}").get("cache", "off") == "off"
     ]
     last = max(done, key=lambda event: event["number"], default=None)
@@ -128,6 +131,7 @@ def facts(
     digest: str,
     settings: dict[str, Any],
     price: str | None = None,
+    replays: str | None = None,
 ) -> dict[str, str | None]:
     """What every event of a run repeats."""
     return {
@@ -136,4 +140,5 @@ def facts(
         "model_digest": digest,
         "settings": json.dumps(settings, sort_keys=True),
         "price": price,
+        "replays": replays,
     }

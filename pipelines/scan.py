@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from operator import or_
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.balanced import balanced
 from pipelines.marks import Mark, marked
 from schemas.contract import MALFORMED, Rule, quoted
 
@@ -88,7 +88,7 @@ def aggregated(rows: DataFrame, rules: Sequence[Rule], extra: Mapping[str, Colum
     refusing = [F.col(quoted(f"rule {rule.name}")) for rule in rules if rule.severity == "error"]
     return rows.withColumns(flags).agg(
         F.count(F.lit(1)).alias("rows"),
-        F.count_if(reduce(or_, refusing, F.lit(False))).alias("refused"),
+        F.count_if(balanced(or_, refusing, none=False)).alias("refused"),
         *[F.count_if(F.col(quoted(name))).alias(name) for name in flags],
         *[column.alias(name) for name, column in extra.items()],
     )

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import (
     budget,
+    candidates,
     console,
     data_docs,
     loop,
@@ -28,6 +29,7 @@ from pipelines import (
     store,
     units,
     validate,
+    validation_page,
     workers,
 )
 from pipelines.account import Held, account, close_attempt
@@ -42,8 +44,9 @@ from pipelines.runs import Clock, Run
 from pipelines.session import held_since
 from pipelines.signals import stop_at_sigterm
 from pipelines.steps import validate_rows
-from pipelines.task_times import EventLog
+from pipelines.task_times import EventLog, settle
 from pipelines.validate import Verdict
+from pipelines.watch import watch_of
 from pipelines.work import Work, prepare, process_began, session_for, spark_log
 from schemas import ids
 from schemas.config import Job
@@ -66,7 +69,7 @@ def nonce() -> str:
     return secrets.token_hex(3)
 
 
-def run(
+def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids, lease, preparation
     spark: SparkSession,
     job: Job,
     progress: Progress,
@@ -75,10 +78,12 @@ def run(
     now: Clock = utc_now,
     nonce: Callable[[], str] = nonce,
     lease: Lease = LEASE,
+    prepare: Callable[[SparkSession, Job], Work] = prepare,
 ) -> Summary:
     """Run the job, or what is left of it; ``fresh``: all of it once more, as a run of its own.
 
-    Raises MillraceError; what was committed stays committed.
+    ``prepare`` gives the work: over the whole input, or the rows that a replay takes up. Raises
+    MillraceError; what was committed stays committed.
     """
     started, began = time.monotonic(), held_since(spark) or now()
     with translated(spark_log(job)):
@@ -94,7 +99,7 @@ def run(
                 return done
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
-            with _told_if_it_fails(work, run, held, progress, now):
+            with _told_if_it_fails(spark, work, run, held, progress, now):
                 summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
             reached("before_done")
             summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
@@ -102,6 +107,7 @@ def run(
             totals = runs.totals(summary) | {
                 "settings": settings,
                 "gates": as_json(summary.gates),
+                "forecast": summary.forecast and json.dumps(summary.forecast),
                 "books_closed_at": closed,
             }
             runs.tell(work.lake, run, runs.DONE, now(), **totals)
@@ -118,34 +124,52 @@ def _scored(
     now: Clock,
 ) -> tuple[Summary, Way, datetime]:
     """Validate, score and account; the totals, what computed them, and when the books were closed."""
-    with beside(spark, 1) as submit:
+    work = candidates.taken_up(spark, work, run, progress, now)
+    # What a replay takes up was refused before: it is like no run's input.
+    watch = watch_of(spark, work, run) if work.replays is None else None
+    with beside(spark, 2) as submit:
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
-        if verdict.refusals:
+        submit(_validation_page, work.lake, run.run_id, progress)
+        judged = verdict if work.replays is None else _of_refused_rows(verdict)
+        if judged.refusals:
             _data_docs(work, run, progress)
-        validate.gate(verdict)
+        validate.gate(judged)
         submit(_data_docs, work, run, progress)
+        told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(
             spark, work, run, repeated, way, verdict.rows, claim.check, now,
             reuse=reuse.reuse_of(spark, work, run, way),
-            purse=budget.purse_of(spark, work, run, way, now),
+            purse=budget.purse_of(spark, work, run, way, now), watch=watch,
         )  # fmt: skip
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
+    told += watch.output_warnings(now()) if watch else []
+    candidates.tell_outcomes(spark, work, run, progress, now)
     reached("before_ledger")
     claim.check()
+    settle(spark, held.log, run.run_id)
     closed = now()
+    summary = account(work, run, held, verdict, len(every), closed, progress)
     summary = replace(
-        account(work, run, held, verdict, len(every), closed, progress),
+        summary,
+        warnings=(*summary.warnings, *told),
         infer_s=infer_s,
         backend=way.runtime.backend,
         precision=way.runtime.precision,
         computed_so_because=way.why,
+        forecast=at.purse.forecast,
     )
     return summary, way, closed
+
+
+def _of_refused_rows(verdict: Verdict) -> Verdict:
+    """The verdict on a replay: each of its rows was refused before, so only an unknown shuts the gate."""
+    unknown = tuple(result for result in verdict.results if result.rule in verdict.uncomputed)
+    return replace(verdict, results=unknown, max_quarantined=1.0)
 
 
 def _warm_when_found(spark: SparkSession, work: Work, run_id: str, finding: Future[Way]) -> None:
@@ -160,9 +184,14 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
+        watch = watch_of(spark, work, run)
         with _without_traces(work, run):
             _, verdict = validate_rows(spark, work, run, progress, now)
+            for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
+                progress.say(f"  {warning}")
             _data_docs(work, run, progress)
+        if page := _validation_page(work.lake, run.run_id, progress):
+            progress.say(f"  page      {page}")
     return verdict
 
 
@@ -173,6 +202,7 @@ def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
         work.model.digest,
         work.settings,
         work.rate.as_json() if work.rate else None,
+        work.replays.run_id if work.replays else None,
     )
     name = ids.run_id(work.job.name, work.fingerprint, nonce)
     return Run(name, work.fingerprint, work.job.name, facts, series=series)
@@ -220,7 +250,7 @@ def _lost_rows(work: Work, run: Run) -> bool:
 
 @contextmanager
 def _told_if_it_fails(
-    work: Work, run: Run, held: Held, progress: Progress, now: Clock
+    spark: SparkSession, work: Work, run: Run, held: Held, progress: Progress, now: Clock
 ) -> Iterator[None]:
     """What fails inside becomes an event of the run, a bill and a report, and is raised all the same."""
     try:
@@ -230,11 +260,15 @@ def _told_if_it_fails(
         raise  # the run, and its events, are another driver's
     except BaseException as error:
         state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
+        with suppress(Exception):  # Spark itself may be what is gone
+            settle(spark, held.log, run.run_id)
         try:
             closed = now()
             told = {"detail": _one_line(error), "books_closed_at": closed}
             run = runs.tell(work.lake, run, state, closed, **told)
             close_attempt(work, run, held, closed)
+            if state == "refused":  # which its page about the rules did not know
+                _validation_page(work.lake, run.run_id, progress)
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
             progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
@@ -270,6 +304,15 @@ def _report(work: Work, run: Run, progress: Progress) -> str | None:
         progress.say(
             f"  no report: {error}; later: millrace report {run.run_id} --lake {work.lake}"
         )
+        return None
+
+
+def _validation_page(lake: Path, run_id: str, progress: Progress) -> Path | None:
+    """Where the page about the run's rules is; None, and a word about it, where it could not be made."""
+    try:
+        return validation_page.write(lake, run_id)
+    except (MillraceError, OSError) as error:
+        progress.say(f"  no page about the rules: {error}")
         return None
 
 

@@ -41,12 +41,17 @@ DEFAULTS: dict[str, str] = {
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.python.worker.faulthandler.enabled": "true",
-    # A worker that says nothing for ten minutes hangs: it is killed, and its task tried again. Loading
-    # the largest model and scoring the slowest batch must take less.
+    # A worker that says nothing for ten minutes hangs: it is killed, and its task tried again. While
+    # rows are scored, pipelines/patience.py allows what the model's load and slowest window may take.
     "spark.python.worker.idleTimeoutSeconds": "600",
     "spark.python.worker.killOnIdleTimeout": "true",
     "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "600",
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
+    # A driver must not grow with the units of its run: what it forgets is in the event log.
+    "spark.ui.retainedJobs": "100",
+    "spark.ui.retainedStages": "100",
+    "spark.ui.retainedTasks": "10000",
+    "spark.sql.ui.retainedExecutions": "20",
     "spark.ui.showConsoleProgress": "false",
     "spark.eventLog.enabled": "true",
     "spark.eventLog.compress": "false",  # the ledger reads it back

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, report
-from pipelines.facts import Facts, read
+from pipelines import console, report, validation_page
+from pipelines.facts import Facts, gates_of, read
 from pipelines.named import the_run
 from pipelines.query import query
 from pipelines.views import tables
-from pipelines.words import duration, exact, moment
-from schemas.tables import RUNS
+from pipelines.words import drawn, duration, exact, moment, money
+from schemas.tables import RUNS, VALIDATIONS
 
 TOTALS = (
     "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
-    "model_load_s", "cost", "currency", "ledger_coverage", "books_closed",
+    "model_load_s", "cost", "currency", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
+    "ledger_coverage", "books_closed",
 )  # fmt: skip
+_PASSED = {True: "yes", False: "NO", None: "open"}
+_DRAWN = ("energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g")
 
 
 def show(lake: Path, run_id: str, *, as_json: bool) -> None:
@@ -28,14 +33,20 @@ def show(lake: Path, run_id: str, *, as_json: bool) -> None:
         _print(lake, facts)
 
 
-def report_command(lake: Path, run_id: str, as_json: bool) -> None:
-    """Write a run's page anew and print its path; the id may be cut short as in `show`."""
+def report_command(lake: Path, run_id: str, as_json: bool, *, show_examples: bool = False) -> None:
+    """Write a run's pages anew and print their paths; the id may be cut short as in `show`.
+
+    ``show_examples``: the page about its rules has values of refused rows.
+    """
     found = find(lake, run_id)
+    rules = None
+    if VALIDATIONS.name in tables(lake) and read(lake, found).rules:
+        rules = str(validation_page.write(lake, found, show_examples=show_examples))
     path = str(report.write(lake, found))
     if as_json:
-        console.print_json({"run_id": found, "report": path})
+        console.print_json({"run_id": found, "report": path, "validation": rules})
     else:
-        console.echo(path)
+        console.echo("\n".join(filter(None, (path, rules))))
 
 
 def find(lake: Path, prefix: str) -> str:
@@ -53,8 +64,12 @@ def as_object(lake: Path, facts: Facts) -> dict[str, Any]:
     about = ("run_id", "job", "state", "fingerprint", "model", "model_digest", "detail")
     return {
         **{name: run[name] for name in about},
+        "replays": run.get("replays"),
         **{name: run[name] for name in TOTALS},
         "cost": None if run["cost"] is None else str(run["cost"]),
+        "gates": gates_of(run),
+        "forecast": run["forecast"] and json.loads(run["forecast"]),
+        "energy": facts.energy,
         "events": [
             {name: event[name] for name in ("event", "state", "at")} for event in facts.events
         ],
@@ -73,12 +88,17 @@ def _print(lake: Path, facts: Facts) -> None:
     console.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
     if run["detail"]:
         console.echo(run["detail"])
+    if run.get("replays"):
+        console.echo(f"replays   refused rows of {run['replays']}")
     total, outcomes = report.rows_flow(facts)
     flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
     console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")
     if run["wall_s"] is not None:
         console.echo(f"time      {duration(run['wall_s'])}")
     console.echo(f"cost      {_cost(run)}")
+    console.echo(f"energy    {drawn(*(run[name] for name in _DRAWN))}")
+    if told := _foretold(run):
+        console.echo(f"foretold  {told}")
     if facts.saved["rows"]:
         console.echo(f"saved     {_saved(facts.saved)}")
     console.echo(f"model     {run['model']}")
@@ -93,6 +113,9 @@ def _print(lake: Path, facts: Facts) -> None:
     names = ["rule", "severity", "checked", "failed"]
     if broken:
         console.print_rows(names, broken, f"Broken rules ({len(broken)} of {len(facts.rules)})")
+    if gates := gates_of(run):
+        shown = [{**gate, "passed": _PASSED[gate["passed"]]} for gate in gates]
+        console.print_rows(["passed", "name", "got", "allowed"], shown, "What must add up")
     if facts.kinds:
         kinds = [{**row, "cost": _exact(row["cost"])} for row in facts.kinds]
         console.print_rows(["kind", "slot_s", "cost"], kinds, "Cost by kind")
@@ -108,6 +131,15 @@ def _cost(run: dict[str, Any]) -> str:
     books = {True: "the books close", False: "the books do not close"}
     closed = books.get(run["books_closed"], "books not checked")
     return f"{exact(run['cost'])} {run['currency']} ({closed})"
+
+
+def _foretold(run: dict[str, Any]) -> str | None:
+    """What was foretold of the cost, or of the time, before anything was scored."""
+    if not run["forecast"]:
+        return None
+    told = json.loads(run["forecast"])
+    low, mid, high = (money(Decimal(told["cost"][name])) for name in ("low", "mid", "high"))
+    return f"{mid} {run['currency']} ({low} to {high}, 80 % of the time), by {told['basis']}"
 
 
 def _saved(saved: dict[str, Any]) -> str:

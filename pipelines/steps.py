@@ -28,7 +28,7 @@ def validate_rows(
 
     Refused rows and results are in their tables.
     """
-    rows = ingest.read(spark, work.job.source, work.contract, work.pinned)
+    rows = work.rows(spark)
     at = now()
     with (
         progress.step(spark, run.run_id, "validate", f"validating against {len(work.rules)} rules"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -21,7 +22,8 @@ _JOB, _STARTED, _ENDED = (
 )
 _QUERY = b'{"Event":"org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"'
 LOST = "LostWithItsDriver"
-_OUTRUN = "another attempt succeeded"  # Spark's words for the slower copy of a task
+_AGAIN = "Resubmitted"  # a task that ended well is told again when its output is lost
+_OUTRUN = ("TaskKilled", "TaskCommitDenied")  # how the slower copy of a task ends
 _PYTHON = (  # Spark's names for what `PythonTime` holds
     "time to start Python workers",
     "time to initialize Python workers",
@@ -100,14 +102,14 @@ class EventLog:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            found = list(self._read())
+            found = _marked(self._read())
             if set(wanted) <= {task.task_id for task in found} or time.monotonic() > deadline:
                 return found
             time.sleep(_POLL_S)
 
     def all_tasks(self) -> list[TaskTime]:
         """Every task of an application that is gone; what it still ran was `LOST` at its last word."""
-        return list(self._read(is_gone=True))
+        return _marked(self._read(is_gone=True))
 
     def started(self, run_id: str) -> frozenset[int]:
         """The ids of all tasks of a run that began, ended or not."""
@@ -119,6 +121,11 @@ class EventLog:
             elif event["Stage ID"] in mine:
                 found.add(event["Task Info"]["Task ID"])
         return frozenset(found)
+
+    def running(self, run_id: str) -> frozenset[int]:
+        """The ids of a run's tasks that began and did not end, as far as Spark has written its log."""
+        ended = {event["Task Info"]["Task ID"] for event in self.events((_ENDED,))}
+        return self.started(run_id) - ended
 
     def events(self, kinds: tuple[bytes, ...]) -> Iterator[dict[str, Any]]:
         """The events whose lines begin so; what a full disk cut, or Spark still writes, is none."""
@@ -155,6 +162,8 @@ class EventLog:
                 whole = queries.get(of.get("spark.sql.execution.root.id", ""), {})
                 told = step_of(of) if step_of(of)[0] else step_of(whole)
                 steps |= dict.fromkeys(event["Stage IDs"], told)
+            elif event.get("Task End Reason", {}).get("Reason") == _AGAIN:
+                continue
             elif "Task End Reason" in event:
                 running.pop(event["Task Info"]["Task ID"], None)
                 last_ms = max(last_ms, event["Task Info"]["Finish Time"])
@@ -165,6 +174,17 @@ class EventLog:
         for event in running.values():
             event["Task Info"]["Finish Time"] = last_ms
             yield _task(self.application, event | {"Task End Reason": {"Reason": LOST}}, steps)
+
+
+def settle(spark: SparkSession, log: EventLog | None, run_id: str, timeout_s: float = 5.0) -> None:
+    """Wait until a run's tasks have ended, those too that Spark is killing, so that all can be charged.
+
+    Spark writes what it knows of tasks when a query begins: so one is asked for that needs no task.
+    """
+    deadline = time.monotonic() + timeout_s
+    while log is not None and log.running(run_id) and time.monotonic() < deadline:
+        spark.range(1).limit(0).collect()
+        time.sleep(_POLL_S)
 
 
 @contextmanager
@@ -184,6 +204,24 @@ def step_of(properties: Mapping[str, str]) -> tuple[str, str, int | None]:
     told = [name.partition(f"{_TAG}/")[2] for name in tags if f"{_TAG}/" in name]
     run_id, step, unit = [*max(told, key=len, default="").split("/"), "", ""][:3]
     return run_id, step, int(unit) if unit else None  # of two tags, the one with a unit
+
+
+def _marked(tasks: Iterable[TaskTime]) -> list[TaskTime]:
+    """The tasks; ``speculative`` is also one that ended while a quicker copy of it had begun."""
+    found, quicker = list(tasks), dict[tuple[int, int, int], int]()
+    for task in found:
+        if task.outcome == "Success":
+            quicker.setdefault(_place(task), task.launched_ms)
+    return [
+        replace(task, speculative=True)
+        if task.outcome in _OUTRUN and quicker.get(_place(task), math.inf) < task.finished_ms
+        else task
+        for task in found
+    ]
+
+
+def _place(task: TaskTime) -> tuple[int, int, int]:
+    return task.stage_id, task.stage_attempt, task.partition
 
 
 def _task(
@@ -207,7 +245,7 @@ def _task(
         launched_ms=info["Launch Time"],
         finished_ms=info["Finish Time"],
         run_ms=metrics.get("Executor Run Time") or held_ms,
-        speculative=bool(info.get("Speculative")) or _OUTRUN in str(event["Task End Reason"]),
+        speculative=bool(info.get("Speculative")),
         gc_ms=metrics.get("JVM GC Time", 0),
         jvm_cpu_ns=metrics.get("Executor CPU Time", 0),
         python=_python(info),

@@ -28,12 +28,15 @@ class Unit:
     expected_rows: int
 
 
-def cut(pinned: Pinned, seconds: float, rows_per_s: float | None) -> list[Unit]:
+def cut(
+    pinned: Pinned, seconds: float, rows_per_s: float | None, rows: int | None = None
+) -> list[Unit]:
     """Units of whole files in the input's order, each about ``seconds`` of work; at least one.
 
     ``rows_per_s`` is what all workers together do; None: not known, then a unit has a gibibyte.
+    ``rows`` of the input are scored; None: all of them.
     """
-    rows = volume.expected_rows(pinned)
+    rows = volume.expected_rows(pinned) if rows is None else rows
     if pinned.format in _WHOLE or len(pinned.files) <= 1:
         return [Unit(0, pinned, rows)]
     size = _UNKNOWN_SPEED_BYTES

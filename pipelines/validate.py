@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import reduce
 from operator import or_
 from typing import Any
 
@@ -16,11 +15,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
 from pipelines import observed, sink
+from pipelines.balanced import balanced
 from pipelines.expectations import Expectations
 from pipelines.marks import Mark, marked, predicates
+from pipelines.row_key import row_key
 from pipelines.scan import Scanned, broken, scan
 from schemas.config import Job
-from schemas.contract import MALFORMED, MARK, Contract, Expectation, Rule, quoted
+from schemas.contract import MALFORMED, MARK, Contract, Expectation, Rule
 from schemas.errors import GateRefused
 from schemas.ids import digest
 from schemas.tables import REASON
@@ -81,7 +82,7 @@ class Verdict:
 def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
     """Over `marked` rows: whether a rule of severity error is broken."""
     found = [broken(rule, columns) for rule in rules if rule.severity == "error"]
-    return reduce(or_, found, F.lit(False))
+    return balanced(or_, found, none=False)
 
 
 def warnings(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
@@ -155,11 +156,10 @@ def quarantined(
     redact, schema = job.contract.redact, rows.schema
     own = [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
     told = [F.when(broken(rule, rows.columns), _reason(rule, schema, redact)) for rule in rules]
-    keep_nulls = {"ignoreNullFields": "false"}
     return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
         F.lit(job.name).alias("job"),
-        F.to_json(F.struct(*map(quoted, job.key)), keep_nulls).alias("key"),
+        row_key(job.key).alias("key"),
         observed.payload(schema, own, redact).alias("payload"),
         F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),
         F.lit("validate").alias("stage"),

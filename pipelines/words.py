@@ -33,6 +33,36 @@ def money(value: Decimal | None, like: Decimal | None = None) -> str:
     return f"{value:,.{places if like is None else min(PLACES, places + 2)}f}"
 
 
+def energy(wh: float | None) -> str:
+    """Watt-hours in the unit that fits."""
+    if wh is None:
+        return NONE
+    for unit, size_wh in (("kWh", 1000), ("Wh", 1), ("mWh", 0.001)):
+        if wh >= size_wh:
+            return f"{_three(wh / size_wh)} {unit}"
+    return f"{_three(wh * 1000)} mWh"
+
+
+def carbon(grams: float | None) -> str:
+    """CO2 equivalent in the unit that fits."""
+    if grams is None:
+        return NONE
+    return f"{_three(grams / 1000)} kg CO2e" if grams >= 1000 else f"{_three(grams)} g CO2e"  # noqa: PLR2004
+
+
+def drawn(wh: float | None, low: float | None, high: float | None, carbon_g: float | None) -> str:
+    """Energy with its bounds, and what it emitted."""
+    if wh is None:
+        return "not known: the price book does not say what the machine draws"
+    told = f"{energy(wh)} ({energy(low)} to {energy(high)})"
+    return f"{told}, {carbon(carbon_g)}" if carbon_g is not None else told
+
+
+def _three(value: float) -> str:
+    """Three digits that count."""
+    return money(Decimal(repr(value))) if value < 100 else f"{value:,.0f}"  # noqa: PLR2004
+
+
 def percent(share: float | None) -> str:
     """A share of 0 to 1; what is small, but there, is not shown as 0, nor what is not all as 100."""
     if share is None:

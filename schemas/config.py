@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
+from schemas.monitor import Monitor
 from schemas.prices import Category
 from schemas.tables import RESERVED, predictions_name
 
@@ -146,6 +147,7 @@ class Cost(Frozen):
     category: Category = "Standard"
     region: str | None = None  # needed where the sku is in several
     budget: Annotated[Decimal, Field(gt=0)] | None = None
+    tags: dict[Annotated[str, Field(min_length=1)], str] = {}  # on each row of the bill
 
 
 class Job(Frozen):
@@ -163,6 +165,18 @@ class Job(Frozen):
     run: RunSettings = RunSettings()
     output: Output = Output()
     cost: Cost | None = None
+    monitor: Monitor | None = None  # without it, no column is measured
+
+    @model_validator(mode="after")
+    def _monitor_knows_its_columns(self) -> Job:
+        named = self.monitor.drift.columns if self.monitor else ()
+        declared = [*self.contract.columns]
+        if named != "all" and (unknown := [name for name in named if name not in declared]):
+            raise ValueError(
+                f"monitor.drift.columns names columns that the contract does not declare: "
+                f"{', '.join(unknown)}; declared: {', '.join(declared)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_fit_together(self) -> Job:

@@ -13,7 +13,8 @@
     ├── RunFailed         5   something broke on the way, resumable
     │   ├── TooManyFailed     more rows without a prediction than the job allows
     │   ├── InputCorrupt      a file cannot be read; it is named
-    │   └── OutputMismatch    a model returned something its signature does not promise
+    │   ├── OutputMismatch    a model returned something its signature does not promise
+    │   └── OutputRefused     a unit's outputs are not what the job says that they must be
     └── ClaimHeld         6   another run holds the claim
         └── ClaimLost         this driver was silent, and another took its run over
 """
@@ -113,6 +114,10 @@ class InputCorrupt(RunFailed):
 
 class OutputMismatch(RunFailed):
     """A model returned something that its signature does not promise."""
+
+
+class OutputRefused(RunFailed):
+    """A unit's outputs are not what the job says that they must be; the unit was not committed."""
 
 
 class TooManyFailed(RunFailed):

@@ -63,17 +63,42 @@ class Instance(Frozen):
     gpu_weight: Amount = Decimal("0.8")
     idle_watts: Watts | None = None  # of the whole node
     full_watts: Watts | None = None  # of the whole node, all cores and GPUs at work
+    gpu_idle_watts: Watts | None = None  # of idle_watts, what one GPU draws
+    gpu_full_watts: Watts | None = None  # of full_watts
     power_source: str | None = None  # who says so, and when
 
     @model_validator(mode="after")
     def _is_sound(self) -> Instance:
         if self.valid_to is not None and self.valid_to <= self.valid_from:
             raise ValueError(f"{self.title}: valid_to must be after valid_from")
-        watts = [self.idle_watts, self.full_watts]
-        if watts != [None, None] and not self.power_source:
-            raise ValueError(f"{self.title}: watts need a power_source: who says so, and when")
-        if None not in watts and watts != sorted(watts):  # type: ignore[type-var]
-            raise ValueError(f"{self.title}: full_watts must be at least idle_watts")
+        for idle, full, name in (
+            (self.idle_watts, self.full_watts, ""),
+            (self.gpu_idle_watts, self.gpu_full_watts, "gpu_"),
+        ):
+            if (idle, full) != (None, None) and not self.power_source:
+                raise ValueError(f"{self.title}: watts need a power_source: who says so, and when")
+            if idle is not None and full is not None and full < idle:
+                raise ValueError(
+                    f"{self.title}: {name}full_watts must be at least {name}idle_watts"
+                )
+        return self._with_gpus_within()
+
+    def _with_gpus_within(self) -> Instance:
+        """What the GPUs draw is a part of what the node draws, idle and at work."""
+        gpu, node = self.gpu_watts, self.watts
+        if gpu is None and (self.gpu_idle_watts, self.gpu_full_watts) != (None, None):
+            raise ValueError(
+                f"{self.title}: gpu_idle_watts and gpu_full_watts go together, on a machine with GPUs"
+            )
+        if gpu is not None:
+            if node is None:
+                raise ValueError(f"{self.title}: a GPU's watts need idle_watts and full_watts too")
+            rest = [whole - self.gpus * one for whole, one in zip(node, gpu, strict=True)]
+            if min(rest) < 0 or rest[1] < rest[0]:
+                raise ValueError(
+                    f"{self.title}: its {self.gpus} GPUs draw more than idle_watts or full_watts "
+                    "leave for them"
+                )
         return self
 
     @property
@@ -125,6 +150,20 @@ class Instance(Frozen):
     def gpus_per_core(self) -> Decimal:
         """Share of the machine's GPUs that is held with each core."""
         return Decimal(self.gpus) / self.vcpus
+
+    @property
+    def watts(self) -> tuple[float, float] | None:
+        """What the whole node draws, idle and with all at work; None where the book does not say."""
+        if self.idle_watts is None or self.full_watts is None:
+            return None
+        return self.idle_watts, self.full_watts
+
+    @property
+    def gpu_watts(self) -> tuple[float, float] | None:
+        """What one GPU draws of that, idle and at work; None where the book does not say."""
+        if not self.gpus or self.gpu_idle_watts is None or self.gpu_full_watts is None:
+            return None
+        return self.gpu_idle_watts, self.gpu_full_watts
 
     def price_id(self, meter: Meter) -> str:
         """The line of a bill that a price belongs to: of a sku in a region, for a meter."""

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+NOTHING_COMPUTED = "no row was computed"  # what a gate got that has nothing to compare
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -26,6 +28,11 @@ class Summary:
     model_load_s: float = 0.0
     cost: Decimal | None = None
     currency: str | None = None
+    energy_wh: float | None = None  # None where what the machine draws is not known
+    energy_wh_low: float | None = None
+    energy_wh_high: float | None = None
+    carbon_g: float | None = None  # of CO2 equivalent
+    forecast: dict[str, Any] | None = None  # before scoring: seconds and cost, and what told them
     ledger_coverage: float | None = None
     books_closed: bool | None = None
     gates: tuple[Any, ...] = ()  # what must add up: name, passed, got and allowed of each

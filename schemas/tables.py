@@ -83,6 +83,10 @@ METER = (
     Column("convert_s", "double", "of wall_s: outputs to Arrow columns, seconds"),
     Column("emit_s", "double", "of wall_s: handing results to Spark, seconds"),
     Column("peak_rss_bytes", "bigint", "largest memory of the worker process so far, bytes"),
+    Column("cpu_joules", "double", "of the processors, by RAPL: this process's share; or null"),
+    Column("gpu_joules", "double", "of the GPU, by NVML: all processes together; or null"),
+    Column("gpu_busy_s", "double", "seconds that a GPU computed for it; null without one"),
+    Column("gpu_memory_bytes", "bigint", "largest memory held on the GPU so far, bytes; or null"),
 )
 
 REASON = (
@@ -133,6 +137,11 @@ VALIDATIONS = Table(
         Column("suite_fingerprint", "string", "over all rules of the run"),
         Column("at", "timestamp", "UTC"),
     ),
+)
+
+TAG = (
+    Column("key", "string", "what is said"),
+    Column("value", "string", "about the run"),
 )
 
 LEDGER = Table(
@@ -188,7 +197,9 @@ LEDGER = Table(
         Column("x_PyInitMs", "bigint", "initializing it, by Spark's clock"),
         Column("x_PyRunMs", "bigint", "running it, by Spark's clock"),
         Column(
-            "x_GpuBusyMs", "bigint", "milliseconds that a GPU computed; null where there is none"
+            "x_GpuBusyMs",
+            "bigint",
+            "milliseconds that a GPU computed; on useful rows; null where there is none",
         ),
         Column("x_PyCpuNs", "bigint", "the worker's own CPU time, nanoseconds; on useful rows"),
         Column("x_RowsIn", "bigint", "rows; on useful rows"),
@@ -196,6 +207,22 @@ LEDGER = Table(
         Column("x_Tokens", "bigint", "tokens; on useful rows"),
         Column("x_Bytes", "bigint", "bytes of model inputs; on useful rows"),
         Column("x_PeakRssBytes", "bigint", "largest memory of the worker so far; on useful rows"),
+        Column(
+            "x_GpuMemoryBytes",
+            "bigint",
+            "largest memory that it held on its GPU so far, bytes; on useful rows; null without one",
+        ),
+        Column("x_EnergyWh", "double", "watt-hours, on one meter's row of those that share a time"),
+        Column("x_EnergyWhLow", "double", "watt-hours at the lower bound of x_EnergyMethod"),
+        Column("x_EnergyWhHigh", "double", "watt-hours at its upper bound"),
+        Column("x_CarbonG", "double", "grams of CO2 equivalent; null without a grid's intensity"),
+        Column(
+            "x_EnergyMethod",
+            "string",
+            "counter (within 15 %), rapl (15 %), tdp (40 %) or constant (60 %)",
+        ),
+        Column("x_IntensitySource", "string", "who says what the grid emits; null without carbon"),
+        Column("Tags", f"array<{struct_of(TAG)}>", "the job's cost.tags"),
         Column("x_Quality", "string", "measured, or what is missing"),
         Column(
             "x_Corrects", "string", "the record that this one takes back, or says again; or null"
@@ -229,6 +256,9 @@ RUNS = Table(
         Column("state", "string", "started, resumed, done, refused, stopped or failed"),
         Column("at", "timestamp", "UTC"),
         Column("pinned_input", "string", "what was read, as JSON"),
+        Column(
+            "replays", "string", "the run whose refused rows it takes up; null: all of its input"
+        ),
         Column("model", "string", "name and version"),
         Column("model_digest", "string", "sha256 of the model folder"),
         Column("settings", "string", "engine settings as they were resolved, as JSON"),
@@ -243,6 +273,10 @@ RUNS = Table(
         Column("model_load_s", "double", "seconds spent loading the model, all workers together"),
         Column("cost", "decimal(38,12)", "currency; null without a price book"),
         Column("currency", "string", "ISO 4217"),
+        Column("energy_wh", "double", "watt-hours; null where what the machine draws is not known"),
+        Column("energy_wh_low", "double", "watt-hours, at least"),
+        Column("energy_wh_high", "double", "watt-hours, at most"),
+        Column("carbon_g", "double", "grams of CO2 equivalent; null without a grid's intensity"),
         Column(
             "ledger_coverage", "double", "metered seconds / Spark's executor run time of the stage"
         ),
@@ -250,6 +284,12 @@ RUNS = Table(
             "gates", "string", "what must add up, as JSON: each gate's name, result and figures"
         ),
         Column("books_closed", "boolean", "whether rows and seconds add up; null where unknown"),
+        Column(
+            "forecast",
+            "string",
+            "what was foretold before scoring, as JSON: seconds of inference and cost of the run, each "
+            "low, mid, high, and what that rests on; null where nothing told",
+        ),
         Column("detail", "string", "why a run was refused or failed"),
     ),
 )
@@ -309,7 +349,93 @@ UNITS = Table(
     ),
 )
 
-SHARED = (QUARANTINE, VALIDATIONS, LEDGER, RUNS, UNITS, CALIBRATIONS)
+PROFILES = Table(
+    "profiles",
+    "one measure of one column, of a run's input or of a unit's outputs",
+    (
+        Column("run_id", "string", "run"),
+        Column("job", "string", "name of the job"),
+        Column("side", "string", "input or output"),
+        Column("unit", "int", "unit of work within the run; null of the input"),
+        Column("column", "string", "column of the contract, or output of the model"),
+        Column("measure", "string", "value, length, mean (of an array's elements) or category"),
+        Column("rows", "bigint", "rows"),
+        Column("nulls", "bigint", "rows without a value; of outputs, those that failed"),
+        Column(
+            "not_finite", "bigint", "rows with NaN or infinity; of an array's mean, sampled ones"
+        ),
+        Column("least", "double", "in the column's unit; null of categories; of a mean, sampled"),
+        Column("largest", "double", "in the column's unit; null of categories; of a mean, sampled"),
+        Column("mean", "double", "in the column's unit; null of categories; of a mean, sampled"),
+        Column("sampled", "bigint", "values that the sketch was made of; rows"),
+        Column("sketch", "string", "counts by cell or category, as JSON (pipelines/sketches.py)"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+REPLAYS = Table(
+    "replays",
+    "one key of a replay as it was planned, or as it ended",
+    (
+        Column("run_id", "string", "the replay"),
+        Column("job", "string", "name of the job"),
+        Column("replayed_run", "string", "the run whose refused rows it takes up"),
+        Column("state", "string", "planned or done"),
+        Column("key", "string", "the key columns as JSON; null on the line that counts strangers"),
+        Column("rows_before", "bigint", "rows that the replayed run refused, or could not score"),
+        Column(
+            "left_out",
+            "string",
+            "why it is not taken up: scored, no key, or stranger (a row of the repaired source that the "
+            "run did not refuse); null: it is",
+        ),
+        Column("scored", "bigint", "rows that the replay scored; null while it is planned"),
+        Column("failed", "bigint", "rows that it could not score; null while it is planned"),
+        Column("refused", "bigint", "rows that it refused again; null while it is planned"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+BASELINES = Table(
+    "baselines",
+    "one time that a job's baseline was set",
+    (
+        Column("job", "string", "name of the job"),
+        Column("number", "int", "1, 2, 3 ... of the job's baselines; the largest applies"),
+        Column("run_id", "string", "the run that later ones are compared with"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+DRIFT = Table(
+    "drift",
+    "one measure of one column, compared with the baseline's",
+    (
+        Column("run_id", "string", "run"),
+        Column("job", "string", "name of the job"),
+        Column("event", "int", "event of the run that its attempt began with; the largest counts"),
+        Column("baseline", "string", "the run that it was compared with"),
+        Column("side", "string", "input or output"),
+        Column("unit", "int", "unit of work within the run; null: the input, or all units"),
+        Column("column", "string", "column of the contract, or output of the model"),
+        Column("measure", "string", "value, length, mean, category or missing"),
+        Column("before", "bigint", "values of the baseline that were compared; rows"),
+        Column("now", "bigint", "values of the run that were compared; rows"),
+        Column("psi", "double", "population stability index, natural units; null: not compared"),
+        Column("ks", "double", "largest difference of cumulative shares, 0 to 1; null: no order"),
+        Column("js", "double", "Jensen-Shannon distance, root of bits, 0 to 1"),
+        Column("missing", "double", "share without a value, less the baseline's; -1 to 1"),
+        Column("limits", "string", "what each may be at most, as JSON: limit, or chance if larger"),
+        Column("drifted", "boolean", "whether one of them is more"),
+        Column("why", "string", "what is more, or why nothing was compared; else null"),
+        Column("at", "timestamp", "UTC"),
+    ),
+)
+
+SHARED = (
+    QUARANTINE, VALIDATIONS, LEDGER, RUNS, UNITS, CALIBRATIONS, PROFILES, BASELINES, DRIFT,
+    REPLAYS,
+)  # fmt: skip
 
 
 def predictions(

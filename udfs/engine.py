@@ -19,6 +19,7 @@ from udfs.batching import windows
 from udfs.decode import Examples
 from udfs.meter import Meter
 from udfs.models.base import Model
+from udfs.models.gpu import GpuUse, gauge_of
 from udfs.overlap import ahead
 from udfs.plan import Plan
 from udfs.poison import Failures, Predictor, fitted
@@ -32,7 +33,7 @@ ERROR_TYPE = arrow_type(struct_of(ERROR))
 METER_TYPE = arrow_type(struct_of(METER))
 _MAX_WINDOW_BYTES = 64 << 20
 _NOT_FINITE = ("output", "NaN or infinite")
-_WORK = ("tokens", "model_batches", "tokens_computed", "tokens_out")
+_WORK = ("tokens", "model_batches", "tokens_computed", "tokens_out", "gpu_busy_s")
 
 
 class Apart(Protocol):
@@ -120,12 +121,19 @@ class Scoring:
         self._too_large = partial(CEILINGS.least, key)
         self._model, self._plan, self._meter = model, plan, meter
         self._failures = Failures(plan.max_failed_rows)
+        meter.watch(model.device)
+        gauge = gauge_of(model.runtime)
+        # Of a model in a host process, the host has the clock.
+        self._gpu_used: Callable[[], GpuUse | None] = getattr(
+            model, "gpu_used", gauge.taken if gauge else lambda: None
+        )
         self._predictor = Predictor(
             model,
             sizer,
             self._failures,
             Watchdog(plan.batch_timeout_s),
             partial(CEILINGS.failed, key),
+            gauge.call if gauge else nullcontext,
         )
 
     def made(
@@ -152,13 +160,15 @@ class Scoring:
             told = _error_column(errors, window.num_rows)
         if late:
             self._failures.add(len(late), next(iter(late.values()))[1])
-        lengths = examples.lengths
+        lengths, gpu = examples.lengths, self._gpu_used()
         work = {
             "failed": len(errors),
             "tokens": None if lengths is None else int(lengths.sum()),
             "model_batches": found.calls,
             "tokens_computed": None if lengths is None else found.cost,
             "tokens_out": found.tokens_out,
+            "gpu_busy_s": gpu and gpu.busy_s,
+            "gpu_memory_bytes": gpu and gpu.memory_bytes,
         }
         return self._told(window, columns, told, work)
 
@@ -174,14 +184,16 @@ class Scoring:
         if failed:
             self._failures.add(failed, told.drop_null()[0]["message"].as_py())
         work = {name: _sum(meter[name] for meter in meters) for name in _WORK}
-        return self._told(window, columns, told, {**work, "failed": failed})
+        held = [one["gpu_memory_bytes"] for one in meters if one["gpu_memory_bytes"] is not None]
+        work |= {"failed": failed, "gpu_memory_bytes": max(held, default=None)}
+        return self._told(window, columns, told, work)
 
     def _told(
         self,
         window: pa.RecordBatch,
         columns: dict[str, pa.Array],
         errors: pa.Array,
-        work: dict[str, int | None],
+        work: dict[str, Any],
     ) -> pa.RecordBatch:
         reading = self._meter.take(
             device=self._model.device,
@@ -253,7 +265,7 @@ def _read(
     return model.decode(window.asked.select(plan.inputs))
 
 
-def _sum(numbers: Iterable[int | None]) -> int | None:
+def _sum(numbers: Iterable[Any]) -> Any:
     there = [number for number in numbers if number is not None]
     return sum(there) if there else None
 

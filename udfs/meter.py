@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from udfs.energy import Card, Processors, nvml_of, zones
+
 # Columns of METER.
 LAPS = ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "convert_s", "emit_s")
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
@@ -48,6 +50,11 @@ class Meter:
         self._cpu_s = 0.0 if fresh else _cpu_s()
         self._laps = dict.fromkeys(LAPS, 0.0)
         self._laps["startup_s"] = clock() - self._began
+        self._processors, self._card = Processors(zones()), Card(None)
+
+    def watch(self, device: str) -> None:
+        """From now on the device's energy counts too, where it has a counter."""
+        self._card = Card(nvml_of(device))
 
     @contextmanager
     def lap(self, name: str) -> Iterator[None]:
@@ -64,6 +71,7 @@ class Meter:
         ``facts`` are the columns of METER that say what was computed, and on what.
         """
         now, cpu_s = self._clock(), _cpu_s()
+        used_s = cpu_s - self._cpu_s
         row = {
             **vars(self._place),
             "pid": os.getpid(),
@@ -71,9 +79,11 @@ class Meter:
             **facts,
             "bytes": size_bytes,
             "wall_s": now - self._began,
-            "cpu_s": cpu_s - self._cpu_s,
+            "cpu_s": used_s,
             **self._laps,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES,
+            "cpu_joules": self._processors.taken(used_s),
+            "gpu_joules": self._card.taken(),
         }
         self._began, self._cpu_s, self._laps = now, cpu_s, dict.fromkeys(LAPS, 0.0)
         return row

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +76,8 @@ class Computed:
 class Predictor:
     """A model for the length of a task; it asks ``sizer`` for sizes, and tells of failed rows.
 
-    ``too_much`` is called with each cost that ran out of memory, unless a single row did already.
+    ``too_much`` is called with each cost that ran out of memory, unless a single row did already; each
+    call of the model is inside of an ``around()``.
     """
 
     def __init__(
@@ -85,9 +87,10 @@ class Predictor:
         failures: Failures,
         watchdog: Watchdog,
         too_much: Callable[[int], None],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._model, self._sizer, self._failures = model, sizer, failures
-        self._watchdog, self._too_much = watchdog, too_much
+        self._watchdog, self._too_much, self._around = watchdog, too_much, around
         self._first: Exception | None = None  # while no call has given outputs
         self._has_scored = False
         self._lost = 0  # rows that failed in a call of their own
@@ -134,7 +137,8 @@ class Predictor:
     ) -> None:
         self._watchdog.call()
         started = time.perf_counter()
-        outputs = self._model.predict(examples.take(index))
+        with self._around():
+            outputs = self._model.predict(examples.take(index))
         seconds = time.perf_counter() - started
         found.made.put(examples.rows[index], outputs, self._model.card.signature)
         found.add(cost, outputs)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 EXIT_CODE = 1  # faulthandler's
 TOLD = "Timeout ("  # how its dump begins
 _STDERR = 2
-_SLACK = (
+SLACK = (
     1 / 8
 )  # of the time allowed: setting the alarm starts a thread, which many short calls would feel
 
@@ -40,7 +40,7 @@ class Watchdog:
         if self._timeout_s is None:
             return
         now = time.monotonic()
-        if self._set_at is None or now - self._set_at > _SLACK * self._timeout_s:
-            allowed_s = (1 + _SLACK) * self._timeout_s
+        if self._set_at is None or now - self._set_at > SLACK * self._timeout_s:
+            allowed_s = (1 + SLACK) * self._timeout_s
             faulthandler.dump_traceback_later(allowed_s, exit=True, file=_STDERR)
             self._set_at = now

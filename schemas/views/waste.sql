@@ -17,7 +17,7 @@ FROM (
     EffectiveCost AS cost,
     BillingCurrency AS currency
   FROM ledger
-  WHERE x_CostKind IN ('failed', 'killed', 'unattributed')
+  WHERE x_CostKind IN ('failed', 'killed', 'speculative', 'recomputed', 'unattributed')
     OR (x_CostKind = 'useful' AND NOT COALESCE(x_Committed, TRUE))
 ) AS lost
 JOIN cost_by_run AS whole

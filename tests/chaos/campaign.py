@@ -1,8 +1,8 @@
 """``python -m tests.chaos.campaign --seconds 1200 --seed 1``: runs under random faults, and what must hold.
 
 A job is started again and again, with faults drawn from a seed, until it is done; then the invariants
-are checked: every key once, no unit committed twice, values as undisturbed, nothing left behind, and a
-rerun that scores nothing. Each violation is printed with the seed that repeats its episode:
+are checked: every key once, no unit committed twice, values as undisturbed, nothing left behind, books
+that close, and a rerun that scores nothing. Each violation is printed with the seed that repeats its episode:
 
   python -m tests.chaos.campaign --only 17 --seed 1
   python -m tests.chaos.campaign --seconds 300 --without lease        proves that it would be found
@@ -29,12 +29,23 @@ import psutil
 from deltalake import DeltaTable
 
 from schemas.config import Job
-from tests.chaos.driven import INT, KILL, TERM, Driven, send, start, start_together, violations
+from tests.chaos.driven import (
+    INT,
+    KILL,
+    TERM,
+    Driven,
+    send,
+    start,
+    start_together,
+    table,
+    violations,
+)
 from tests.chaos.driver import GUARDS
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 RAISE, SEGV, HANG = 253, 255, 254  # first pixels that a script knows
 POISON = {RAISE: "a row raises", SEGV: "a row kills its worker", HANG: "a row hangs"}
+BESIDE = 0.6  # share of attempts with a second fault
 ATTEMPTS = 6  # of which the last is left alone
 FAILPOINTS = ("before_commit", "after_commit", "before_ledger", "before_done")
 
@@ -49,13 +60,14 @@ class Episode:
     without: str | None
     faults: list[str] = field(default_factory=list)
     runs: int = 0
+    beside: list[dict[str, Any]] = field(default_factory=list)  # a worker's fault, next to another
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
         rows, files = self.dice.randint(40, 160), self.dice.randint(2, 6)
         self.refused = {row for row in range(rows) if row % 10 == 3}
         good = [row for row in range(rows) if row not in self.refused]
-        self.poison = dict.fromkeys(self.dice.sample(good, self.dice.randint(0, 3)), RAISE)
+        self.poison = dict.fromkeys(self.dice.sample(good, self.dice.randint(1, 8)), RAISE)
         if self.dice.random() < 0.25:
             self.poison[self.dice.choice(good)] = self.dice.choice((SEGV, HANG))
         self.faults += [POISON[pixel] for pixel in self.poison.values()]
@@ -88,6 +100,7 @@ class Episode:
             {"action": "segv", "when": [0, SEGV]},
             {"action": "hang", "when": [0, HANG]},
             *predict.pop("rules", []),
+            *self.beside,
         ]
         calls = str(self.folder / "calls")
         return {"driver": driver, "predict": {"calls": calls, "rules": rules, **predict}}
@@ -104,6 +117,7 @@ class Episode:
         if self.dice.random() < 0.3:
             self._restored()
         found = violations(self.job, self.model, self.pixels, self.refused, set(self.poison))
+        found += self._open_books()
         before = DeltaTable(str(self.lake / self.job.table)).version()
         again = self._started(self.script([]))
         if again.wait() != 0 or DeltaTable(str(self.lake / self.job.table)).version() != before:
@@ -116,14 +130,23 @@ class Episode:
 
     def _attempt(self, fault: str) -> list[int]:
         """One driver, or two, under a fault; their exit codes."""
+        self.beside = []
         if fault != "none":
             self.faults.append(fault)
+            if self.dice.random() < BESIDE:
+                self._beside(self.dice.choice(("exit", "segv", "kill")))
         drivers = _FAULTS[fault](self) if fault in _FAULTS else [self._started(self.script([]))]
         codes = [driver.wait() for driver in drivers]
         for driver in drivers:
             if left := driver.orphans():
                 raise AssertionError(f"{self.seed}: orphans after {fault}: {left}")
         return codes
+
+    def _beside(self, action: str) -> None:
+        """A worker dies once in this attempt, whatever else happens to it."""
+        once = str(self.folder / f"beside-{self.runs}")
+        self.beside = [{"action": action, "once": once}]
+        self.faults.insert(-1, f"beside: worker {action}")  # an attempt's own fault stays the last
 
     def _started(self, script: dict[str, Any], *arguments: str) -> Driven:
         self.runs += 1
@@ -137,6 +160,14 @@ class Episode:
         if predictions.version():
             predictions.restore(self.dice.randrange(predictions.version()))
         self._started(self.script([])).wait()
+
+    def _open_books(self) -> list[str]:
+        """Gates of the ledger that the run's last word says are shut: its waste is not all told."""
+        last = max(table(self.lake, "runs"), key=lambda event: (event["number"], event["event"]))
+        gates = json.loads(last["gates"] or "[]")
+        return [
+            f"books: {gate['name']}: {gate['got']}" for gate in gates if gate["passed"] is False
+        ]
 
     # Faults: each starts what it is about, and gives back the drivers to wait for.
 

@@ -25,6 +25,7 @@ from tests.chaos.driver import MARK
 from tests.helpers import torch_loop
 from udfs.failpoint import VARIABLE
 
+_EXECUTOR = "CoarseGrainedExecutorBackend"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -82,6 +83,18 @@ class Driven:
             except psutil.NoSuchProcess:
                 continue
         return told
+
+
+def executors(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Of these, the JVMs that run tasks for a driver."""
+    found = []
+    for process in processes:
+        try:
+            if _EXECUTOR in " ".join(process.cmdline()) and "java" in process.name():
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 def start(
@@ -148,6 +161,13 @@ def table(lake: Path, name: str) -> list[dict[str, Any]]:
 def scored_rows(calls: Path) -> int:
     """Rows of all calls of the model, as failpoints wrote them down."""
     return sum(map(int, calls.read_text("ascii").split()))
+
+
+def wait_for_calls(driver: Driven, calls: Path, count: int) -> None:
+    """Until the model was called so often; an error where the driver ends before."""
+    while not calls.exists() or len(calls.read_text("ascii").split()) < count:
+        assert driver.process.poll() is None, driver.log.read_text("utf-8")
+        time.sleep(0.05)
 
 
 def violations(

@@ -91,11 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--conf", action="append", default=[], metavar="K=V", help="Spark's")
     parser.add_argument("--barrier", type=Path, help="start when this file is there")
     parser.add_argument("--ready", type=Path, help="make this file when a run could start")
+    parser.add_argument("--unit-bytes", type=int, default=1, help="1: each file is a unit")
     given = parser.parse_args(arguments)
     if given.without:
         GUARDS[given.without]()
     stop_at_sigterm()
-    units._UNKNOWN_SPEED_BYTES = 1  # each file is a unit
+    units._UNKNOWN_SPEED_BYTES = given.unit_bytes
     lease = Lease(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
     try:
         job = load(given.job, Job)

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--units", type=int, default=1000)
+    parser.add_argument("--conf", action="append", default=[], metavar="K=V", help="Spark's")
     parser.add_argument("--out", type=Path, help="a JSON file for what was found")
     given = parser.parse_args(arguments)
     noted: dict[int, dict[str, float]] = {}
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = {"backend": "torch", "precision": "fp32", "batch": 8}
         job = job_of(root, pixel_mlp(root / "model"), engine=engine, run={"unit_minutes": 1e-9})
         done = 0
-        with session_for(job, master="local[2,4]") as spark:
+        settings = dict(pair.split("=", 1) for pair in given.conf)
+        with session_for(job, settings, master="local[2,4]") as spark:
 
             def finished(*arguments: Any, **more: Any) -> None:
                 nonlocal done
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first, last = noted[min(noted)], noted[max(noted)]
     grown = {name: round(last[name] / first[name], 3) for name in first}
     told = {"units": summary.units_done, "scored": summary.scored, "wall_s": summary.wall_s,
-            "after_units": noted, "last_to_first": grown}  # fmt: skip
+            "after_units": noted, "last_to_first": grown, "settings": settings}  # fmt: skip
     print(json.dumps(told, indent=2))
     if given.out:
         given.out.write_text(json.dumps(told, indent=2) + "\n", "utf-8")

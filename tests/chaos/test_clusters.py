@@ -7,22 +7,39 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyspark
 import pytest
 
+from pipelines.charges import WASTE, charged
+from pipelines.closings import closings
+from pipelines.task_times import EventLog
 from schemas.config import Job
-from tests.chaos.driven import KILL, Driven, scored_rows, send, start, table, violations
+from tests import bill, event_log
+from tests.chaos import lost_maps
+from tests.chaos.driven import (
+    KILL,
+    ROOT,
+    Driven,
+    executors,
+    scored_rows,
+    send,
+    start,
+    table,
+    violations,
+    wait_for_calls,
+)
 from tests.helpers import columns_mlp, image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
-EXECUTOR = "CoarseGrainedExecutorBackend"
-RAISE, SEGV = 253, 255  # first pixels that the script knows
+RAISE, SLOW, SEGV = 253, 254, 255  # first pixels that scripts know
+UNIT_FILES = 3  # of the run that loses a shuffle: with several maps, some are lost and some are not
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +49,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Spark's own master, and two workers of one core each, on loopback."""
+    """Spark's own master, and two workers of one core each, on loopback.
+
+    Each is a host of its own: Spark starts no second copy of a task on the host of the first.
+    """
     folder = tmp_path_factory.mktemp("standalone")
     port = _free_port()
     url = f"spark://127.0.0.1:{port}"
@@ -43,11 +63,14 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
     try:
         _wait_for(lambda: _listens(port))
-        worker = ("--host", "127.0.0.1", "--webui-port", "0", "-c", "1", "-m", "1g")
+        worker = ("--webui-port", "0", "-c", "1", "-m", "1g")
         started += [
-            _spark_class(folder, f"worker-{number}", *worker, "-d", str(folder / f"{number}"), url)
+            _spark_class(
+                folder, f"worker-{number}", "--host", f"127.0.0.{1 + number}", *worker,
+                "-d", str(folder / f"{number}"), url,
+            )
             for number in range(2)
-        ]
+        ]  # fmt: skip
         log = folder / "master.log"
         _wait_for(lambda: log.read_text("utf-8").count("Registering worker") == 2)
         yield url
@@ -102,22 +125,18 @@ def slow(calls: Path) -> dict[str, Any]:
     return {"predict": {"calls": str(calls), "rules": [{"action": "sleep", "seconds": 1.0}]}}
 
 
-def executors(driver: Driven) -> list[psutil.Process]:
-    """JVMs that run tasks."""
-    found = []
-    for process in driver.family():
-        try:
-            if EXECUTOR in " ".join(process.cmdline()) and "java" in process.name():
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+def check_bill(driver: Driven, lake: Path, *kinds: str) -> None:
+    """The ledger agrees with the event log, has these kinds of waste alone, and the gates say so."""
+    told = driver.told()
+    (application,) = {event["application"] for event in table(lake, "runs")}
+    log = event_log.log_of(lake / "_logs", application)
 
+    found = bill.checked(lake, log, told["run_id"], sku="laptop")
 
-def wait_for_calls(driver: Driven, calls: Path, count: int) -> None:
-    while not calls.exists() or len(calls.read_text("ascii").split()) < count:
-        assert driver.process.poll() is None, driver.log.read_text("utf-8")
-        time.sleep(0.05)
+    print(f"{found.wasted_ms}, {found.held_ms} core-ms held, {found.cost}")
+    assert set(kinds) == found.wasted_ms.keys()
+    assert [gate["passed"] for gate in told["gates"][:2]] == [True, True]
+    assert not driver.open_books()
 
 
 def job_on(folder: Path, model: Path, pixels: list[bytes], **parts: Any) -> Job:
@@ -152,14 +171,12 @@ def test_an_executor_killed_in_the_middle_repeats_its_own_tasks_and_nothing_that
 
     driver = start(job, tmp_path / "drivers", "--master", standalone, script=slow(calls))
     wait_for_calls(driver, calls, 3)  # one has made the table, two are under way
-    send(executors(driver)[0], KILL)
+    send(executors(driver.family())[0], KILL)
 
     assert driver.wait() == 0, driver.log.read_text("utf-8")
     assert not violations(job, model, pixels, set(), set())
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * ROWS // FILES  # two units were under way
-    ledger = table(Path(job.output.path), "ledger")
-    assert any(row["x_CostKind"] == "failed" for row in ledger)
-    assert not driver.open_books()
+    check_bill(driver, Path(job.output.path), "failed")
     assert not driver.orphans()
 
 
@@ -180,13 +197,79 @@ def test_a_shuffle_lost_with_its_executor_is_read_again_and_what_is_committed_is
         contract={"columns": {name: {"type": kind} for name, kind in kinds.items()}},
     )  # fmt: skip
 
-    driver = start(job, tmp_path / "drivers", "--master", standalone, script=slow(calls))
-    wait_for_calls(driver, calls, 3)  # one has made the table, two are under way
-    send(executors(driver)[0], KILL)
+    files = [tmp_path / "input" / f"{file}.csv" for file in range(UNIT_FILES)]
+    units = ("--unit-bytes", str(sum(file.stat().st_size for file in files)))
+
+    driver = start(job, tmp_path / "drivers", "--master", standalone, *units, script=slow(calls))
+    wait_for_calls(
+        driver, calls, UNIT_FILES + 2
+    )  # the second unit's shuffle is written, in part read
+    send(executors(driver.family())[0], KILL)
 
     assert driver.wait() == 0, driver.log.read_text("utf-8")
     scored = table(Path(job.output.path), job.table)
     assert sorted(row["id"] for row in scored) == list(range(ROWS))
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * size
-    assert not driver.open_books()
+    check_bill(driver, Path(job.output.path), "failed", "recomputed")
     assert not driver.orphans()
+
+
+def test_of_a_task_that_spark_starts_twice_for_its_slowness_the_rows_are_there_once_and_one_is_waste(
+    standalone: str, model: Path, tmp_path: Path
+) -> None:
+    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
+    pixels[-1] = bytes([SLOW]) + pixels[-1][1:]  # in the last unit: its copy ends with the run
+    job = job_on(tmp_path, model, pixels)
+    # Longer than the run is waited for: only a second copy can end it.
+    slow_once = {
+        "action": "sleep", "seconds": 600.0, "when": [0, SLOW], "once": str(tmp_path / "fired"),
+    }  # fmt: skip
+    speculation = [
+        "spark.speculation=true", "spark.speculation.interval=100ms",
+        "spark.speculation.task.duration.threshold=8s",  # a unit's only task has no others to be slower than
+    ]  # fmt: skip
+
+    driver = start(
+        job, tmp_path / "drivers", "--master", standalone,
+        *(part for setting in speculation for part in ("--conf", setting)),
+        script={"predict": {"rules": [slow_once]}},
+    )  # fmt: skip
+
+    assert driver.wait() == 0, driver.log.read_text("utf-8")
+    assert (tmp_path / "fired").exists()
+    assert not violations(job, model, pixels, set(), set())
+    check_bill(driver, Path(job.output.path), "speculative")
+    assert not driver.orphans()
+
+
+def test_a_map_whose_output_was_lost_before_its_stage_ended_is_charged_once_each_time_it_was_computed(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "tests.chaos.lost_maps", str(tmp_path)]
+    told = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=True, timeout=200
+    )
+
+    application = told.stdout.split()[-1]
+    log, path = EventLog.named(tmp_path, application), event_log.log_of(tmp_path, application)
+    assert log is not None
+    assert '"Reason":"Resubmitted"' in path.read_text("utf-8")  # Spark ends such a task twice
+    told_ms = [(one.task_id, one.run_ms) for one in log.all_tasks() if one.run_id == lost_maps.RUN]
+    assert told_ms == [(one.task, one.ms) for one in event_log.ended(path, lost_maps.RUN)]
+    assert len(dict(told_ms)) == len(told_ms)
+    (closing,) = closings(lost_maps.RUN, [event(application, path)], tmp_path)
+    again_ms = Counter[str]()
+    for row in charged(closing, {}, {}):
+        if row["x_CostKind"] in WASTE:
+            again_ms[row["x_CostKind"]] += row["x_SlotMs"]
+    assert again_ms == event_log.wasted_ms(event_log.ended(path))
+    assert again_ms["recomputed"] >= 1000 * lost_maps.SECONDS
+
+
+def event(application: str, log: Path) -> dict[str, Any]:
+    """The first of a run that began before the log, whose driver was lost."""
+    since = datetime.fromtimestamp(log.stat().st_ctime - 3600, UTC)
+    return {
+        "event": 0, "state": "started", "application": application, "held_since": since,
+        "books_closed_at": None,
+    }  # fmt: skip

@@ -17,15 +17,18 @@ from tests.chaos.driven import (
     TERM,
     Driven,
     scored_rows,
+    send,
     start,
     start_together,
     table,
     violations,
+    wait_for_calls,
 )
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
+SMALL_UNITS, ROWS_A_UNIT = 40, 4  # two units are in flight: a twentieth
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,37 @@ def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     assert ROWS <= scored_rows(calls) <= ROWS + 3 * ROWS // FILES
 
 
+@pytest.mark.timeout(600)
+def test_killed_at_half_and_resumed_a_run_calls_the_model_at_most_a_twentieth_more_than_once(
+    model: Path, tmp_path: Path
+) -> None:
+    rows, calls = SMALL_UNITS * ROWS_A_UNIT, tmp_path / "calls"
+    write_parquet(tmp_path / "input", image_table(images(rows)), files=SMALL_UNITS)
+    engine = {"backend": "torch", "precision": "fp32", "batch": ROWS_A_UNIT}
+    job = job_of(tmp_path, model, engine=engine)
+    script = {"predict": {"calls": str(calls)}}
+
+    killed = start(job, tmp_path / "drivers", script=script)
+    wait_for_calls(killed, calls, SMALL_UNITS // 2)
+    send(killed.process, KILL)
+    assert killed.wait() == -KILL
+    assert not killed.orphans()
+    before = scored_rows(calls)
+    committed = len(table(Path(job.output.path), job.table))
+    last = start(job, tmp_path / "drivers", script=script)
+
+    assert last.wait(400.0) == 0, last.log.read_text("utf-8")
+    assert 0.4 * rows < committed <= before < 0.7 * rows
+    assert (last.told()["units_total"], last.told()["scored"]) == (SMALL_UNITS, rows)
+    assert not violations(job, model, images(rows), set(), set())
+    made = len(calls.read_text("ascii").split())
+    print(f"{made} calls for {SMALL_UNITS} units, killed after {before // ROWS_A_UNIT}")
+    assert SMALL_UNITS <= made <= 1.05 * SMALL_UNITS
+    assert rows <= scored_rows(calls) <= 1.05 * rows
+    assert not last.open_books()
+    assert not last.orphans()
+
+
 @pytest.mark.parametrize("number", [TERM, INT])
 def test_a_signal_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_go_on(
     job: Job, model: Path, tmp_path: Path, number: int
@@ -101,6 +135,7 @@ def test_a_signal_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_
     again = start(job, tmp_path / "drivers")
     assert again.wait() == 0
     assert not violations(job, model, images(ROWS), set(), set())
+    assert not again.open_books()  # what the first had killed is in the bill, and idle nowhere
 
 
 def _wait_for_a_commit(driver: Driven, lake: Path) -> None:

@@ -10,7 +10,7 @@ from tests.chaos.driven import KILL, start, table, violations
 from tests.chaos.test_kills import killing
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES, DISTINCT = 60, 6, 15
 
 

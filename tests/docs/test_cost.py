@@ -53,15 +53,20 @@ def test_the_commands_on_the_page_run_one_after_the_other(tmp_path: Path) -> Non
     example = load(ROOT / "conf" / "prices" / "example.yaml", PriceBook)
     (laptop,) = [one for one in example.instances if one.sku == "laptop"]
     rows = charge(laptop, 1, 90_000, version=example.version, x_RunId="digits-1a2b3c4d-0")
+    rows[0] |= {"x_EnergyWh": 0.5, "x_EnergyWhLow": 0.3, "x_EnergyWhHigh": 0.7, "x_CarbonG": 0.2}
     lake_of(tmp_path / "lake", rows)
+    (energy,) = (run(words, tmp_path).stdout for words in commands(TITLED["energy"]))
+    assert re.search(r"digits-1a2b3c4d-0 +0\.5 +0\.3 +0\.7 +0\.2", energy)
 
-    first, second, asked, exported = (
+    first, dry, second, asked, exported = (
         run(words, tmp_path).stdout for words in commands(TITLED["commands"])
     )
 
     assert "revision 1: 2 rows taken back, 2 said again" in first
     assert re.search(r"^before +0\.00002390625 USD$", first, re.MULTILINE)
     assert re.search(r"^after +0\.0000421875 EUR$", first, re.MULTILINE)
+    assert "nothing is written" in dry
+    assert dry.splitlines()[-3:] == second.splitlines()[-3:]  # before, after, difference
     assert "revision 2: 2 rows taken back, 3 said again" in second  # and the GPU
     assert re.search(r"digits-1a2b3c4d-0 +90\.0 +0\.0011\d+ +EUR", asked)
     assert "FOCUS 1.2, aligned" in exported

@@ -22,10 +22,14 @@ from examples.labels import write_labels
 from examples.paragraphs import corpus, prose
 from examples.recipes import recipe_of, reusable
 from examples.training import SCALE, train_cnn, write_cnn_model
+from pipelines.progress import Progress
+from pipelines.query import query
+from pipelines.score import run
 from schemas.config import Job
 from schemas.errors import InputCorrupt, UsageError
 from schemas.types import arrow_type
 from schemas.yaml_file import load
+from tests import bill
 from udfs.engine import score
 from udfs.meter import Meter, Place
 from udfs.models import base
@@ -282,17 +286,57 @@ def test_a_truncated_gzip_file_is_refused_by_name(tmp_path: Path) -> None:
         mnist.read_idx(tmp_path / "cut.gz")
 
 
+@pytest.fixture(scope="module")
+def mnist_files(shared_data: Path) -> tuple[Path, Path]:
+    images, labels = (
+        shared_data / "mnist" / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")
+    )
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def trained_mnist(
+    mnist_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, float]:
+    folder = tmp_path_factory.mktemp("mnist")
+    return folder, mnist.make(*mnist_files, folder)
+
+
 @pytest.mark.slow
 def test_the_mnist_model_is_right_on_97_percent_of_2000_images(
-    shared_data: Path, tmp_path: Path
+    trained_mnist: tuple[Path, float],
 ) -> None:
-    files = [
-        shared_data / "mnist" / f"t10k-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")
-    ]
-    assert mnist.make(*files, tmp_path) >= 0.97
-    table = DeltaTable(str(tmp_path / "lake" / "labels_mnist")).to_pyarrow_table()
+    folder, accuracy = trained_mnist
+    assert accuracy >= 0.97
+    table = DeltaTable(str(folder / "lake" / "labels_mnist")).to_pyarrow_table()
     assert table.schema.names == ["index", "label", "is_holdout"]
     assert sum(table["is_holdout"].to_pylist()) == 2000
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_the_mnist_job_s_bill_closes_and_is_what_spark_logged(
+    spark: SparkSession, mnist_files: tuple[Path, Path], trained_mnist: tuple[Path, float]
+) -> None:
+    folder, accuracy = trained_mnist
+    images, labels = mnist_files
+    given = {
+        "source.path": images, "source.labels": labels, "model.uri": folder / "model",
+        "output.path": folder / "lake", "cost.prices": bill.PRICES,
+    }  # fmt: skip
+    sets = [f"{key}={value}" for key, value in given.items()]
+
+    summary = run(spark, load(JOBS / "mnist.yaml", Job, overrides=sets), Progress(quiet=True))
+
+    found = bill.checked_in(spark, folder / "lake", summary.run_id, sku="laptop")
+    print(f"gates {[gate.got for gate in summary.gates]}; ledger / Spark {found.coverage:.4f}, "
+          f"metered {summary.ledger_coverage}; {found.held_ms} core-ms, {found.cost} {summary.currency}")  # fmt: skip
+    assert [gate.passed for gate in summary.gates] == [True] * 6
+    assert found.coverage >= 0.98
+    assert found.cost == summary.cost
+    right = """SELECT AVG(CASE WHEN p.label = t.label THEN 1.0 ELSE 0.0 END) AS share
+        FROM predictions_mnist p JOIN labels_mnist t ON p.index = t.index WHERE t.is_holdout"""
+    assert query(folder / "lake", right)["share"][0].as_py() == pytest.approx(accuracy, abs=0.002)
 
 
 # --- docs ---

@@ -19,7 +19,8 @@ KEYS = {
     "run_id", "state", "fingerprint", "rows_read", "scored", "quarantined", "failed", "units_done",
     "units_total", "wall_s", "infer_s", "model_load_s", "rows_per_s", "cost", "currency",
     "ledger_coverage", "books_closed", "gates", "saved_rows", "saved_s", "saved_cost", "lake", "report", "warnings", "backend",
-    "precision", "computed_so_because",
+    "precision", "computed_so_because", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
+    "forecast",
 }  # fmt: skip
 
 

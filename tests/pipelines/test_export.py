@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.export import cell, export
+from pipelines.csv_text import cell
+from pipelines.export import export
 from pipelines.reprice import reprice
 from schemas import focus
 from schemas.errors import QueryError, UsageError
@@ -30,6 +31,7 @@ TYPES = {
     "Decimal": pa.types.is_decimal,
     "String": pa.types.is_string,
     "Date/Time": pa.types.is_timestamp,
+    "JSON": pa.types.is_string,
 }
 
 
@@ -44,7 +46,8 @@ def lake(tmp_path: Path) -> Path:
         ChargePeriodEnd=None,
         ChargePeriodStart=BEGAN + timedelta(milliseconds=250),
     )
-    found += charge(MACHINE, 4, 500, x_RunId="sms-b2")
+    team = [{"key": "team", "value": "mail"}, {"key": "env", "value": "a=b"}]
+    found += charge(MACHINE, 4, 500, x_RunId="sms-b2", Tags=team, x_EnergyWh=0.25, x_CarbonG=0.1)
     found += charge(None, 5, 500, x_RunId="free-c3")
     return lake_of(tmp_path / "lake", found)
 
@@ -86,13 +89,25 @@ def test_every_mandatory_column_is_there_or_its_absence_is_explained(
     assert json.loads(parquet(tmp_path / "out").schema.metadata[b"focus"]) == told
 
 
+def test_tags_are_an_object_and_energy_and_carbon_are_columns_of_ours(
+    lake: Path, tmp_path: Path
+) -> None:
+    export(lake, tmp_path / "out", "sms")
+    rows = read_csv(tmp_path / "out")
+    assert {row["Tags"] for row in rows} == {'{"env": "a=b", "team": "mail"}'}
+    assert {(row["x_EnergyWh"], row["x_CarbonG"]) for row in rows} == {("0.25", "0.1")}
+    about = json.loads((tmp_path / "out" / "metadata.json").read_text())
+    kinds = {c["ColumnName"]: c["DataType"] for c in about["Schema"]["ColumnDefinition"]}
+    assert kinds["Tags"] == "JSON"
+
+
 def test_a_column_that_may_not_be_null_never_is(lake: Path, tmp_path: Path) -> None:
     reprice(lake, "digits", book(entry("0.5")))
     export(lake, tmp_path / "out")
     table = parquet(tmp_path / "out")
     nulls = {name: table[name].null_count for name in table.column_names if name in focus.BY_NAME}
     assert {n for n, count in nulls.items() if count and not focus.BY_NAME[n].nulls} == set()
-    assert {n for n, count in nulls.items() if count} == {"ChargeClass"}
+    assert {n for n, count in nulls.items() if count} == {"ChargeClass", "Tags"}
 
 
 def test_the_sums_are_the_ledgers_before_and_after_repricing(lake: Path, tmp_path: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import deltalake
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +25,8 @@ from pipelines.score import run
 from schemas.config import Job
 from schemas.errors import GateRefused
 from schemas.prices import PLACES, Instance
-from schemas.summary import Summary
+from tests import bill
+from tests.bill import Bill, table
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 from udfs.failpoint import VARIABLE
 
@@ -46,62 +44,15 @@ def job_in(tmp: Path, model: Path, **parts: Any) -> Job:
     return job_of(tmp, model, engine={"backend": "torch", "precision": "fp32"}, **parts)
 
 
-def table(lake: Path, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = deltalake.DeltaTable(lake / name).to_pyarrow_table().to_pylist()
-    return found
-
-
-def log_of(spark: SparkSession) -> Iterator[dict[str, Any]]:
-    """The application's events, as Spark documents them."""
-    folder = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
-    (log,) = folder.glob(f"{spark.sparkContext.applicationId}*")
-    for line in log.read_text("utf-8").splitlines():
-        yield json.loads(line)
-
-
-def spark_says(spark: SparkSession, run_id: str) -> tuple[dict[int, tuple[str, int]], set[int]]:
-    """Of the run's tasks: outcome and milliseconds of those that ended, and the ids of all that began."""
-    stages, began, ended = set[int](), set[int](), {}
-    for event in log_of(spark):
-        kind = event["Event"].removeprefix("SparkListener")
-        if kind == "JobStart" and run_id in event["Properties"].get("spark.job.tags", ""):
-            stages.update(event["Stage IDs"])
-        elif kind == "TaskStart" and event["Stage ID"] in stages:
-            began.add(event["Task Info"]["Task ID"])
-        elif kind == "TaskEnd" and event["Stage ID"] in stages:
-            info = event["Task Info"]
-            ms = (event.get("Task Metrics") or {}).get("Executor Run Time", 0)
-            held = info["Finish Time"] - info["Launch Time"]
-            ended[info["Task ID"]] = event["Task End Reason"]["Reason"], ms or held
-    return ended, began
-
-
-def core(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in rows if row["SkuMeter"] == "Core"]
-
-
-def check_against_spark(spark: SparkSession, lake: Path, summary: Summary) -> list[dict[str, Any]]:
-    """The run's tasks are in the ledger, each with Spark's own time; the Core rows."""
-    rows = core([row for row in table(lake, "ledger") if row["x_RunId"] == summary.run_id])
-    ended, began = spark_says(spark, summary.run_id)
-    of_tasks = Counter[int]()
-    for row in rows:
-        if row["x_TaskId"] is not None:
-            of_tasks[row["x_TaskId"]] += row["x_SlotMs"]
-    assert began <= of_tasks.keys()
-    assert {task: of_tasks[task] for task in ended} == {t: ms for t, (_, ms) in ended.items()}
-    return rows
-
-
-def check_time_held(spark: SparkSession, lake: Path, rows: list[dict[str, Any]]) -> None:
-    """Tasks, start-up and idle cores are all of the slots, from where the run began to its closed books."""
-    events = table(lake, "runs")
-    held = max(e["books_closed_at"] for e in events if e["books_closed_at"]) - min(
-        e["held_since"] for e in events if e["held_since"]
-    )
+def bill_of(spark: SparkSession, lake: Path, run_id: str) -> Bill:
+    """The run's bill; all of it is in the event log, and all slots were held all the time."""
+    found = bill.checked_in(spark, lake, run_id, sku="laptop")
+    (ended,) = (e["books_closed_at"] for e in table(lake, "runs") if e["books_closed_at"])
+    (began,) = (e["held_since"] for e in table(lake, "runs") if e["held_since"])
+    lasted_ms = (ended - began) / timedelta(milliseconds=1)
     slots = spark.sparkContext.defaultParallelism
-    held_ms = slots * held / timedelta(milliseconds=1)
-    assert sum(row["x_SlotMs"] for row in rows) == pytest.approx(held_ms, abs=2 * slots)
+    assert found.held_ms == pytest.approx(slots * lasted_ms, abs=slots)
+    return found
 
 
 @pytest.mark.spark
@@ -110,10 +61,9 @@ def test_every_task_and_every_idle_second_of_a_run_is_in_its_ledger(
 ) -> None:
     summary = run(spark, job_in(tmp_path, model), QUIET)
 
-    lake = tmp_path / "lake"
-    rows = check_against_spark(spark, lake, summary)
-    check_time_held(spark, lake, rows)
-    assert {"useful", "validation", "idle", "startup"} <= {row["x_CostKind"] for row in rows}
+    found = bill_of(spark, tmp_path / "lake", summary.run_id)
+    assert {"useful", "validation", "idle", "startup"} <= {row["x_CostKind"] for row in found.rows}
+    assert not found.wasted_ms
     assert [gate.passed for gate in summary.gates] == [True] * 6
     assert summary.books_closed is True
 
@@ -130,13 +80,10 @@ def test_what_an_attempt_wasted_is_a_row_with_sparks_own_time(
 
     summary = run(spark, job_in(tmp_path, model), QUIET)
 
-    rows = check_against_spark(spark, tmp_path / "lake", summary)
-    check_time_held(spark, tmp_path / "lake", rows)
-    ended, _ = spark_says(spark, summary.run_id)
-    lost_ms = sum(ms for outcome, ms in ended.values() if outcome != "Success")
-    wasted = [row for row in rows if row["x_CostKind"] == "failed"]
-    assert lost_ms > 0
-    assert sum(row["x_SlotMs"] for row in wasted) == lost_ms
+    found = bill_of(spark, tmp_path / "lake", summary.run_id)
+    assert found.wasted_ms.keys() == {"failed"}
+    wasted = [row for row in found.rows if row["x_CostKind"] == "failed"]
+    assert sum(row["x_SlotMs"] for row in wasted) == found.wasted_ms["failed"] > 0
     assert not any(row["x_Committed"] for row in wasted)
     assert summary.books_closed is True
 
@@ -152,10 +99,11 @@ def test_a_run_that_the_gate_refused_has_its_bill_too(
     with pytest.raises(GateRefused):
         run(spark, job_in(tmp_path, model, contract=contract), QUIET)
 
-    rows = core(table(tmp_path / "lake", "ledger"))
-    assert {"validation", "idle"} <= {row["x_CostKind"] for row in rows}
-    assert "useful" not in {row["x_CostKind"] for row in rows}
-    check_time_held(spark, tmp_path / "lake", rows)
+    lake = tmp_path / "lake"
+    (run_id,) = {event["run_id"] for event in table(lake, "runs")}
+    kinds = {row["x_CostKind"] for row in bill_of(spark, lake, run_id).rows}
+    assert {"validation", "idle"} <= kinds
+    assert "useful" not in kinds
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -235,7 +235,18 @@ def hostile_lake(lake: Path) -> None:
     )
 
 
-LAKES = [refused_lake, failed_lake, empty_lake, unfinished_lake, hostile_lake]
+def told_lake(lake: Path) -> None:
+    """A run of which all is known: gates, a forecast, energy and what it emitted."""
+    told = {"gates": json.dumps(GATES), "forecast": json.dumps(FORECAST)}
+    write(lake, RUNS, events("done", **TOTALS, **told, price=json.dumps({"grid": GRID})))
+    drawn = {"x_EnergyWh": 0.5, "x_EnergyWhLow": 0.3, "x_EnergyWhHigh": 0.7, "x_CarbonG": 0.2185,
+             "x_EnergyMethod": "tdp", "x_IntensitySource": GRID["source"]}  # fmt: skip
+    rest = {**drawn, "x_EnergyMethod": "constant", "x_EnergyWh": 0.05}
+    rows = [spent("useful", 1301, "0.0000043", **drawn), spent("idle", 9, "0", **rest)]
+    write(lake, LEDGER, rows)
+
+
+LAKES = [refused_lake, failed_lake, empty_lake, unfinished_lake, hostile_lake, told_lake]
 
 
 @pytest.mark.parametrize("make", [None, *LAKES])
@@ -293,6 +304,58 @@ def test_books_that_do_not_close_are_named(done: Path) -> None:
     assert found["Every row is accounted for"] is True
     assert found["The quarantine table agrees"] is False
     assert found["The ledger agrees on cost"] is False
+
+
+GATES = [
+    {"name": "every task is there", "passed": True, "got": "7 of 7", "allowed": "all of them"},
+    {"name": "clocks <agree>", "passed": None, "got": "no task has both", "allowed": "within 5%"},
+    {"name": "every row is told", "passed": False, "got": "6 of 7", "allowed": "as many"},
+]
+FORECAST = {
+    "seconds": {"low": 9.0, "mid": 10.0, "high": 11.0},
+    "cost": {"low": "0.000004", "mid": "0.000005", "high": "0.000006"},
+    "currency": "USD",
+    "basis": "3 past runs",
+}
+GRID = {"grid_g_per_kwh": 380.0, "pue": 1.15, "source": "the grid <2025>"}
+
+
+def test_gates_and_forecast_are_tables_with_their_figures(tmp_path: Path) -> None:
+    told_lake(tmp_path)
+    text, _ = page(tmp_path)
+    found = section(text, "books")
+    assert "Every task is there 7 of 7 all of them passed" in found
+    assert "Clocks <agree> no task has both within 5% unknown" in found
+    assert "Every row is told 6 of 7 as many failed" in found
+    found = section(text, "foretold")
+    assert "by 3 past runs" in found
+    assert "Inference 9.0 s 10 s 11 s 11 s +13% no" in found  # 11.3 s came
+    assert "Cost 0.00000400 USD 0.00000500 USD 0.00000600 USD 0.00000430 USD -14% yes" in found
+
+
+def test_energy_is_shown_by_method_with_bounds_and_what_the_grid_says(tmp_path: Path) -> None:
+    told_lake(tmp_path)
+    text, _ = page(tmp_path)
+    found = section(text, "energy")
+    assert "Estimated from the load 500 mWh 300 mWh 700 mWh 0.218 g CO2e" in found
+    assert "Together 550 mWh 600 mWh 1.40 Wh 0.437 g CO2e" in found
+    assert "380.0 g CO2e a kWh × PUE 1.15: the grid <2025>" in found  # noqa: RUF001
+    assert "Scoring rows 1.301 99.3% 500 mWh" in section(text, "time")
+
+
+def test_without_energy_gates_or_forecast_there_is_no_section_and_no_zero(done: Path) -> None:
+    text, parsed = page(done)
+    assert not {"energy", "foretold"} & set(re.findall(r'aria-labelledby="(\w+)"', text))
+    assert not re.search(r"\bm?Wh\b|CO2", parsed.text)
+    assert "Six gates" not in parsed.text
+
+
+def test_a_run_that_computed_nothing_says_so_where_time_would_be_compared(tmp_path: Path) -> None:
+    nothing = {"name": "clocks", "passed": True, "got": "no row was computed", "allowed": "5%"}
+    said = {**TOTALS, "ledger_coverage": None, "gates": json.dumps([nothing])}
+    write(tmp_path, RUNS, events("done", **said))
+    text, _ = page(tmp_path)
+    assert "Task time was metered No row was computed." in section(text, "books")
 
 
 def test_no_value_of_a_row_is_on_the_page(done: Path) -> None:
@@ -430,7 +493,11 @@ def test_show_prints_one_object_for_machines(
     assert found["report"] is None
     report_command(done, "digits", as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told == {"run_id": RUN, "report": str(done / "_reports" / f"{RUN}.html")}
+    pages = {
+        "report": str(done / "_reports" / f"{RUN}.html"),
+        "validation": str(done / "_reports" / f"{RUN}-validation.html"),
+    }
+    assert told == {"run_id": RUN, **pages}
 
 
 @pytest.mark.parametrize("make", LAKES)

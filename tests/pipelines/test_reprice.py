@@ -337,3 +337,30 @@ def test_the_command_prints_before_after_and_the_difference(lake: Path, tmp_path
     assert (said["revision"], said["rows_restated"]) == (None, 0)
     assert said["difference"] == {"USD": "0"}
     assert said["after"]["USD"] == lines[3].split()[1]
+
+
+def test_a_dry_run_says_what_a_bill_would_come_to_and_writes_nothing(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path / "lake", charge(MACHINE, 1, 4000, x_RunAttempt=3))
+    before = DeltaTable(lake / "ledger").version()
+
+    asked = reprice(lake, "digits", book(entry("0.72")), dry_run=True)
+
+    assert DeltaTable(lake / "ledger").version() == before
+    assert not asked.is_written
+    done = reprice(lake, "digits", book(entry("0.72")))
+    assert (asked.before, asked.after, asked.retracted) == (done.before, done.after, done.retracted)
+
+
+def test_energy_stays_as_it_was_and_no_attempt_is_negated(tmp_path: Path) -> None:
+    drawn = {"x_EnergyWh": 0.25, "x_CarbonG": 0.125, "x_EnergyMethod": "tdp"}
+    core, memory = charge(MACHINE, 1, 4000, x_RunAttempt=3)
+    lake = lake_of(tmp_path / "lake", [core | drawn, memory])
+
+    reprice(lake, "digits", book(entry("0.72", gpus=1, sku="g")), Asked(instance="g"))
+
+    rows = DeltaTable(lake / "ledger").to_pyarrow_table().to_pylist()
+    assert sum(row["x_EnergyWh"] or 0 for row in rows) == 0.25
+    assert sum(row["x_CarbonG"] or 0 for row in rows) == 0.125
+    assert {row["x_RunAttempt"] for row in rows} == {3}
+    added = [row for row in rows if row["SkuMeter"] == "GPU"]
+    assert [(row["x_EnergyWh"], row["x_EnergyMethod"]) for row in added] == [(None, None)]

@@ -229,6 +229,7 @@ def test_a_second_run_under_another_name_computes_nothing_and_says_the_same(
     lake = tmp_path / "lake"
     assert calls.rows == 0
     assert (second.scored, second.saved_rows) == (ROWS, ROWS)
+    assert second.books_closed  # nothing was computed: nothing to compare is not unknown
     check(lake, model, pixels, "first")
     check(lake, model, pixels, "second")
     columns = "id, label, score, probabilities"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -55,3 +56,40 @@ def test_a_whole_log_has_no_cut_line(lines: list[bytes], tmp_path: Path) -> None
     (tmp_path / "app-1").write_bytes(b"".join(lines) + lines[-1][:20])
 
     assert EventLog(tmp_path / "app-1").cut_lines() == 0
+
+
+def added(
+    lines: list[bytes], folder: Path, reason: str, later_ms: int, number: int = 0
+) -> EventLog:
+    """A log in which the first task ends once more: in Spark's own words, at another time."""
+    end = next(line for line in lines if line.startswith(KINDS[0]))
+    event = json.loads(end)
+    info = event["Task Info"]
+    info["Task ID"] += number
+    info["Finish Time"] = info["Launch Time"] + later_ms
+    event |= {"Task End Reason": {"Reason": reason}, "Task Metrics": None}
+    (folder / "app-1").write_bytes(b"".join([*lines, json.dumps(event, separators=(",", ":")).encode(), b"\n"]))  # fmt: skip
+    return EventLog(folder / "app-1")
+
+
+def test_a_task_that_is_told_again_when_its_output_is_lost_is_one_task(
+    lines: list[bytes], tmp_path: Path
+) -> None:
+    found = added(lines, tmp_path, "Resubmitted", 1000).all_tasks()
+
+    mine = [task for task in found if task.run_id == "cut-a1"]
+    assert [task.outcome for task in mine] == ["Success"] * TASKS
+
+
+@pytest.mark.parametrize(
+    ("reason", "later_ms", "is_outrun"),
+    [("TaskKilled", 1, True), ("TaskKilled", -1, False), ("ExecutorLostFailure", 1, False)],
+)
+def test_what_spark_killed_beside_a_quicker_copy_was_speculative_and_nothing_else_was(
+    lines: list[bytes], tmp_path: Path, reason: str, later_ms: int, is_outrun: bool
+) -> None:
+    found = added(lines, tmp_path, reason, later_ms, number=1000).all_tasks()
+
+    (other,) = (task for task in found if task.outcome == reason)
+    assert other.speculative is is_outrun
+    assert not any(task.speculative for task in found if task is not other)

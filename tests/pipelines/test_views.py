@@ -4,7 +4,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,23 @@ from pipelines.views import ROLE, View, for_spark, register, views
 from schemas.contract import Contract
 from schemas.errors import QueryError
 from schemas.model import Signature
-from schemas.tables import LEDGER, QUARANTINE, RUNS, VALIDATIONS, predictions
+from schemas.tables import LEDGER, QUARANTINE, REPLAYS, RUNS, VALIDATIONS, predictions
 
 SHIPPED = [
+    "cost_by_day",
+    "cost_by_model",
     "cost_by_partition",
     "cost_by_run",
+    "cost_by_tag",
+    "cost_per_million_tokens",
     "cost_per_thousand_rows",
+    "energy_by_run",
     "quarantine_reasons",
+    "replayed",
     "runs_current",
+    "skew",
     "waste",
+    "what_if",
 ]
 Both = Callable[[str], list[dict[str, Any]]]
 
@@ -56,10 +64,32 @@ def spent(task: int, kind: str, ms: int, core: str | None, **more: Any) -> list[
         "ChargePeriodEnd": at(task + 1),
         "BillingCurrency": "USD" if core else None,
     }
+    on = more.pop("on", {})
     return [
-        {**row, **more, "SkuMeter": meter, "EffectiveCost": price and Decimal(price)}
+        {
+            **row,
+            **more,
+            **on.get(meter, {}),
+            "SkuMeter": meter,
+            "EffectiveCost": price and Decimal(price),
+        }
         for meter, price in prices.items()
     ]
+
+
+def priced(sku: str, *, core_s: int, memory_s: int, drawn: str | None) -> dict[str, dict[str, Any]]:
+    """What a machine's price says on each meter's row; energy is on the core's."""
+    about = {"SkuId": sku, "PricingCategory": "Standard", "x_PriceBookVersion": "book"}
+    energy = {"x_EnergyWh": 0.5, "x_EnergyWhLow": 0.25, "x_EnergyWhHigh": 0.75, "x_CarbonG": 0.125}
+    return {
+        "Core": {**about, "SkuPriceId": f"{sku}/east/Core", "ConsumedQuantity": Decimal(core_s)}
+        | ({**energy, "x_EnergyMethod": drawn, "x_IntensitySource": "grid"} if drawn else {}),
+        "Memory": {
+            **about,
+            "SkuPriceId": f"{sku}/east/Memory",
+            "ConsumedQuantity": Decimal(memory_s),
+        },
+    }
 
 
 SPENT = [
@@ -84,6 +114,19 @@ SPENT = [
     ),
     *spent(20, "useful", 1100, None, x_RunId="digits-b", x_AppId="app-2", x_RowsOut=0),
 ]
+TEAM = [{"key": "team", "value": "mail"}, {"key": "env", "value": "prod"}]
+# Another job, on two machines; three partitions of a stage, of which one is slow.
+AGAIN = {"x_RunId": "sms-d", "x_Job": "sms", "x_AppId": "app-3", "Tags": TEAM}
+SPENT += [
+    *spent(1, "useful", 2000, "2", **AGAIN, x_PartitionId=0, x_RowsOut=5, x_Tokens=250,
+           on=priced("small", core_s=2, memory_s=4, drawn="tdp")),
+    *spent(2, "useful", 3000, "3", **AGAIN, x_PartitionId=1, x_RowsOut=5, x_Tokens=250,
+           on=priced("small", core_s=3, memory_s=6, drawn="rapl")),
+    *spent(3, "useful", 9000, "18", **AGAIN, x_PartitionId=2, x_RowsOut=10, x_Tokens=500,
+           ChargePeriodStart=at(0) + timedelta(days=1), on=priced("large", core_s=9, memory_s=9, drawn=None)),
+    *spent(4, "speculative", 500, "1", **AGAIN, x_StageId=1, x_Committed=False),
+    *spent(5, "recomputed", 250, "0.5", **AGAIN, x_StageId=1, x_Committed=False),
+]  # fmt: skip
 EVENTS = [
     {"run_id": "digits-a", "number": 1, "event": 0, "job": "digits", "state": "started"},
     {
@@ -106,6 +149,9 @@ EVENTS = [
     },
     {"run_id": "digits-c", "number": 2, "event": 0, "job": "other", "state": "started"},
 ]
+EVENTS += [{"run_id": "sms-d", "number": 1, "event": 0, "job": "sms", "state": "started"}]
+for event, model in ((0, "cnn:1"), (3, "cnn:1"), (5, "bert:2")):
+    EVENTS[event]["model"] = model
 
 
 def refused(run: str, *rules: str) -> dict[str, Any]:
@@ -117,6 +163,27 @@ REFUSED = [
     refused("digits-a", "not_blank", "not_huge"),
     refused("digits-a", "not_blank"),
     refused("digits-b", "not_blank"),
+]
+
+
+def replayed(key: str | None, left_out: str | None = None, *counts: int) -> list[dict[str, Any]]:
+    """A key of a replay as planned and, with ``counts`` of scored, failed and refused rows, as ended."""
+    about = {"run_id": "digits-c", "job": "digits", "replayed_run": "digits-a", "key": key}
+    planned = {**about, "state": "planned", "rows_before": 1, "left_out": left_out}
+    ended = dict(zip(("scored", "failed", "refused"), counts, strict=False))
+    return [planned, *([{**about, "state": "done", **ended}] if counts else [])]
+
+
+REPLAYED = [
+    *replayed("{}", None, 2, 0, 0),
+    *replayed("refused", None, 0, 0, 1),
+    *replayed("failed", None, 0, 1, 0),
+    *replayed("part", None, 1, 0, 1),
+    *replayed("absent", None, 0, 0, 0),
+    *replayed("killed"),
+    *replayed("before", "scored"),
+    *replayed("null", "no key"),
+    *replayed(None, "stranger"),
 ]
 
 
@@ -151,7 +218,8 @@ def write_predictions(spark: SparkSession, lake: Path, *, keyed: bool = True) ->
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
-    for table, rows in ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED)):
+    shared = ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED), (REPLAYS, REPLAYED))
+    for table, rows in shared:
         sink.append_values(rows, folder, table, "test")
     sink.append_values([{"rule": "not_blank"}], folder, VALIDATIONS, "test")
     write_predictions(spark, folder)
@@ -191,13 +259,14 @@ def test_runs_current_is_the_largest_event_whatever_the_clock_says(both: Both) -
         ("digits-a", 2, "done", 147, at(9)),
         ("digits-b", 0, "started", None, at(20)),
         ("digits-c", 0, "started", None, None),
+        ("sms-d", 0, "started", None, None),
     ]
     assert list(rows[0]) == [column.name for column in RUNS.columns]
 
 
 @pytest.mark.spark
 def test_cost_by_run_counts_seconds_once_and_money_for_both_meters(both: Both) -> None:
-    first, second = both("cost_by_run")
+    first, second, _ = both("cost_by_run")
     assert (
         first
         == {
@@ -217,7 +286,7 @@ def test_cost_by_run_counts_seconds_once_and_money_for_both_meters(both: Both) -
 
 @pytest.mark.spark
 def test_cost_by_partition_splits_seconds_by_kind(both: Both) -> None:
-    rows = both("cost_by_partition")
+    rows = [row for row in both("cost_by_partition") if row["job"] == "digits"]
     where = ("run_id", "app_id", "stage_id", "partition_id", "attempts", "rows_scored", "cost")
     assert pick(rows, *where) == [
         ("digits-a", "app-1", 2, 0, 1, 97, Decimal("0.99")),
@@ -233,7 +302,7 @@ def test_cost_by_partition_splits_seconds_by_kind(both: Both) -> None:
 
 @pytest.mark.spark
 def test_cost_per_thousand_rows_is_null_where_nothing_was_scored(both: Both) -> None:
-    first, second = both("cost_per_thousand_rows")
+    first, second, _ = both("cost_per_thousand_rows")
     assert first["cost_per_thousand_rows"] == pytest.approx(2.42 * 1000 / 150, rel=1e-12)
     assert first["slot_s_per_thousand_rows"] == pytest.approx(22 * 1000 / 150, rel=1e-12)
     assert pick([second], "cost_per_thousand_rows", "slot_s_per_thousand_rows") == [(None, None)]
@@ -246,9 +315,76 @@ def test_waste_names_what_was_paid_for_nothing_and_its_share(both: Both) -> None
         ("digits-a", "failed", 3.0, Decimal("0.33")),
         ("digits-a", "unattributed", 1.0, Decimal("0.11")),
         ("digits-a", "uncommitted", 4.0, Decimal("0.44")),
+        ("sms-d", "recomputed", 0.25, Decimal("0.55")),
+        ("sms-d", "speculative", 0.5, Decimal("1.1")),
     ]
     shares = [row["share_of_cost"] for row in rows]
-    assert shares == pytest.approx([0.33 / 2.42, 0.11 / 2.42, 0.44 / 2.42], rel=1e-12)
+    of = [0.33 / 2.42, 0.11 / 2.42, 0.44 / 2.42, 0.55 / 26.95, 1.1 / 26.95]
+    assert shares == pytest.approx(of, rel=1e-12)
+
+
+@pytest.mark.spark
+def test_energy_by_run_counts_each_watt_hour_once_and_is_null_where_it_is_not_known(
+    both: Both,
+) -> None:
+    first, second, third = both("energy_by_run")
+    assert pick([first, second], "energy_wh", "carbon_g", "counted_wh") == [(None, None, None)] * 2
+    assert third == {
+        "run_id": "sms-d",
+        "job": "sms",
+        "energy_wh": 1.0,
+        "energy_wh_low": 0.5,
+        "energy_wh_high": 1.5,
+        "counted_wh": 0.5,
+        "carbon_g": 0.25,
+        "intensity_source": "grid",
+        "wh_per_thousand_rows": 50.0,
+        "carbon_g_per_thousand_rows": 12.5,
+    }
+
+
+@pytest.mark.spark
+def test_cost_by_model_day_and_tag_are_the_same_money_otherwise_cut(both: Both) -> None:
+    assert pick(both("cost_by_model"), "model", "job", "runs", "rows_scored", "cost") == [
+        ("bert:2", "sms", 1, 20, Decimal("26.95")),
+        ("cnn:1", "digits", 1, 0, None),
+        ("cnn:1", "digits", 1, 150, Decimal("2.42")),
+    ]
+    days = pick(both("cost_by_day"), "day", "job", "slot_s", "cost")
+    assert days == [
+        (date(2025, 3, 1), "digits", 1.1, None),
+        (date(2025, 3, 1), "digits", 22.0, Decimal("2.42")),
+        (date(2025, 3, 1), "sms", 5.75, Decimal("7.15")),
+        (date(2025, 3, 2), "sms", 9.0, Decimal("19.8")),
+    ]
+    assert pick(both("cost_by_tag"), "tag", "value", "runs", "cost", "currency") == [
+        ("env", "prod", 1, Decimal("26.95"), "USD"),
+        ("team", "mail", 1, Decimal("26.95"), "USD"),
+    ]
+
+
+@pytest.mark.spark
+def test_cost_per_million_tokens_is_of_runs_with_tokens(both: Both) -> None:
+    (row,) = both("cost_per_million_tokens")
+    assert (row["run_id"], row["tokens"]) == ("sms-d", 1000)
+    assert row["cost_per_million_tokens"] == pytest.approx(26_950, rel=1e-12)
+    assert row["slot_s_per_million_tokens"] == 14_750
+
+
+@pytest.mark.spark
+def test_skew_is_the_slowest_partition_over_the_median_one(both: Both) -> None:
+    rows = [row for row in both("skew") if row["run_id"] == "sms-d"]
+    assert pick(rows, "partitions", "slowest_s", "median_s", "skew") == [(3, 9.0, 3.0, 3.0)]
+
+
+@pytest.mark.spark
+def test_what_if_prices_the_cores_that_were_held_at_each_price_that_is_known(both: Both) -> None:
+    rows = [row for row in both("what_if") if row["run_id"] == "sms-d"]
+    assert pick(rows, "core_s", "sku", "region", "cost_if", "currency") == [
+        (14.0, "large", "east", pytest.approx(14 * 19.8 / 9), "USD"),
+        (14.0, "small", "east", pytest.approx(14 * 5.5 / 5), "USD"),
+    ]
+    assert {row["core_s"] for row in both("what_if") if row["job"] == "digits"} == {None}
 
 
 @pytest.mark.spark
@@ -257,6 +393,20 @@ def test_quarantine_reasons_counts_a_row_under_every_rule_it_broke(both: Both) -
         ("digits", "not_blank", "error", 3, 2),
         ("digits", "not_huge", "error", 1, 1),
     ]
+
+
+@pytest.mark.spark
+def test_replayed_has_the_old_reasons_the_new_run_and_the_outcome_of_each_row(both: Both) -> None:
+    rows = both("replayed")
+    assert {row["key"]: row["outcome"] for row in rows} == {
+        "{}": "scored", "refused": "refused again", "failed": "failed", "part": "scored in part",
+        "absent": "not in the source", "killed": "not finished",
+        "before": "left out: scored already", "null": "left out: no key",
+    }  # fmt: skip
+    twins = [row for row in rows if row["key"] == "{}"]
+    rules = [[reason["rule"] for reason in row["reasons"]] for row in twins]
+    assert sorted(rules) == [["not_blank"], ["not_blank", "not_huge"]]
+    assert {row["run_id"] for row in rows} == {"digits-c"}
 
 
 @pytest.mark.spark
@@ -274,7 +424,7 @@ def test_job_current_is_the_latest_good_score_of_each_key(both: Both) -> None:
 def test_register_names_every_table_and_view_and_leaves_out_private_folders(
     spark: SparkSession, lake: Path
 ) -> None:
-    shared = ["ledger", "predictions_digits", "quarantine", "runs", "validations"]
+    shared = ["ledger", "predictions_digits", "quarantine", "replays", "runs", "validations"]
     assert sorted(register(spark, lake)) == sorted([*shared, *SHIPPED, "digits_current"])
 
 
@@ -331,7 +481,7 @@ def test_a_table_cannot_take_the_name_of_a_shipped_view(taken: list[str]) -> Non
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_view_says_first_what_a_row_is(name: str) -> None:
-    view = views(["ledger", "runs", "quarantine"])[name]
+    view = views(["ledger", "runs", "quarantine", "replays"])[name]
     assert view.text.startswith("-- One ")
     assert for_spark(view.sql())
 
@@ -353,7 +503,7 @@ def test_views_load_from_a_zip_as_spark_submit_ships_them(tmp_path: Path) -> Non
     code = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
         "import pipelines.views as v; assert '.zip' in v.__file__\n"
-        "print(*sorted(v.views(['ledger', 'runs', 'quarantine'])))"
+        "print(*sorted(v.views(['ledger', 'runs', 'quarantine', 'replays'])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

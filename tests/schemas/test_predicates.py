@@ -13,55 +13,6 @@ from schemas.contract import Contract
 from schemas.predicates import checked
 
 COLUMNS = ["text", "a", "b c", "pixels", "tags"]
-HOSTILE = [
-    "reflect('java.lang.System', 'exit', 1)",
-    "java_method('java.lang.Runtime', 'getRuntime')",
-    "(SELECT 1) = 1",
-    "EXISTS (SELECT 1)",
-    "a IN (SELECT x FROM y)",
-    "a > (SELECT max(a) FROM parquet.`/etc/passwd`)",
-    "parquet.`/etc/passwd` = 1",
-    "other.a = 1",
-    "unknown = 1",
-    "a > 1; DROP TABLE x",
-    "a > rand()",
-    "uuid() = text",
-    "input_file_name() = ''",
-    "current_user() = 'x'",
-    "current_timestamp() > a",
-    "count(*) > 1",
-    "max(a) > 1",
-    "sum(a) OVER () > 1",
-    "explode(tags)",
-    "from_json(text, 'a int')",
-    "raise_error('x')",
-    "sleep(1)",
-    "secret('scope', 'key')",
-    "ai_query('model', text)",
-    "assert_true(a > 1)",
-    "version() = ''",
-    "spark_partition_id() = 0",
-    "monotonically_increasing_id() > 1",
-    "aes_decrypt(pixels, 'k')",
-    "a > @x",
-    "${env}",
-    "a > :p",
-    "a > {{x}}",
-    "1 IN (VALUES (1))",
-    "a AS b",
-    "SELECT 1",
-    "text = (",
-    "",
-    "a >",
-    "transform(tags, x -> java_method('a', 'b'))[0] = 1",
-    "CASE WHEN a > 1 THEN reflect('a', 'b') END",
-]
-
-
-@pytest.mark.parametrize("rule", HOSTILE)
-def test_a_hostile_or_meaningless_rule_is_refused(rule: str) -> None:
-    with pytest.raises(ValueError, match="."):
-        checked(rule, COLUMNS)
 
 
 def test_a_refusal_says_what_is_allowed() -> None:

@@ -216,3 +216,28 @@ def test_a_version_does_not_depend_on_the_order_of_entries(order: list[str]) -> 
 def test_a_version_changes_with_everything_that_a_book_says(change: dict[str, Any]) -> None:
     assert book(entry(**change)).version != book(entry()).version
     assert len(book(entry()).version) == 16
+
+
+WATTS = {"idle_watts": 40, "full_watts": 140, "power_source": "test"}
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"gpu_idle_watts": 8, "gpu_full_watts": 48}, "on a machine with GPUs"),
+        ({"gpus": 2, "gpu_idle_watts": 8}, "go together"),
+        ({"gpus": 2, "gpu_idle_watts": 9, "gpu_full_watts": 8}, "at least gpu_idle_watts"),
+        ({"gpus": 2, "gpu_idle_watts": 21, "gpu_full_watts": 48}, "more than"),
+        ({"gpus": 2, "gpu_idle_watts": 8, "gpu_full_watts": 71}, "more than"),
+        ({"gpus": 2, "gpu_idle_watts": 8, "gpu_full_watts": 48, "idle_watts": None}, "idle_watts"),
+    ],
+)
+def test_what_gpus_draw_is_a_part_of_what_the_machine_draws(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        instance(**(WATTS | said))
+
+
+def test_what_a_machine_and_its_gpus_draw_is_said_or_not_known() -> None:
+    node = instance(**WATTS, gpus=2, gpu_idle_watts=8, gpu_full_watts=48)
+    assert (node.watts, node.gpu_watts) == ((40, 140), (8, 48))
+    assert (instance().watts, instance(gpus=2, **WATTS).gpu_watts) == (None, None)

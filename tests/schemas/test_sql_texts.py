@@ -74,28 +74,22 @@ def test_every_rule_keeps_or_refuses_the_same_rows_as_when_spark_reads_it_itself
     assert [rule for rule in constant if "text" in rule and "crc32" not in rule] == []
 
 
-@pytest.mark.parametrize(
-    "rule",
-    ["(" * 3000 + "1 = 1" + ")" * 3000, "NOT " * 3000 + "TRUE", "-" * 1 + "- " * 3000 + "1 = 1"],
-)
-def test_a_rule_nested_without_end_is_refused(rule: str) -> None:
-    with pytest.raises(ValueError, match=r"deep|predicate"):
-        checked(rule, ["text"])
-
-
 def test_everything_that_a_refusal_says_is_allowed_is_allowed() -> None:
     calls = [
-        "abs(a)", "array_contains(t, 1)", "bit_count(a)", "cast(a AS INT)", "ceil(a)", "coalesce(a, 1)",
-        "concat(s, s)", "contains(s, s)", "crc32(s)", "date_diff(d, d)", "day(d)", "endswith(s, s)",
-        "exists(t, x -> x > 1)", "floor(a)", "forall(t, x -> x > 1)", "hex(s)", "if(a > 1, a, a)",
-        "isnan(a)", "length(s)", "lower(s)", "ltrim(s)", "month(d)", "octet_length(s)",
-        "regexp_extract(s, s)", "regexp_replace(s, s, s)", "repeat(s, 2)", "replace(s, s, s)",
-        "round(a)", "rtrim(s)", "size(t)", "split(s, s)", "startswith(s, s)", "substring(s, 1)",
-        "to_date(s)", "trim(s)", "unhex(s)", "upper(s)", "year(d)",
+        "abs(a)", "array_contains(t, 1)", "bit_count(a)", "cast(a AS INT)", "ceil(a)", "ceiling(a)",
+        "char_length(s)", "coalesce(a, 1)", "concat(s, s)", "contains(s, s)", "crc32(s)", "date_diff(d, d)",
+        "datediff(d, d)", "day(d)", "endswith(s, s)", "exists(t, x -> x > 1)", "floor(a)",
+        "forall(t, x -> x > 1)", "greatest(a, 1)", "hex(s)", "if(a > 1, a, a)", "ifnull(a, 1)",
+        "is_valid_utf8(s)", "isnan(a)", "isnotnull(a)", "isnull(a)", "lcase(s)", "least(a, 1)", "len(s)",
+        "length(s)", "lower(s)", "ltrim(s)", "mod(a, 2)", "month(d)", "nullif(a, 1)", "nvl(a, 1)",
+        "octet_length(s)", "regexp_extract(s, 'x')", "regexp_like(s, 'x')", "regexp_replace(s, 'x', 'y')",
+        "repeat(s, 2)", "replace(s, 'x', 'y')", "rlike(s, 'x')", "round(a)", "rtrim(s)", "size(t)",
+        "split(s, 'x')", "startswith(s, s)", "substr(s, 1)", "substring(s, 1)", "to_date(s)", "trim(s)",
+        "try_cast(s AS INT)", "ucase(s)", "unhex(s)", "upper(s)", "year(d)",
     ]  # fmt: skip
     for call in calls:
         assert checked(f"{call} IS NULL", ["a", "t", "s", "d"])
-    with pytest.raises(ValueError, match="allowed: operators, CASE, and (.*)") as refused:
+    with pytest.raises(ValueError, match="allowed: operators, CASE, and ") as refused:
         checked("rand() > 1", ["a"])
-    allowed = str(refused.value).split("CASE, and ")[1].replace("_with", "with").split(", ")
+    allowed = str(refused.value).splitlines()[0].split("CASE, and ")[1].split(", ")
     assert set(allowed) == {call.split("(")[0] for call in calls}

@@ -105,7 +105,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
     assert codes == {
         "MillraceError": 5, "UsageError": 2, "JobFileError": 2, "ModelError": 2, "QueryError": 2,
         "GateRefused": 3, "SchemaMismatch": 3, "BudgetExceeded": 4, "RunFailed": 5, "InputCorrupt": 5,
-        "OutputMismatch": 5, "ClaimHeld": 6, "ClaimLost": 6, "TooManyFailed": 5,
+        "OutputMismatch": 5, "ClaimHeld": 6, "ClaimLost": 6, "TooManyFailed": 5, "OutputRefused": 5,
     }  # fmt: skip
     told = errors.__doc__ or ""
     assert [name for name in codes if name not in told] == []

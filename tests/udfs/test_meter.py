@@ -22,6 +22,8 @@ def take(meter: Meter, rows: int = 1) -> dict[str, object]:
         tokens_computed=None,
         tokens_out=None,
         too_large=None,
+        gpu_busy_s=None,
+        gpu_memory_bytes=None,
         size_bytes=1,
     )
 

@@ -20,6 +20,7 @@ from udfs.host.election import tail
 from udfs.host.lease import Lease
 from udfs.host.place import HostPlace
 from udfs.models.base import promised_card
+from udfs.models.gpu import GpuUse, together
 from udfs.models.loaded import reader_of
 from udfs.plan import Runtime
 
@@ -45,6 +46,7 @@ class HostedModel:
         }
         self._lock = threading.Lock()
         self._idle: list[Lease] = []
+        self._gpu_uses: list[GpuUse] = []
         self.card, self._decode = _reader(folder, digest)
         self._idle.append(self._answered(None))
         self.runtime = self._idle[0].runtime
@@ -64,6 +66,12 @@ class HostedModel:
         """
         found: Mapping[str, NDArray[Any]] = self._answered(values)
         return found
+
+    def gpu_used(self) -> GpuUse | None:
+        """What the host's GPU took for this process since the last call; None where there is none."""
+        with self._lock:
+            uses, self._gpu_uses = self._gpu_uses, []
+        return together(uses)
 
     def outstanding(self) -> int:
         """What the host has been asked and has not answered yet: rows, or padded tokens, of all clients."""
@@ -106,6 +114,8 @@ class HostedModel:
         elif lease is not None:
             with self._lock:
                 self._idle.append(lease)
+                self._gpu_uses += [lease.gpu_use] if lease.gpu_use else []
+                lease.gpu_use = None
 
     def _forget(self, lease: Lease | None) -> None:
         """The host is gone, so all leases on it are void."""

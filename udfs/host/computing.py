@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from udfs.host.shelf import NoRoomYet, Shelf
 from udfs.host.tenant import Tenant
 from udfs.host.wire import told
 from udfs.models.base import Model
+from udfs.models.gpu import GpuUse, gauge_of
 from udfs.plan import Runtime
 
 _LOOK_AGAIN_S = 1.0  # whether a model that waits for room has waited for too long
@@ -162,13 +164,13 @@ class Computer:
     def _answer(self, questions: Sequence[Question]) -> None:
         """Compute the questions as one batch; if that fails each by itself, so that only one is to blame."""
         try:
-            outputs = self._predict(questions)
+            outputs, uses = self._predict(questions)
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the client's to raise
             failed = error
         else:
-            for question, part in zip(questions, outputs, strict=True):
+            for question, part, use in zip(questions, outputs, uses, strict=True):
                 self._done(question)
-                question.tenant.answer(part)
+                question.tenant.answer(part, use)
             return
         if len(questions) > 1:
             for question in questions:
@@ -182,10 +184,17 @@ class Computer:
         ):  # CUDA's state is lost; a new host has a new one
             os._exit(1)
 
-    def _predict(self, questions: Sequence[Question]) -> list[Outputs]:
+    def _predict(
+        self, questions: Sequence[Question]
+    ) -> tuple[list[Outputs], Sequence[GpuUse | None]]:
+        """Each question's outputs, and what it took of the GPU, where there is one."""
         model = self._shelf.use(questions[0].key)
-        outputs: Any = model.predict(joined([question.values for question in questions]))
-        return split(outputs, [len(question.values) for question in questions])
+        rows = [len(question.values) for question in questions]
+        gauge = gauge_of(model.runtime)
+        with gauge.call() if gauge else nullcontext():
+            outputs: Any = model.predict(joined([question.values for question in questions]))
+        use = gauge.taken() if gauge else None
+        return split(outputs, rows), use.shares(rows) if use else [None] * len(rows)
 
     def _done(self, question: Question) -> None:
         with self._changed:

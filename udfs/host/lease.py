@@ -15,6 +15,7 @@ from udfs.host.area import Area
 from udfs.host.election import connect
 from udfs.host.payload import owned, packed, unpacked
 from udfs.host.place import HostPlace
+from udfs.models.gpu import GpuUse
 from udfs.plan import Runtime
 
 
@@ -26,6 +27,7 @@ class Lease:
         self.is_between_questions = True  # else an answer is still to come, and nobody will read it
         self._questions, self._answers = Area.made(), Area.made()
         self._board: Area | None = None
+        self.gpu_use: GpuUse | None = None  # of the last answer
         try:
             for area in (self._questions, self._answers):
                 send_handle(self._connection, area.descriptor, os.getpid())
@@ -43,7 +45,9 @@ class Lease:
         size = self._questions.write(packed({"values": values}))
         self.is_between_questions = False
         wire.send(self._connection, {"do": "predict", "bytes": size})
-        return owned(unpacked(self._answers.read(self._answer()["bytes"])))
+        answer = self._answer()
+        self.gpu_use = GpuUse(**answer["gpu"]) if answer["gpu"] else None
+        return owned(unpacked(self._answers.read(answer["bytes"])))
 
     def outstanding(self) -> int:
         """The work that the host has been asked for by anybody, and has not answered yet."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from udfs.decode import Examples, Values
 from udfs.host.payload import cost_of
 from udfs.models.base import Model
+from udfs.models.gpu import GpuUse, together
 
 
 class Replica(Model, Protocol):
@@ -20,6 +21,10 @@ class Replica(Model, Protocol):
 
     def outstanding(self) -> int:
         """Rows, or padded tokens, that anybody asked for and has no answer to."""
+        ...
+
+    def gpu_used(self) -> GpuUse | None:
+        """What its GPU took for this process since the last call; None where it has none."""
         ...
 
 
@@ -60,6 +65,10 @@ class Replicas:
         """The outputs of whichever replica the route names."""
         with self._chosen(values) as replica:
             return replica.predict(values)
+
+    def gpu_used(self) -> GpuUse | None:
+        """What the replicas' GPUs took for this process since the last call."""
+        return together([use for one in self._replicas if (use := one.gpu_used())])
 
     @contextmanager
     def _chosen(self, values: Values) -> Iterator[Replica]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
@@ -16,6 +17,7 @@ from udfs.decode import Values
 from udfs.host import wire
 from udfs.host.area import Area
 from udfs.host.payload import packed, unpacked
+from udfs.models.gpu import GpuUse
 
 
 class Tenant:
@@ -40,12 +42,12 @@ class Tenant:
         """What the client asks about, as views of its memory: it waits, so that they stay good."""
         return unpacked(self._areas[0].read(size))["values"]
 
-    def answer(self, outputs: Mapping[str, NDArray[Any]]) -> None:
-        """Hand the outputs over."""
+    def answer(self, outputs: Mapping[str, NDArray[Any]], use: GpuUse | None = None) -> None:
+        """Hand the outputs over, and what they took of the GPU."""
         batch = packed(outputs)
         with self._lock:
             if not self.connection.closed:
-                self._send({"bytes": self._areas[1].write(batch)})
+                self._send({"bytes": self._areas[1].write(batch), "gpu": use and asdict(use)})
 
     def say(self, message: Mapping[str, Any]) -> None:
         """Send a message that needs no more memory."""

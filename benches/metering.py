@@ -1,0 +1,121 @@
+"""What the meter costs a run: the engine with the meter's clock calls, and without.
+
+  python -m benches.metering --rounds 3
+
+The CNN on 200,000 images in slices, one process, one thread; each slice is scored both ways, which take
+turns at being first, and gives a ratio of CPU times. Without, a lap does nothing, and a reading gives
+constants for the meter's column. Beside that, the clock calls of one window alone, without a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import pyarrow as pa
+
+from benches.inputs import MODELS, ROWS
+from benches.machine import cpu_model, machine, slug, versions
+from schemas.tables import METER
+from udfs.energy import zones
+from udfs.engine import score
+from udfs.meter import LAPS, Meter, Place
+from udfs.models.base import Model, digest_of, load
+from udfs.plan import Plan, Runtime
+
+MOST = 1.005
+SLICE = 5_000  # rows of a pair: short, so that both halves see the same machine
+ALONE = 2_000  # windows without a model
+_NOUGHTS = dict.fromkeys(column.name for column in METER) | dict.fromkeys(LAPS, 0.0)
+
+
+class Stopped(Meter):
+    """A meter whose clocks stand still."""
+
+    @contextmanager
+    def lap(self, name: str) -> Iterator[None]:  # noqa: ARG002 - a meter's
+        """Nothing but the block."""
+        yield
+
+    def take(self, *, size_bytes: int, **facts: Any) -> dict[str, Any]:
+        """Noughts."""
+        return _NOUGHTS | facts | {"bytes": size_bytes}
+
+
+def cpu_s(batches: Sequence[pa.RecordBatch], model: Model, plan: Plan, meter: Meter) -> float:
+    """CPU seconds of one pass."""
+    started = time.process_time()
+    for _ in score(batches, lambda: model, plan, meter):
+        pass
+    return time.process_time() - started
+
+
+def alone_us() -> float:
+    """Microseconds of a window's clock calls: each lap once, and the reading."""
+    meter, spent = Meter(Place()), []
+    for _ in range(ALONE):
+        started = time.perf_counter()
+        for name in LAPS[1:]:
+            with meter.lap(name):
+                pass
+        meter.take(size_bytes=0)
+        spent.append(time.perf_counter() - started)
+    return 1e6 * median(spent)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and write ``benches/results/metering-<cpu>.json``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
+    parser.add_argument("--out", type=Path, default=Path("benches/results"))
+    given = parser.parse_args(arguments)
+    folder = given.cache / "models" / "digits"
+    MODELS["digits"](folder)
+    model = load(folder, digest_of(folder), Runtime("cpu", threads=1))
+    inputs = tuple(model.card.signature.inputs)
+    batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=SLICE)
+    plan = Plan(inputs, (), 256)
+    cpu_s(batches[:2], model, plan, Meter(Place()))  # what the first pass alone has to do
+    ratios = []
+    for turn in range(given.rounds):
+        total = dict.fromkeys((Meter, Stopped), 0.0)
+        for place, rows in enumerate(batches):
+            order = (Meter, Stopped) if (turn + place) % 2 else (Stopped, Meter)
+            spent = {kind: cpu_s([rows], model, plan, kind(Place())) for kind in order}
+            ratios.append(spent[Meter] / spent[Stopped])
+            total = {kind: total[kind] + spent[kind] for kind in total}
+        bare, metered = total[Stopped], total[Meter]
+        print(f"{turn + 1}: {bare:.3f} s bare, {metered:.3f} s metered", flush=True)
+    low, _, high = quantiles(ratios, n=4)
+    told = {
+        "rows": given.rows,
+        "rounds": given.rounds,
+        "pairs": len(ratios),
+        "reads_rapl": bool(zones()),
+        "alone_us_a_window": round(alone_us(), 1),
+        "metered_to_bare": {
+            "median": round(median(ratios), 5),
+            "quartiles": [round(low, 5), round(high, 5)],
+        },
+        "most": MOST,
+        "versions": versions(),
+        "machine": machine(),
+    }
+    path = given.out / f"metering-{slug(cpu_model())}-{os.cpu_count()}cores.json"
+    path.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    print(f"metered / bare: {told['metered_to_bare']}; written to {path.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What a query found, as people or programs want it: a table, CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+
+from pipelines import console, csv_text
+from pipelines.query import query
+from schemas.errors import UsageError
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def answer(
+    lake: Path,
+    sql: str,
+    kind: str,
+    out: Path | None = None,
+    page: tuple[int | None, int] = (None, 0),
+) -> None:
+    """Ask, and write the rows in one of the `FORMATS` to a file, or to standard output.
+
+    ``page``: how many rows, None: all; from which on. Raises QueryError, and UsageError for what cannot
+    be written.
+    """
+    limit, offset = page
+    found = query(lake, sql, limit=None if limit is None else limit + 1, offset=offset)
+    shown = found if limit is None else found.slice(0, limit)
+    _write(shown, kind, out)
+    if len(found) > len(shown):
+        sys.stderr.write(f"there are more rows: --offset {offset + len(shown)}, or --limit N\n")
+
+
+def _write(found: pa.Table, kind: str, out: Path | None) -> None:
+    try:
+        if kind == "parquet":
+            _parquet(found, out)
+        elif out is None:
+            _TEXTS[kind](found, sys.stdout)
+        else:
+            with out.open("w", encoding="utf-8", newline="") as file:
+                _TEXTS[kind](found, file)
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be written", got=str(error), next="name a file with --out"
+        ) from None
+
+
+def _parquet(found: pa.Table, out: Path | None) -> None:
+    if out is None:
+        raise UsageError("Parquet is not a text", allowed="--format parquet --out FILE")
+    import pyarrow.parquet as pq
+
+    pq.write_table(found, out)
+
+
+def _table(found: pa.Table, file: TextIO) -> None:
+    console.print_rows(found.column_names, found.to_pylist(), file=file)
+
+
+def _json(found: pa.Table, file: TextIO) -> None:
+    """One array on one line, a row an object."""
+    file.write("[")
+    separator = ""
+    for batch in found.to_batches():
+        for row in batch.to_pylist():
+            file.write(separator + json.dumps(row, default=csv_text.plain))
+            separator = ", "
+    file.write("]\n")
+
+
+_TEXTS: Mapping[str, Callable[[pa.Table, TextIO], None]] = {
+    "table": _table,
+    "csv": csv_text.write,
+    "json": _json,
+}

@@ -1,0 +1,77 @@
+"""Which run a job's later runs are compared with: set by a user, kept as rows, the last of them applies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines import profiles, runs, sink
+from pipelines.profiles import INPUT, OUTPUT, Profiles
+from schemas.errors import UsageError
+from schemas.tables import BASELINES, RUNS
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A run, and what its input and its outputs were."""
+
+    run_id: str
+    input: Profiles
+    outputs: Profiles  # of all of its units together
+
+    def side(self, name: str) -> Profiles:
+        """The profiles of the side input or output."""
+        return {INPUT: self.input, OUTPUT: self.outputs}[name]
+
+
+def of_job(lake: Path, job: str) -> Baseline | None:
+    """The job's baseline; None where none was set."""
+    pinned = pins(lake, job)[-1:]
+    return of_run(lake, pinned[0]["run_id"]) if pinned else None
+
+
+def of_run(lake: Path, run_id: str) -> Baseline:
+    """A run as a baseline. Raises UsageError where it kept no profiles."""
+    found = profiles.of_input(lake, run_id)
+    units = profiles.of_units(lake, run_id)
+    if not found and not units:
+        raise UsageError(
+            f"run {run_id} has no profiles",
+            got="a run of a job without a section monitor, or one that ended before it was validated",
+            next="add `monitor: {}` to the job file and run it with --fresh",
+        )
+    return Baseline(run_id, found, profiles.over_units(units))
+
+
+def pins(lake: Path, job: str | None = None) -> list[dict[str, Any]]:
+    """What was set, in its order; of one job, or of all."""
+    found = sink.values(lake, BASELINES, [] if job is None else [("job", "=", job)])
+    return sorted(found, key=lambda pin: (pin["job"], pin["number"], pin["at"]))
+
+
+def set_(lake: Path, run_id: str, at: datetime) -> dict[str, Any]:
+    """Compare later runs of the run's job with it. Raises UsageError unless it is done and was measured."""
+    events = runs.events(lake, run_id)
+    if not events:
+        raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
+    if events[-1]["state"] != runs.DONE:
+        raise UsageError(
+            "a baseline is a run that is done",
+            got=f"{run_id} is {events[-1]['state']}",
+            next="run its job again to finish it, or name another run",
+        )
+    of_run(lake, run_id)
+    job = events[-1]["job"]
+    number = max((pin["number"] for pin in pins(lake, job)), default=0) + 1
+    pin = {"job": job, "number": number, "run_id": run_id, "at": at}
+    sink.append_values([pin], lake, BASELINES, f"millrace:baseline:{job}:{number}:{run_id}")
+    return pin
+
+
+def known(lake: Path) -> list[str]:
+    """The ids of the lake's runs, latest first."""
+    events = sink.values(lake, RUNS, columns=["run_id", "at"])
+    last = {event["run_id"]: event["at"] for event in sorted(events, key=lambda e: e["at"])}
+    return sorted(last, key=lambda run_id: last[run_id], reverse=True)

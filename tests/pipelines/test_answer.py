@@ -1,0 +1,100 @@
+"""``millrace sql`` as a program or a spreadsheet gets it: every format has the same rows, a page at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.cli import main
+from pipelines.query import query
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROWS = [
+    {"id": 1, "name": "=1+1", "cost": Decimal("0.10"), "at": AT, "raw": b"\x00", "tags": ["a"]},
+    {"id": 2, "name": 'a "b", c', "cost": None, "at": None, "raw": None, "tags": None},
+    {"id": 3, "name": "two\nlines", "cost": Decimal("-1.00"), "at": AT, "raw": b"", "tags": []},
+]
+ASKED = "SELECT * FROM labels_odd ORDER BY id"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lake")
+    write_deltalake(str(folder / "labels_odd"), pa.Table.from_pylist(ROWS))
+    write_deltalake(str(folder / "labels_many"), pa.table({"n": range(1000)}))
+    return folder
+
+
+def said(lake: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["sql", *arguments, "--lake", str(lake)])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_csv_has_every_row_and_no_formula(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(lake, capsys, ASKED, "--format", "csv")
+
+    assert code == 0
+    assert list(csv.DictReader(out.splitlines(keepends=True))) == [
+        {"id": "1", "name": "'=1+1", "cost": "0.1", "at": "2026-01-02T03:04:05Z", "raw": "AA==", "tags": '["a"]'},
+        {"id": "2", "name": 'a "b", c', "cost": "", "at": "", "raw": "", "tags": ""},
+        {"id": "3", "name": "two\nlines", "cost": "-1", "at": "2026-01-02T03:04:05Z", "raw": "", "tags": "[]"},
+    ]  # fmt: skip
+
+
+def test_json_is_one_line_that_programs_read(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = said(lake, capsys, ASKED, "--format", "json")
+
+    assert out.count("\n") == 1
+    assert [row["name"] for row in json.loads(out)] == [row["name"] for row in ROWS]
+    assert said(lake, capsys, ASKED, "--json")[1] == out
+    assert said(lake, capsys, "SELECT * FROM labels_odd WHERE false", "--json")[1] == "[]\n"
+
+
+def test_parquet_keeps_the_types_and_wants_a_file(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.parquet"
+
+    assert said(lake, capsys, ASKED, "--format", "parquet", "--out", str(path))[0] == 0
+    assert pq.read_table(path).to_pylist() == query(lake, ASKED).to_pylist()
+    code, _, err = said(lake, capsys, ASKED, "--format", "parquet")
+    assert code == 2
+    assert "--out FILE" in err
+    code, _, err = said(lake, capsys, ASKED, "--format", "csv", "--out", str(tmp_path / "no" / "x"))
+    assert code == 2
+    assert "cannot be written" in err
+
+
+def test_a_table_on_the_terminal_is_a_screenful_and_says_how_to_go_on(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, err = said(lake, capsys, "SELECT n FROM labels_many ORDER BY n")
+
+    assert out.split()[-1] == "99"
+    assert "--offset 100" in err
+    _, out, err = said(lake, capsys, "SELECT n FROM labels_many ORDER BY n", "--offset", "990")
+    assert out.split()[-10:] == [str(n) for n in range(990, 1000)]
+    assert not err
+
+
+@given(limit=st.integers(0, 30), offset=st.integers(0, 1100))
+def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) -> None:
+    asked = "SELECT n FROM labels_many ORDER BY n"
+
+    found = query(lake, asked, limit=limit, offset=offset)
+
+    assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]

@@ -1,0 +1,137 @@
+"""Joules by this machine's own counters: of its processors by RAPL, of a GPU by NVML."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+POWERCAP = Path("/sys/class/powercap")
+STAT = Path("/proc/stat")
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_BUSY = (0, 1, 2, 5, 6)  # of the numbers in STAT: user, nice, system, irq, softirq
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A counter of microjoules that starts again at 0 after ``last_uj``."""
+
+    path: Path
+    last_uj: int
+
+    def read_uj(self) -> int:
+        """What it shows. Raises OSError where it may not be read."""
+        return int(self.path.read_text("ascii"))
+
+    def grown_uj(self, before_uj: int, now_uj: int) -> int:
+        """By how much it grew, if it started again once at most."""
+        return (now_uj - before_uj) % (self.last_uj + 1)
+
+
+def zones(powercap: Path = POWERCAP) -> list[Zone]:
+    """Packages and their memory; none where there are none, or where they are root's alone.
+
+    ``psys`` has the packages in it, and ``core`` and ``uncore`` are within them.
+    """
+    found = []
+    with suppress(OSError, ValueError):
+        for folder in sorted(powercap.glob("*-rapl:*")):
+            name = (folder / "name").read_text("ascii").strip()
+            if name.startswith("package") or name == "dram":
+                last_uj = int((folder / "max_energy_range_uj").read_text("ascii"))
+                found.append(Zone(folder / "energy_uj", last_uj))
+                found[-1].read_uj()
+        return found
+    return []
+
+
+def busy_s(stat: Path = STAT) -> float:
+    """CPU seconds of all processes of the machine since it started, idle time left out."""
+    with stat.open("rb") as file:
+        told = file.readline().split()[1:]
+    return sum(int(told[at]) for at in _BUSY) / _TICKS_A_SECOND
+
+
+class Processors:
+    """The share of the machine's packages that goes to this process, by its share of the CPU time."""
+
+    def __init__(self, there: list[Zone], stat: Path = STAT) -> None:
+        self._zones, self._stat = there, stat
+        self._shown = self._read()
+
+    def taken(self, cpu_s: float) -> float | None:
+        """Joules since the last call, in which this process had ``cpu_s``; None without counters."""
+        if not self._zones:
+            return None
+        before, self._shown = self._shown, self._read()
+        grown = zip(self._zones, before[0], self._shown[0], strict=True)
+        joules = sum(zone.grown_uj(was, now) for zone, was, now in grown) / 1e6
+        everybody_s = max(self._shown[1] - before[1], cpu_s)  # its clock is coarser than ours
+        return joules * cpu_s / everybody_s if everybody_s else 0.0
+
+    def _read(self) -> tuple[list[int], float]:
+        if not self._zones:
+            return [], 0.0
+        return [zone.read_uj() for zone in self._zones], busy_s(self._stat)
+
+
+class EnergyCounter(Protocol):
+    """Something that counts joules and never starts again."""
+
+    def joules(self) -> float:
+        """Since some time in the past."""
+        ...
+
+
+class Card:
+    """One GPU's counter; it counts for all processes, and only the driver can share that out."""
+
+    def __init__(self, counter: EnergyCounter | None) -> None:
+        self._counter = counter
+        self._shown = counter.joules() if counter else 0.0
+
+    def taken(self) -> float | None:
+        """Joules since the last call; None without a counter."""
+        if self._counter is None:
+            return None
+        before, self._shown = self._shown, self._counter.joules()
+        return self._shown - before
+
+
+class Nvml:
+    """NVIDIA's counter of a card, by the package nvidia-ml-py."""
+
+    def __init__(self, nvml: Any, card: Any) -> None:
+        self._nvml, self._card = nvml, card
+        self.joules()  # cards before Volta have none
+
+    def joules(self) -> float:
+        """Since the card's driver was loaded."""
+        return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._card)) / 1000
+
+
+def nvml_of(device: str) -> Nvml | None:
+    """The counter of ``cuda`` or ``cuda:N``; None where the card or the package has none."""
+    if not device.startswith("cuda") or "," in device:
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        name = visible(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        if name.isdecimal():
+            return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(name)))
+        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByUUID(name))
+    except pynvml.NVMLError:
+        return None
+
+
+def visible(device: str, mask: str | None) -> str:
+    """The machine's own number or UUID of a device that CUDA counts among those it may see."""
+    place = int(device.partition(":")[2] or 0)
+    names = [name.strip() for name in mask.split(",")] if mask else []
+    return names[place] if place < len(names) else str(place)
