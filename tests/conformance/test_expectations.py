@@ -31,10 +31,10 @@ ROWS: list[tuple[Any, ...]] = [
     (1, 5, 5, 10, 0.5, "abc", '{"a": 1}', "2026-01-01", NOW, b"x"),
     (2, 7, 3, 10, 1.5, "abd", "[1, 2]", "2026-02-01", NOW, b"xy"),
     (2, None, 3, 4, None, None, None, None, None, None),
-    (3, 9, None, -9, NAN, "", "no json", "01.02.2026", NOW, b""),
+    (3, 9, None, -9, NAN, "", '{"a": 2.5}', "01.02.2026", NOW, b""),
     (4, 9, 9, 9, 2.5, "ABC", '{"a": "x"}', "2026-13-01", NOW, b"x"),
     (5, None, None, None, -1.0, "too long a text", '{"b": 2}', "", None, b"z"),
-    (None, 100, 1, 0, 99.0, "äöü", "{", "2026-01-01 ", NOW, None),
+    (None, 100, 1, 0, 99.0, "äöü", '"a"', "2026-01-01 ", NOW, None),
     (6, 7, 3, 11, 1.5, "abd", "null", "2026-01-01", NOW, b"xy"),
 ]
 SCHEMA = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
@@ -55,10 +55,10 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("ExpectColumnValuesToBeBetween", {"column": "at", "min_value": "2026-01-01"}),
     ("ExpectColumnValuesToBeInSet", {"column": "text", "value_set": ["abc", "abd"]}),
     ("ExpectColumnValuesToBeInSet", {"column": "n", "value_set": [5, 7, 9, 100]}),
-    ("ExpectColumnValuesToBeJsonParseable", {"column": "js"}),
+    ("ExpectColumnValuesToBeJsonParseable", {"column": "text"}),
     ("ExpectColumnValuesToBeNull", {"column": "n", "mostly": 0.2}),
     ("ExpectColumnValuesToBeNull", {"column": "text"}),
-    ("ExpectColumnValuesToMatchJsonSchema", {"column": "text", "json_schema": SCHEMA}),
+    ("ExpectColumnValuesToMatchJsonSchema", {"column": "js", "json_schema": SCHEMA}),
     ("ExpectColumnValuesToMatchRegex", {"column": "text", "regex": "^[a-z]+$"}),
     ("ExpectColumnValuesToMatchRegexList", {"column": "text", "regex_list": ["^a", "c$"], "match_on": "all"}),
     ("ExpectColumnValuesToMatchRegexList", {"column": "text", "regex_list": ["^a", "c$"], "match_on": "any"}),
@@ -137,8 +137,13 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
     raised = "'raised_exception': True" in str(result["exception_info"])
     found = result["result"]
     return {"success": result["success"], "raised": raised} | {
-        name: None if found.get(name) == 0 else found[name] for name in COMPARED if name in found
+        name: _rounded(found[name]) for name in COMPARED if name in found
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Sums of floats depend on their order; of no rows, 0 and none are one."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value or None
 
 
 def differences(rows: DataFrame, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
