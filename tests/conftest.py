@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipelines.session import open_session
+
+if "PYTEST_XDIST_WORKER" in os.environ and not hasattr(sys, "ps1"):
+    # Its main module has no file: pyspark.sql.connect, which Great Expectations imports, takes that for
+    # a doctest of its own, and ends the process where gRPC is not installed.
+    sys.ps1 = ""
 
 
 @pytest.fixture(scope="session")

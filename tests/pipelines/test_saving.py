@@ -27,6 +27,7 @@ from schemas.summary import Summary
 from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
 from tests.pipelines.test_units import breaking_at, min_size
 from udfs.failpoint import VARIABLE
+from udfs.models.hardware import cpu_precisions
 
 QUIET = Progress(quiet=True)
 ROWS, FILES, DISTINCT = 60, 6, 15
@@ -386,6 +387,8 @@ def test_what_only_saves_is_no_reason_to_score_again(score: Score, make: Any) ->
 def test_another_precision_or_model_finds_nothing(
     score: Score, make: Any, calls: Calls, tmp_path: Path
 ) -> None:
+    if "bf16" not in cpu_precisions():
+        pytest.skip("this processor has no other precision than fp32")
     score(make("first", cache="table", dedupe="unit"))
     calls.again()
     score(make("second", cache="table", dedupe="unit", precision="bf16"))

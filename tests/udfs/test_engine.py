@@ -257,7 +257,7 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
     assert sum(m["wall_s"] for m in meters) == pytest.approx(elapsed, rel=0.1)
     assert sum(m["wait_s"] for m in meters) == pytest.approx(0.2, rel=0.3)
     assert sum(m["load_s"] for m in meters) == pytest.approx(0.1, rel=0.5)
-    assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.9 * elapsed
+    assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.8 * elapsed
 
 
 def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) -> None:
