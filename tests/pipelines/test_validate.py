@@ -107,7 +107,9 @@ def test_a_run_tells_of_every_reason_what_was_observed_and_what_great_expectatio
     }
     assert json.loads(told[1]["payload"])["note"] == hashed
     assert "secret" not in told[1]["payload"]
-    kept = query(lake, "SELECT id, warnings FROM tiny_current WHERE len(warnings) > 0 ORDER BY id")
+    kept = query(
+        lake, "SELECT id, warnings FROM tiny_current WHERE array_length(warnings) > 0 ORDER BY id"
+    )
     assert kept.to_pylist() == [{"id": 2, "warnings": [in_set]}]
     results = query(lake, "SELECT * FROM validations").to_pylist()
     printed = {r["rule"]: r["fingerprint"] for r in results}
