@@ -238,8 +238,10 @@ def test_there_is_a_meter_on_the_first_row_of_each_window_and_the_sums_are_those
 
 
 def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Path) -> None:
+    batches = image_table(images(40)).to_batches(max_chunksize=10)
+
     def slow() -> Iterator[pa.RecordBatch]:
-        for batch in image_table(images(40)).to_batches(max_chunksize=10):
+        for batch in batches:
             time.sleep(0.05)
             yield batch
 
@@ -255,8 +257,8 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
     meters = [m for m in out.column("_meter").to_pylist() if m is not None]
     assert len(meters) == 4
     assert sum(m["wall_s"] for m in meters) == pytest.approx(elapsed, rel=0.1)
-    assert sum(m["wait_s"] for m in meters) == pytest.approx(0.2, rel=0.3)
-    assert sum(m["load_s"] for m in meters) == pytest.approx(0.1, rel=0.5)
+    assert 0.19 < sum(m["wait_s"] for m in meters) < elapsed - 0.09  # a busy machine adds to each
+    assert 0.09 < sum(m["load_s"] for m in meters) < elapsed - 0.19
     assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.8 * elapsed
 
 
