@@ -9,20 +9,16 @@ constants for the meter's column. Beside that, the clock calls of one window alo
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
 
-from benches.inputs import MODELS, ROWS
-from benches.machine import cpu_model, machine, slug, versions
+from benches import paired
+from benches.inputs import ROWS
 from schemas.tables import METER
 from udfs.energy import zones
 from udfs.engine import score
@@ -72,16 +68,8 @@ def alone_us() -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write ``benches/results/metering-<cpu>.json``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cache", type=Path, default=Path("build/bench"))
-    parser.add_argument("--out", type=Path, default=Path("benches/results"))
-    given = parser.parse_args(arguments)
-    folder = given.cache / "models" / "digits"
-    MODELS["digits"](folder)
+    given = paired.asked(arguments, __doc__, rows=200_000, rounds=3)
+    folder = paired.digits(given.cache)
     model = load(folder, digest_of(folder), Runtime("cpu", threads=1))
     inputs = tuple(model.card.signature.inputs)
     batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=SLICE)
@@ -97,24 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             total = {kind: total[kind] + spent[kind] for kind in total}
         bare, metered = total[Stopped], total[Meter]
         print(f"{turn + 1}: {bare:.3f} s bare, {metered:.3f} s metered", flush=True)
-    low, _, high = quantiles(ratios, n=4)
-    told = {
-        "rows": given.rows,
-        "rounds": given.rounds,
+    more = {
         "pairs": len(ratios),
         "reads_rapl": bool(zones()),
         "alone_us_a_window": round(alone_us(), 1),
-        "metered_to_bare": {
-            "median": round(median(ratios), 5),
-            "quartiles": [round(low, 5), round(high, 5)],
-        },
-        "most": MOST,
-        "versions": versions(),
-        "machine": machine(),
     }
-    path = given.out / f"metering-{slug(cpu_model())}-{os.cpu_count()}cores.json"
-    path.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
-    print(f"metered / bare: {told['metered_to_bare']}; written to {path.name}")
+    paired.write(given, ("metering", "metered"), ratios, MOST, more, digits=5)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from pipelines import console, csv_text
 from pipelines.query import query
 from schemas.errors import UsageError
 
-FORMATS = ("table", "csv", "json", "parquet")
-
 
 def answer(
     lake: Path,
@@ -24,7 +22,7 @@ def answer(
     out: Path | None = None,
     page: tuple[int | None, int] = (None, 0),
 ) -> None:
-    """Ask, and write the rows in one of the `FORMATS` to a file, or to standard output.
+    """Ask, and write the rows as a table, csv, json or parquet, to a file or to standard output.
 
     ``page``: how many rows, None: all; from which on. Raises QueryError, and UsageError for what cannot
     be written.

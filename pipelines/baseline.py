@@ -10,7 +10,7 @@ from typing import Any
 from pipelines import profiles, runs, sink
 from pipelines.profiles import INPUT, OUTPUT, Profiles
 from schemas.errors import UsageError
-from schemas.tables import BASELINES, RUNS
+from schemas.tables import BASELINES
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,3 @@ def set_(lake: Path, run_id: str, at: datetime) -> dict[str, Any]:
     pin = {"job": job, "number": number, "run_id": run_id, "at": at}
     sink.append_values([pin], lake, BASELINES, f"millrace:baseline:{job}:{number}:{run_id}")
     return pin
-
-
-def known(lake: Path) -> list[str]:
-    """The ids of the lake's runs, latest first."""
-    events = sink.values(lake, RUNS, columns=["run_id", "at"])
-    last = {event["run_id"]: event["at"] for event in sorted(events, key=lambda e: e["at"])}
-    return sorted(last, key=lambda run_id: last[run_id], reverse=True)

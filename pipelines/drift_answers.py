@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from pipelines import baseline, console, drift, profiles, runs, sink
 from pipelines.baseline import Baseline
 from pipelines.drift import Finding
-from pipelines.named import the_run
 from pipelines.profiles import INPUT, OUTPUT, Profiles
+from pipelines.show import find
 from schemas.errors import UsageError
 from schemas.monitor import Drift
 from schemas.tables import DRIFT
@@ -23,7 +23,7 @@ _DECIMALS = 4
 
 def set_command(lake: Path, run_id: str, *, as_json: bool) -> None:
     """Set a job's baseline, and say so."""
-    found = the_run(run_id, baseline.known(lake), lake)
+    found = find(lake, run_id)
     pin = baseline.set_(lake, found, datetime.now(UTC))
     if as_json:
         console.print_json(pin)
@@ -48,11 +48,10 @@ def drift_command(
     lake: Path, run_id: str, against: str | None, *, units: bool, as_json: bool
 ) -> None:
     """Print how far a run is from its baseline, or from another run. Raises UsageError."""
-    known = baseline.known(lake)
-    found = the_run(run_id, known, lake)
+    found = find(lake, run_id)
     rows = [] if against else _as_it_ran(lake, found)
     if not rows:
-        rows = list(_now(lake, found, _baseline(lake, found, against, known)))
+        rows = list(_now(lake, found, _baseline(lake, found, against)))
     rows = [row for row in rows if units or row["unit"] is None]
     if as_json:
         console.print_json(
@@ -80,9 +79,9 @@ def _as_it_ran(lake: Path, run_id: str) -> list[dict[str, Any]]:
     return sorted(mine, key=lambda row: (row["side"], row["unit"] is not None, row["unit"] or 0))
 
 
-def _baseline(lake: Path, run_id: str, against: str | None, known: Sequence[str]) -> Baseline:
+def _baseline(lake: Path, run_id: str, against: str | None) -> Baseline:
     if against is not None:
-        return baseline.of_run(lake, the_run(against, known, lake))
+        return baseline.of_run(lake, find(lake, against))
     job = runs.events(lake, run_id)[-1]["job"]
     found = baseline.of_job(lake, job)
     if found is None:

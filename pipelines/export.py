@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +19,7 @@ from deltalake.exceptions import TableNotFoundError
 from pipelines import console, csv_text
 from pipelines.named import the_run
 from pipelines.views import tables
+from pipelines.whole_file import whole
 from pipelines.words import exact
 from schemas import focus
 from schemas.errors import UsageError
@@ -202,14 +202,10 @@ def _write_csv(rows: pa.Table, path: Path) -> None:
 
 def _written(out: Path, name: str, write: Callable[[Path], object]) -> Path:
     """Write one file of the folder, whole or not at all. Raises UsageError."""
-    path, draft = out / name, out / f".{name}.{secrets.token_hex(4)}"
+    path = out / name
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole(path) as draft:
             write(draft)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written", got=str(error), next="name a folder with --focus"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.query import query
-from pipelines.views import quoted, tables
+from pipelines.views import literal, quoted, tables
 from schemas.errors import UsageError
 from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, RUNS, VALIDATIONS, predictions_name
 
@@ -68,7 +68,7 @@ class Facts:
 
 def read(lake: Path, run_id: str) -> Facts:
     """Read what the tables know about a run. Raises UsageError where there is no such run."""
-    there, run = set(tables(lake)), _text(run_id)
+    there, run = set(tables(lake)), literal(run_id)
 
     def rows(table: str, sql: str) -> list[Row]:
         found: list[Row] = query(lake, sql).to_pylist() if table in there else []
@@ -109,10 +109,6 @@ def gates_of(run: Row) -> list[Row]:
 def in_order(kind: str) -> int:
     """Where a kind of cost comes in the bars: known kinds as in KINDS, others after."""
     return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 _RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"

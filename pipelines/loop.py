@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, ingest, ledger, runs, sink, units, validate
+from pipelines import infer, ingest, ledger, runs, sink, units
 from pipelines.beside import beside
 from pipelines.budget import Purse
 from pipelines.calibrate import Way
 from pipelines.commits import Commits
-from pipelines.marks import Mark
+from pipelines.marks import Mark, marked
 from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
@@ -177,8 +177,8 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     at.still_ours()
     started, work, name = time.monotonic(), at.work, names[unit.number]
     with tagged(at.spark, at.run.run_id, "infer", unit.number):
-        marked = validate.marked(work.rows(at.spark, unit.pinned), at.repeated)
-        accepted = infer.accepted(marked, work.rules, work.job, work.model)
+        rows = marked(work.rows(at.spark, unit.pinned), at.repeated)
+        accepted = infer.accepted(rows, work.rules, work.job, work.model)
         too_large = at.ceilings.least(at.way.computed_with)
         task = Task(at.run.run_id, unit.number, at.may_fail, too_large)
         scoring = scorer(at.spark, work, at.way, task)

@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import ParseError, TokenError
 
-from pipelines.views import View, quoted, tables, views
+from pipelines.views import View, literal, quoted, tables, views
 from schemas.errors import QueryError
 
 READS = ("SELECT", "WITH", "VALUES", "(")
@@ -235,7 +235,7 @@ def _respelled(statement: Statement, known: set[str]) -> str:
 
 def _written(token: Token, sql: str, names: Mapping[int, str], known: set[str]) -> str:
     if token.token_type is TokenType.STRING:
-        return "'" + token.text.replace("'", "''") + "'"
+        return literal(token.text)
     if token.token_type is TokenType.IDENTIFIER:
         return quoted(token.text)
     if (name := names.get(token.start)) and (spelling := _spelling(name, known)) in known:

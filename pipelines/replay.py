@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, runs, score, sink
+from pipelines import guess, ingest, runs, score, sink
 from pipelines.claim import LEASE, Lease, claimed
 from pipelines.console import print_summary
 from pipelines.progress import Progress
@@ -32,7 +32,7 @@ from schemas.summary import Summary
 from schemas.tables import QUARANTINE
 
 # What a repaired row is found by stands in the rows of these; an idx file's rows have but a place.
-FORMATS = ("parquet", "csv", "json", "delta", "images")
+FORMATS = tuple(one for one in guess.FORMATS if one != "idx")
 _PER_SOURCE = (
     "path",
     "version",
@@ -206,7 +206,7 @@ def repaired_source(source: Source, given: str) -> Source:
     Raises UsageError for a format whose rows do not carry their key.
     """
     named, _, rest = given.partition(":")
-    format_, path = (named, rest) if named in (*FORMATS, "idx") else (source.format, given)
+    format_, path = (named, rest) if named in guess.FORMATS else (source.format, given)
     if format_ not in FORMATS:
         raise UsageError(
             f"repaired rows cannot be given as {format_}",

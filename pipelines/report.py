@@ -7,7 +7,6 @@ it has what Millrace says, not what a library's exception quotes.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -20,6 +19,7 @@ from pipelines import charts
 from pipelines.charts import Part
 from pipelines.compared import as_object, books, drawn, foretold
 from pipelines.facts import KINDS, Facts, Row, gates_of, in_order, read
+from pipelines.whole_file import whole
 from pipelines.words import (
     carbon,
     count,
@@ -57,13 +57,8 @@ def write(lake: Path, run_id: str) -> Path:
     """
     page = _page(read(lake, run_id), validation_path_of(lake, run_id))
     path = path_of(lake, run_id)
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

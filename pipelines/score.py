@@ -131,12 +131,8 @@ def _scored(
         finding = submit(way_of, spark, work, run.run_id, now())
         submit(_warm_when_found, spark, work, run.run_id, finding)
         repeated, verdict = validate_rows(spark, work, run, progress, now)
-        submit(_validation_page, work.lake, run.run_id, progress)
-        judged = verdict if work.replays is None else _of_refused_rows(verdict)
-        if judged.refusals:
-            _data_docs(work, run, progress)
-        validate.gate(judged)
-        submit(_data_docs, work, run, progress)
+        validate.gate(verdict if work.replays is None else _of_refused_rows(verdict))
+        submit(_rule_pages, work, run, progress)
         told = watch.input_warnings(progress, now(), is_kept=True) if watch else []
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
@@ -189,8 +185,7 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
             _, verdict = validate_rows(spark, work, run, progress, now)
             for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
                 progress.say(f"  {warning}")
-            _data_docs(work, run, progress)
-        if page := _validation_page(work.lake, run.run_id, progress):
+        if page := _rule_pages(work, run, progress):
             progress.say(f"  page      {page}")
     return verdict
 
@@ -267,8 +262,8 @@ def _told_if_it_fails(
             told = {"detail": _one_line(error), "books_closed_at": closed}
             run = runs.tell(work.lake, run, state, closed, **told)
             close_attempt(work, run, held, closed)
-            if state == "refused":  # which its page about the rules did not know
-                _validation_page(work.lake, run.run_id, progress)
+            if state == "refused":  # else they were made beside the first unit
+                _rule_pages(work, run, progress)
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
             progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
@@ -297,31 +292,32 @@ def _remove(scratch: Path) -> None:
 
 
 def _report(work: Work, run: Run, progress: Progress) -> str | None:
-    """Where the run's report is. What is committed stays so, and what failed is told, without it too."""
+    """Where the run's report is."""
+    later = f"; later: millrace report {run.run_id} --lake {work.lake}"
+    path = _page("report", report.write, work, run, progress, later)
+    return None if path is None else str(path)
+
+
+def _rule_pages(work: Work, run: Run, progress: Progress) -> Path | None:
+    """Where the page about the run's rules is. Great Expectations' own pages are made beside it."""
+    _page("Data Docs", data_docs.write, work, run, progress)
+    return _page("page about the rules", validation_page.write, work, run, progress)
+
+
+def _page(
+    what: str,
+    write: Callable[[Path, str], Path | None],
+    work: Work,
+    run: Run,
+    progress: Progress,
+    later: str = "",
+) -> Path | None:
+    """Where a page is. What is committed stays so, and what failed is told, without it too."""
     try:
-        return str(report.write(work.lake, run.run_id))
+        return write(work.lake, run.run_id)
     except (MillraceError, OSError) as error:
-        progress.say(
-            f"  no report: {error}; later: millrace report {run.run_id} --lake {work.lake}"
-        )
+        progress.say(f"  no {what}: {error}{later}")
         return None
-
-
-def _validation_page(lake: Path, run_id: str, progress: Progress) -> Path | None:
-    """Where the page about the run's rules is; None, and a word about it, where it could not be made."""
-    try:
-        return validation_page.write(lake, run_id)
-    except (MillraceError, OSError) as error:
-        progress.say(f"  no page about the rules: {error}")
-        return None
-
-
-def _data_docs(work: Work, run: Run, progress: Progress) -> None:
-    """Great Expectations' pages, if they can be had: the run does not depend on them."""
-    try:
-        data_docs.write(work.lake, run.run_id)
-    except (MillraceError, OSError) as error:
-        progress.say(f"  no Data Docs: {error}")
 
 
 def _one_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, StructType
 from pipelines import observed, sink
 from pipelines.balanced import balanced
 from pipelines.expectations import Expectations
-from pipelines.marks import Mark, marked, predicates
+from pipelines.marks import Mark, predicates
 from pipelines.row_key import row_key
 from pipelines.scan import Scanned, broken, scan
 from schemas.config import Job
@@ -25,8 +25,6 @@ from schemas.contract import MALFORMED, MARK, Contract, Expectation, Rule
 from schemas.errors import GateRefused
 from schemas.ids import digest
 from schemas.tables import REASON
-
-__all__ = ["Mark", "examine", "gate", "marked", "refused", "warnings"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.query import query
-from pipelines.views import tables
+from pipelines.views import literal, tables
 from schemas.errors import UsageError
 from schemas.tables import QUARANTINE, RUNS, VALIDATIONS
 
@@ -60,7 +60,7 @@ class Facts:
 def read(lake: Path, run_id: str) -> Facts:
     """Read what is known of a check. Raises UsageError where the lake has none under this id."""
     there = set(tables(lake))
-    rules = _rows(lake, there, VALIDATIONS.name, _RULES.format(run=_text(run_id)))
+    rules = _rows(lake, there, VALIDATIONS.name, _RULES.format(run=literal(run_id)))
     if not rules:
         raise UsageError(
             f"no validation of {run_id} in {lake}",
@@ -68,7 +68,7 @@ def read(lake: Path, run_id: str) -> Facts:
             next=f"millrace runs --lake {lake}",
         )
     names = [rule["rule"] for rule in rules if rule["failed"]]
-    events = _rows(lake, there, RUNS.name, _EVENTS.format(run=_text(run_id)))
+    events = _rows(lake, there, RUNS.name, _EVENTS.format(run=literal(run_id)))
     counted = _together(lake, run_id) if QUARANTINE.name in there else Counter()
     return Facts(
         run_id=run_id,
@@ -142,7 +142,7 @@ def _offsets(reasons: pa.ListArray) -> pa.Array:
 
 def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:
     """The rules of the job's last checks of whole inputs, this one the last."""
-    job = _text(now["job"])
+    job = literal(now["job"])
     begun = _rows(lake, there, RUNS.name, f"SELECT * FROM runs WHERE event = 0 AND job = {job}")  # noqa: S608
     replays = {run["run_id"] for run in begun if run.get("replays")} - {now["run_id"]}
     checks = query(lake, _CHECKS.format(job=job)).to_pylist()
@@ -151,7 +151,7 @@ def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:
         for check in checks
         if check["at"] <= now["at"] and check["run_id"] not in replays
     ][-CHECKS:]
-    listed = ", ".join(map(_text, before))
+    listed = ", ".join(map(literal, before))
     by_run: dict[str, list[Row]] = {run_id: [] for run_id in before}
     for rule in query(lake, _TREND.format(runs=listed)).to_pylist():
         by_run[rule["run_id"]].append(rule)
@@ -161,10 +161,6 @@ def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:
 def _rows(lake: Path, there: set[str], table: str, sql: str) -> list[Row]:
     found: list[Row] = query(lake, sql).to_pylist() if table in there else []
     return found
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 _RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"

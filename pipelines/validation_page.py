@@ -7,7 +7,6 @@ that is asked for.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -20,6 +19,7 @@ from pipelines import report, rule_charts
 from pipelines.rule_charts import Point
 from pipelines.validation_facts import CHECKS, LOOKED_AT, Example, Facts, Row, read
 from pipelines.value_shape import kind_of, shape, told
+from pipelines.whole_file import whole
 from pipelines.words import NONE, count, day, percent
 from schemas.contract import MALFORMED
 
@@ -39,13 +39,8 @@ def write(lake: Path, run_id: str, *, show_examples: bool = False) -> Path:
     """
     page = _page(read(lake, run_id), show_examples=show_examples)
     path = report.validation_path_of(lake, run_id)
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

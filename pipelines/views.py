@@ -66,6 +66,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(value: str) -> str:
+    """Put a text in SQL's own quotes."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def key_columns(fields: Fields) -> list[str]:
     """List the columns whose metadata call them key."""
     return [name for name, metadata in fields if metadata.get(ROLE) == "key"]

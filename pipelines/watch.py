@@ -11,7 +11,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import baseline, drift, ingest, measured, output_gates, profiles, sink, volume
+from pipelines import baseline, drift, measured, output_gates, profiles, sink
 from pipelines.baseline import Baseline
 from pipelines.drift import Finding
 from pipelines.measured import Sampling
@@ -120,10 +120,9 @@ class Watch:
         lake, run = self.work.lake, self.run
         if is_kept and (before := profiles.of_input(lake, run.run_id)):
             return before
-        rows = ingest.read(self.spark, self.work.job.source, self.work.contract, self.work.pinned)
+        rows = self.work.rows(self.spark)
         types = input_types(self.work)
-        expected_rows = volume.expected_rows(self.work.pinned)
-        sampling = Sampling.of(self.work.job.key, expected_rows, len(self.inputs))
+        sampling = Sampling.of(self.work.job.key, self.work.expected_rows, len(self.inputs))
         label = f"measuring {len({one.column for one in self.inputs})} columns"
         with progress.step(self.spark, run.run_id, "validate", label):
             found = measured.profiled(rows, self.inputs, types, sampling)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -24,6 +25,23 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small network over pixels."""
+    from tests.helpers import pixel_mlp  # which imports torch: not every test needs it
+
+    return pixel_mlp(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def score(spark: SparkSession) -> Callable[..., Any]:
+    """Run a job in the shared session, as a user does, without a word."""
+    from pipelines.progress import Progress
+    from pipelines.score import run
+
+    return lambda job, **how: run(spark, job, Progress(quiet=True), **how)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from pipelines.query import query
 from schemas.config import Job
 from udfs.models import base
 from udfs.models.folder import write_card
@@ -22,6 +23,12 @@ SIDE = 4  # images of 4 x 4 pixels: as real as larger ones, and quick
 CLASSES = 3
 SEED = 7
 WORDS = ("good", "bad", "##ly", "day", "night", "a", "the", "!", "?", "😀", "שלום")
+
+
+def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
+    """What a query says of a lake."""
+    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    return found
 
 
 def model_folder(

@@ -22,6 +22,7 @@ from tests.chaos.driven import KILL, executors, send
 
 RUN = "lost-a1"
 MAPS, SECONDS = 6, 1.5  # of each map, on two slots
+_ENDED = 2  # on the executor that is lost
 
 
 def slow(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -32,14 +33,21 @@ def slow(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def kill_one(spark: SparkSession) -> None:
-    """Kill an executor when two maps have ended on each, or nearly."""
-    tracker = spark.sparkContext.statusTracker()
-    done = 0
-    while done < MAPS // 2 + 1:
+    """Kill the first executor on which two maps have ended: more than half of them are then still to end."""
+    store = spark.sparkContext._jsc.sc().statusStore()
+    while True:
         time.sleep(0.05)
-        about = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-        done = max((one.numCompletedTasks for one in about if one), default=0)
-    send(executors(psutil.Process().children(recursive=True))[0], KILL)
+        about = store.executorList(True)
+        each = [about.apply(at) for at in range(about.size())]
+        done = next((one.id() for one in each if one.completedTasks() >= _ENDED), None)
+        if done is not None:
+            break
+    (lost,) = (
+        one
+        for one in executors(psutil.Process().children(recursive=True))
+        if one.cmdline()[one.cmdline().index("--executor-id") + 1] == done
+    )
+    send(lost, KILL)
 
 
 def main(arguments: Sequence[str]) -> None:

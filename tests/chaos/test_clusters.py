@@ -34,17 +34,12 @@ from tests.chaos.driven import (
     violations,
     wait_for_calls,
 )
-from tests.helpers import columns_mlp, image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import columns_mlp, image_table, images, job_of, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
 RAISE, SLOW, SEGV = 253, 254, 255  # first pixels that scripts know
 UNIT_FILES = 3  # of the run that loses a shuffle: with several maps, some are lost and some are not
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

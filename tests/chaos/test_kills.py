@@ -24,16 +24,11 @@ from tests.chaos.driven import (
     violations,
     wait_for_calls,
 )
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import image_table, images, job_of, write_parquet
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
 SMALL_UNITS, ROWS_A_UNIT = 40, 4  # two units are in flight: a twentieth
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

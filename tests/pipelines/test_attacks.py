@@ -15,14 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.progress import Progress
 from pipelines.query import query
-from pipelines.score import run
 from pipelines.work import prepare
 from schemas.config import Job
 from schemas.errors import InputCorrupt, MillraceError, ModelError
 from schemas.summary import Summary
-from tests.helpers import image_table, images, job_of, pixel_mlp, tiny_bert, write_parquet
+from tests.helpers import image_table, images, job_of, tiny_bert, write_parquet
 
 pytestmark = pytest.mark.spark
 Score = Callable[[Job], Summary]
@@ -30,16 +28,6 @@ COLUMNS = {
     "id": {"type": "bigint", "nullable": False, "unique": True},
     "pixels": {"type": "binary", "nullable": False},
 }
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job: run(spark, job, Progress(quiet=True))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

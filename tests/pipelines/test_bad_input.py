@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +15,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import infer
 from pipelines.faults import translated
-from pipelines.progress import Progress
 from pipelines.query import query
-from pipelines.score import run
 from pipelines.work import prepare
 from schemas.config import Job
 from schemas.errors import (
@@ -38,6 +35,7 @@ from tests.helpers import (
     job_of,
     loaded,
     pixel_mlp,
+    rows,
     tiny_bert,
     vector_mlp,
     write_parquet,
@@ -56,21 +54,6 @@ HARD_TEXTS = [
     "\\",
     "x" * 1_000_000,
 ]
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job: run(spark, job, Progress(quiet=True))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
-
-
-def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
-    return found
 
 
 def counts(summary: Summary) -> tuple[int, int, int, int]:

@@ -25,7 +25,7 @@ from pipelines.score import run
 from schemas.config import Cost, Job
 from schemas.errors import BudgetExceeded
 from schemas.prices import Instance
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import image_table, images, job_of, write_parquet
 from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
@@ -175,11 +175,6 @@ def test_the_progress_says_what_was_spent_and_what_it_will_come_to() -> None:
     held[0] = 7.0
     one.finished(7, 0.0)
     assert one.told(11) == ", 14.00 EUR so far, about 36.00 of 100.00 in all"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -24,13 +24,12 @@ from pipelines.gates import CLOCKS
 from pipelines.measured import Sampling
 from pipelines.profiles import Measure, Profile, measures_of, output_measures
 from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import check, run
+from pipelines.score import check
 from pipelines.sketches import Categories, Numbers
 from schemas.config import Job
 from schemas.errors import GateRefused, OutputRefused, UsageError
 from schemas.summary import Summary
-from tests.helpers import CLASSES, image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import CLASSES, image_table, images, job_of, rows, write_parquet
 from tests.pipelines.test_saving import Calls
 from tests.pipelines.test_units import min_size
 from udfs import failpoint
@@ -45,21 +44,6 @@ TYPES = {
     "vector": "array<float>", "day": "date", "label": "bigint",
 }  # fmt: skip
 Score = Callable[..., Summary]
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job, **how: run(spark, job, QUIET, **how)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
-
-
-def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
-    return found
 
 
 def told_of(summary: Summary) -> list[str]:

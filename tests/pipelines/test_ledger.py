@@ -27,16 +27,11 @@ from schemas.errors import GateRefused
 from schemas.prices import PLACES, Instance
 from tests import bill
 from tests.bill import Bill, table
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import image_table, images, job_of, write_parquet
 from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
 ROWS, FILES = 60, 3
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 def job_in(tmp: Path, model: Path, **parts: Any) -> Job:

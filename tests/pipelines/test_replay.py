@@ -26,7 +26,7 @@ from schemas.errors import ClaimHeld, UsageError
 from schemas.ids import digest
 from schemas.summary import Summary
 from schemas.tables import QUARANTINE, REPLAYS, RUNS
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import image_table, images, job_of, write_parquet
 from udfs import failpoint
 from udfs.failpoint import Fault, Rule, Script
 
@@ -66,11 +66,6 @@ def write_input(folder: Path) -> list[bytes]:
     table = image_table(pixels, IDS).append_column("note", pa.array(NOTES))
     write_parquet(folder, table, files=3)
     return pixels
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 def counts(summary: Summary) -> tuple[int, int, int, int]:

@@ -19,12 +19,11 @@ from pyspark.sql import SparkSession
 from pipelines import loop, reuse, sink, units, vacuum
 from pipelines.cli import main
 from pipelines.progress import Progress
-from pipelines.query import query
 from pipelines.score import run
 from schemas.config import Engine, Job
 from schemas.errors import RunFailed, UsageError
 from schemas.summary import Summary
-from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
+from tests.helpers import image_table, images, job_of, pixel_mlp, rows, torch_loop, write_parquet
 from tests.pipelines.test_units import breaking_at, min_size
 from udfs.failpoint import VARIABLE
 from udfs.models.hardware import cpu_precisions
@@ -33,11 +32,6 @@ QUIET = Progress(quiet=True)
 ROWS, FILES, DISTINCT = 60, 6, 15
 PINNED = {"backend": "torch", "precision": "fp32"}
 Score = Callable[..., Summary]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -59,11 +53,6 @@ def make(tmp_path: Path, model: Path, pixels: list[bytes]) -> Callable[..., Job]
 def in_units(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is a unit."""
     monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(tmp_path / "input"))
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job, **how: run(spark, job, QUIET, **how)
 
 
 class Calls:
@@ -95,11 +84,6 @@ def calls(spark: SparkSession, tmp_path: Path) -> Iterator[Calls]:
     counted.again()
     yield counted
     del spark.sparkContext.environment[VARIABLE]
-
-
-def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
-    return found
 
 
 def check(lake: Path, model: Path, pixels: list[bytes], job: str = "tiny") -> None:

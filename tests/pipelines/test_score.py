@@ -20,15 +20,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pipelines import infer, ledger, runs, sink
 from pipelines.expectations import check_with_gx, suite_of
 from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import check, run
+from pipelines.score import check
 from pipelines.work import prepare
 from schemas.config import Job
 from schemas.contract import Expectation
 from schemas.errors import GateRefused, RunFailed
 from schemas.summary import Summary
 from schemas.tables import METER, RUNS
-from tests.helpers import image_table, images, job_of, pixel_mlp, torch_loop, write_parquet
+from tests.helpers import image_table, images, job_of, rows, torch_loop, write_parquet
 from udfs.engine import ERROR_TYPE
 from udfs.plan import Plan, Runtime, Scorer
 from udfs.spark import pandas_scorer
@@ -36,21 +35,6 @@ from udfs.spark import pandas_scorer
 pytestmark = pytest.mark.spark
 Score = Callable[[Job], Summary]
 QUIET = Progress(quiet=True)
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job: run(spark, job, QUIET)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
-
-
-def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
-    return found
 
 
 def versions(lake: Path) -> dict[str, int]:

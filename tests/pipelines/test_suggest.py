@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import ingest, validate
 from pipelines.expectations import Expectations
-from pipelines.marks import Mark, breaking_values
+from pipelines.marks import Mark, breaking_values, marked
 from pipelines.progress import Progress
 from pipelines.suggest import Suggestion, suggest
 from pipelines.suggested_file import as_yaml
@@ -65,8 +65,8 @@ def caught(spark: SparkSession, job: Job, path: Path, key: str) -> set[Any]:
     source = job.source.model_copy(update={"path": str(path)})
     rows = ingest.read(spark, source, job.contract, ingest.pin(source))
     rules = job.contract.row_rules(job.key, malformed=ingest.has_malformed(source))
-    marked = validate.marked(rows, examined(rows, job.contract, rules)[0])
-    found = marked.where(validate.refused(rules, marked.columns)).select(key).collect()
+    every = marked(rows, examined(rows, job.contract, rules)[0])
+    found = every.where(validate.refused(rules, every.columns)).select(key).collect()
     return {row[0] for row in found}
 
 

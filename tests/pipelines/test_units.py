@@ -23,22 +23,12 @@ from schemas.config import Engine, Job, ParquetSource
 from schemas.errors import RunFailed, TooManyFailed
 from schemas.pinned import Pinned, PinnedFile
 from schemas.summary import Summary
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import image_table, images, job_of, rows, write_parquet
 from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
 ROWS, FILES = 60, 6
 Score = Callable[..., Summary]
-
-
-@pytest.fixture
-def score(spark: SparkSession) -> Score:
-    return lambda job, **how: run(spark, job, QUIET, **how)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -55,11 +45,6 @@ def min_size(folder: Path) -> int:
 
 def ids(lake: Path) -> Counter[int]:
     return Counter(row["id"] for row in query(lake, "SELECT id FROM predictions_tiny").to_pylist())
-
-
-def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
-    return found
 
 
 def breaking_at(number: int) -> Callable[..., None]:

@@ -242,11 +242,11 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
 
     def slow() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            time.sleep(0.05)
+            time.sleep(0.2)
             yield batch
 
     def load() -> Model:
-        time.sleep(0.1)
+        time.sleep(0.4)
         return loaded(mlp)
 
     started = time.perf_counter()
@@ -257,9 +257,9 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
     meters = [m for m in out.column("_meter").to_pylist() if m is not None]
     assert len(meters) == 4
     assert sum(m["wall_s"] for m in meters) == pytest.approx(elapsed, rel=0.1)
-    assert 0.19 < sum(m["wait_s"] for m in meters) < elapsed - 0.09  # a busy machine adds to each
-    assert 0.09 < sum(m["load_s"] for m in meters) < elapsed - 0.19
-    assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.8 * elapsed
+    assert sum(m["wait_s"] for m in meters) == pytest.approx(0.8, rel=0.3)
+    assert sum(m["load_s"] for m in meters) == pytest.approx(0.4, rel=0.5)
+    assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.9 * elapsed
 
 
 def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) -> None:
