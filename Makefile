@@ -60,6 +60,10 @@ check: setup  ## lint, types, import contracts, and the snippets in the docs
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest tests/docs
 
+.PHONY: reference
+reference: setup  ## docs/REFERENCE.md anew, from the code
+	$(PYTHON) -m tests.docs.reference
+
 PEERS := ray daft mlflow sbert
 
 # Peers need other versions than Millrace, so each has an environment of its own. uv links files from its

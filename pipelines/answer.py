@@ -14,6 +14,8 @@ from pipelines import console, csv_text
 from pipelines.query import query
 from schemas.errors import UsageError
 
+Ask = Callable[[int | None, int], pa.Table]  # how many rows, None: all; from which on
+
 
 def answer(
     lake: Path,
@@ -22,13 +24,19 @@ def answer(
     out: Path | None = None,
     page: tuple[int | None, int] = (None, 0),
 ) -> None:
+    """Ask a lake without a JVM, and `show` what it says. Raises QueryError."""
+    show(lambda limit, offset: query(lake, sql, limit=limit, offset=offset), kind, out, page)
+
+
+def show(
+    ask: Ask, kind: str, out: Path | None = None, page: tuple[int | None, int] = (None, 0)
+) -> None:
     """Ask, and write the rows as a table, csv, json or parquet, to a file or to standard output.
 
-    ``page``: how many rows, None: all; from which on. Raises QueryError, and UsageError for what cannot
-    be written.
+    ``page``: how many rows, None: all; from which on. Raises UsageError for what cannot be written.
     """
     limit, offset = page
-    found = query(lake, sql, limit=None if limit is None else limit + 1, offset=offset)
+    found = ask(None if limit is None else limit + 1, offset)
     shown = found if limit is None else found.slice(0, limit)
     _write(shown, kind, out)
     if len(found) > len(shown):

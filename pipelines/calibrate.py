@@ -66,26 +66,34 @@ def way_of(spark: SparkSession, work: Work, run_id: str, at: datetime) -> Way:
 
     Raises RunFailed where the job asks for what cannot be computed here.
     """
-    native = _native(work)
+    pinned = native(work)
     if not _is_open(work):
-        return replace(native, why="pinned by the job")
+        return replace(pinned, why="pinned by the job")
     if work.model.card.postprocess.name == "generate":
-        return replace(native, why="texts depend on precision: pin engine.precision for another")
+        return replace(pinned, why="texts depend on precision: pin engine.precision for another")
     if before := _rows(work.lake, [("run_id", "=", run_id)]):
         return _taken(work, _measurements(before), "as the run's first attempt")
     rows, slots = work.expected_rows, _slots(spark)
     is_short = volume.most_seconds(work.model, rows) / slots < WORTH_S
     if is_short and _reads_as_it_is(work):
-        return replace(native, why="too little work to measure other ways")
+        return replace(pinned, why="too little work to measure other ways")
     asked = _request(spark, work, rows, slots)
     known = _known(work, asked)
     where, told = _known_here(spark, asked, known) or _measured(spark, work, run_id, asked, known)
     if not told:
-        return replace(native, why="no rows to measure with")
+        return replace(pinned, why="no rows to measure with")
     seen = [Measurement.model_validate(one) for one in json.loads(told)]
     way = _taken(work, seen, _compared(seen))
     _keep(work, run_id, asked, where, seen, at)
     return way
+
+
+def native(work: Work) -> Way:
+    """What the job's words and the model's format come to where nothing is measured."""
+    engine, card, model = work.job.engine, work.model.card, work.model
+    backend = _NATIVE.get(card.format, "torch") if engine.backend == "auto" else engine.backend
+    precision = _stored(card) if engine.precision == "auto" else engine.precision
+    return Way(model.folder, model.digest, Runtime(engine.device, backend, precision))
 
 
 def _known_here(
@@ -119,13 +127,6 @@ def _reads_as_it_is(work: Work) -> bool:
     backend, format_ = work.job.engine.backend, work.model.card.format
     is_torch = backend in ("torch", "torch_compile") and format_ not in _NATIVE
     return backend in ("auto", _NATIVE.get(format_)) or is_torch
-
-
-def _native(work: Work) -> Way:
-    engine, card, model = work.job.engine, work.model.card, work.model
-    backend = _NATIVE.get(card.format, "torch") if engine.backend == "auto" else engine.backend
-    precision = _stored(card) if engine.precision == "auto" else engine.precision
-    return Way(model.folder, model.digest, Runtime(engine.device, backend, precision))
 
 
 def _stored(card: ModelCard) -> str:

@@ -14,24 +14,17 @@ import click
 from pipelines.cost_commands import export, ledger, reprice
 from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
-from pipelines.options import json_option, lake_option
+from pipelines.options import json_option, lake_option, set_option
+from pipelines.sql_commands import register, sql
 from schemas.errors import MillraceError, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from schemas.config import Job
 
-SCREENFUL = 100  # rows of a table on the terminal, unless others are asked for
 EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=C",
-    help="Override a key of the job file; repeatable.",
-)
 job_argument = click.argument("job_file", type=click.Path(path_type=Path))
 
 
@@ -359,52 +352,6 @@ def report(run_id: str, lake: Path, show_examples: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("query")
-@lake_option
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help="What the rows are written as.",
-)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file for them.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    help="At most so many rows; a table on the terminal has 100.",
-)
-@click.option(
-    "--offset", type=click.IntRange(min=0), default=0, help="Leave out so many rows first."
-)
-@json_option
-def sql(
-    query: str,
-    lake: Path,
-    kind: str,
-    out: Path | None,
-    limit: int | None,
-    offset: int,
-    as_json: bool,
-) -> None:
-    """Ask the tables and the shipped views, read-only, without a JVM.
-
-    \b
-    Examples:
-      millrace sql "SELECT * FROM cost_by_partition" --lake demo-out/digits/lake
-      millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
-      millrace sql "SELECT * FROM digits_current" --format csv --out digits.csv
-    """
-    from pipelines.answer import answer
-
-    kind = "json" if as_json else kind
-    if limit is None and kind == "table" and out is None:
-        limit = SCREENFUL
-    answer(lake, query, kind, out, (limit, offset))
-
-
-@main.command()
 @lake_option
 @click.option(
     "--older-than",
@@ -443,7 +390,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export, baseline, drift):
+for command in (model, ledger, reprice, export, baseline, drift, sql, register):
     main.add_command(command)
 
 

@@ -16,3 +16,10 @@ lake_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the tables.",
 )
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="A.B=C",
+    help="Override a key of the job file; repeatable.",
+)

@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import ParseError, TokenError
 
-from pipelines.views import View, literal, quoted, tables, views
+from pipelines.views import Fields, View, literal, quoted, tables, views
 from schemas.errors import QueryError
 
 READS = ("SELECT", "WITH", "VALUES", "(")
@@ -54,7 +54,7 @@ def query(lake: Path, sql: str, *, limit: int | None = None, offset: int = 0) ->
     statement = read_only(sql)
     existing = tables(lake)
     allowed = views(existing)
-    used = _in_order(_named(statement.tree, [*existing, *allowed]), allowed)
+    used = _in_order(names(statement, [*existing, *allowed]), allowed)
     opened = {name: _open(lake, name) for name in used if name not in allowed}
     schemas = {name: json.loads(table.schema().to_json()) for name, table in opened.items()}
     session = QueryBuilder(CONFIG)
@@ -80,6 +80,16 @@ def read_only(sql: str) -> Statement:
     for token in tokens:
         _refuse_hidden(token, body)
     return Statement(body, tokens, _parsed(body), before)
+
+
+def names(statement: Statement, known: list[str]) -> list[str]:
+    """List the tables and views that it reads; QueryError where one is not among those ``known``."""
+    return _named(statement.tree, known)
+
+
+def fields(lake: Path, table: str) -> Fields:
+    """List a table's columns with their metadata, from its Delta log; no JVM is started."""
+    return _fields(json.loads(_open(lake, table).schema().to_json()))
 
 
 def _explain(sql: str) -> tuple[str, str]:

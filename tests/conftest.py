@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pixel_mlp(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def score(spark: SparkSession) -> Callable[..., Any]:
     """Run a job in the shared session, as a user does, without a word."""
     from pipelines.progress import Progress

@@ -134,12 +134,20 @@ def test_spark_settings_are_given_once_and_explained(path: Path) -> None:
             assert before.startswith("#"), f"nothing explains {line!r}"
 
 
-@pytest.mark.parametrize("path", SPARK, ids=name_of)
+@pytest.mark.parametrize("path", [path for path in SPARK if path.name != "sql.conf"], ids=name_of)
 def test_spark_settings_agree_with_the_sessions_own(path: Path) -> None:
     given = dict(spark_settings(path))
     assert {key: given.get(key) for key in DEFAULTS} == DEFAULTS
     assert given["spark.jars.packages"] == DELTA_PACKAGE
     assert given["spark.jars.excludes"] == PROVIDED
+
+
+def test_who_only_asks_has_the_sessions_delta_and_no_event_log() -> None:
+    given = dict(spark_settings(CONF / "spark" / "sql.conf"))
+    delta = {key: DEFAULTS[key] for key in DEFAULTS if "delta" in key or "catalog" in key}
+    assert len(delta) == 2
+    assert given.items() >= {**delta, "spark.eventLog.enabled": "false"}.items()
+    assert (given["spark.jars.packages"], given["spark.jars.excludes"]) == (DELTA_PACKAGE, PROVIDED)
 
 
 def test_local_settings_are_all_that_a_local_session_sets() -> None:

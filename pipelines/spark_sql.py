@@ -1,0 +1,102 @@
+"""SQL over a lake in a Spark session: for what one machine cannot hold, and with the model as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import SparkSession
+from sqlglot import exp
+
+from pipelines import query, workers
+from pipelines.answer import Ask
+from pipelines.calibrate import native
+from pipelines.faults import translated
+from pipelines.query import Statement
+from pipelines.session import open_session
+from pipelines.views import for_spark, register
+from pipelines.work import Work, prepare, session_for, spark_log
+from schemas.config import Job
+from schemas.errors import QueryError
+from schemas.yaml_file import load
+from udfs.spark import pandas_scorer
+
+FUNCTION = "classify"
+INPUT = "input"
+# They call any method of the JVM: a query that only reads has no use for them.
+UNSAFE = frozenset({"reflect", "try_reflect", "java_method"})
+
+
+@contextmanager
+def asking(
+    lake: Path, sql: str, job_file: tuple[Path, Sequence[str]] | None = None
+) -> Iterator[Ask]:
+    """A session in which the query can be asked, with the model of a job where its file is named.
+
+    The file comes with what overrides its keys; the lake is then the job's own. Raises MillraceError.
+    """
+    query.read_only(sql)  # what is refused needs no JVM
+    with ExitStack() as held:
+        if job_file is None:
+            logs = Path(held.enter_context(TemporaryDirectory()))
+            held.enter_context(translated(str(logs / "spark.log")))
+            spark = open_session("millrace sql", logs)
+            held.callback(spark.stop)
+        else:
+            job = load(job_file[0], Job, overrides=job_file[1])
+            lake = Path(job.output.path).absolute()
+            spark = held.enter_context(session_for(job))
+            held.enter_context(translated(spark_log(job)))
+            with_model(spark, prepare(spark, job))
+        yield lambda limit, offset: ask(spark, lake, sql, limit, offset)
+
+
+def ask(
+    spark: SparkSession, lake: Path, sql: str, limit: int | None = None, offset: int = 0
+) -> pa.Table:
+    """Return the rows of one read-only query over a lake, and over what `with_model` added.
+
+    Of them ``limit``, from the one at ``offset`` on. Raises QueryError for everything that cannot be
+    answered.
+    """
+    statement = query.read_only(sql)
+    _refuse_unsafe(statement)
+    found = register(spark, lake) if lake.is_dir() else []
+    added = [INPUT] if spark.catalog.tableExists(INPUT) else []
+    query.names(statement, [*found, *added])
+    try:
+        rows = spark.sql(f"{statement.explain} {for_spark(statement.text)}".strip()).offset(offset)
+        return (rows if limit is None else rows.limit(limit)).toArrow()
+    except (AnalysisException, ParseException) as error:
+        raise QueryError(f"the query cannot be answered: {_first_line(error)}") from None
+
+
+def with_model(spark: SparkSession, work: Work) -> None:
+    """Make the job's model a SQL function ``classify`` of its inputs, and its input a view ``input``.
+
+    The function gives a struct: the model's outputs and ``error``. Rows are as the source has them: no
+    rule is asked. What it computes is on no bill.
+    """
+    if clash := [name for name in (INPUT,) if (work.lake / name / "_delta_log").is_dir()]:
+        raise QueryError(f"the lake has a table {clash[0]}", next="rename its folder in the lake")
+    scorer = workers.scorer(spark, work, native(work))
+    alone = replace(scorer, plan=replace(scorer.plan, passthrough=()))
+    spark.udf.register(FUNCTION, pandas_scorer(alone, work.model.card))
+    work.rows(spark).createOrReplaceTempView(INPUT)
+
+
+def _refuse_unsafe(statement: Statement) -> None:
+    called = {str(one.name).lower() for one in statement.tree.find_all(exp.Anonymous)}
+    if unsafe := sorted(called & UNSAFE):
+        raise QueryError(
+            "a query that only reads calls no method of the JVM", got=", ".join(unsafe)
+        )
+
+
+def _first_line(error: AnalysisException) -> str:
+    return str(error).strip().splitlines()[0]

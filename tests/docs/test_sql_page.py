@@ -1,0 +1,188 @@
+"""The page about SQL: its five questions have the same answers in every place that it names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from pipelines.query import query
+from pipelines.runs import Summary
+from pipelines.spark_sql import ask, with_model
+from pipelines.work import prepare
+from schemas.config import Job
+from tests.docs.test_snippets import Block, blocks, commands, run
+from tests.helpers import image_table, images, job_of, torch_loop, write_parquet
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "SQL.md"
+TITLED: dict[str, Block] = {block.title: block for block in blocks(PAGE) if block.title}
+QUESTIONS = [
+    "\n".join(line for line in part.splitlines() if not line.startswith("--")).strip()
+    for part in TITLED["five.sql"].text.split(";")
+    if part.strip()
+]
+ROWS = 40
+Answer = list[tuple[Any, ...]]
+
+pytestmark = [pytest.mark.spark]
+
+
+@pytest.fixture(scope="module")
+def job(
+    score: Callable[[Job], Summary], model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Job:
+    """A job named digits, that has run: 40 images, of which two have no id."""
+    folder = tmp_path_factory.mktemp("asked")
+    table = image_table(images(ROWS))
+    ids = pa.array([None, None, *range(2, ROWS)], pa.int64())
+    write_parquet(folder / "input", table.set_column(0, table.schema.field(0), ids))
+    job = job_of(folder, model, name="digits", engine={"precision": "fp32", "backend": "torch"})
+    assert score(job).quarantined == 2
+    return job
+
+
+@pytest.fixture(scope="module")
+def answers(job: Job) -> list[Answer]:
+    """What ``millrace sql`` answers, none of it nothing."""
+    found = [same(query(Path(job.output.path), question)) for question in QUESTIONS]
+    assert len(found) == 5
+    assert all(found)
+    assert found[3][0][1:] == (ROWS, ROWS - 2, 2, 0)
+    return found
+
+
+def test_spark_answers_the_same(spark: SparkSession, job: Job, answers: list[Answer]) -> None:
+    lake = Path(job.output.path)
+    assert [same(ask(spark, lake, question)) for question in QUESTIONS] == answers
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "polars"])
+def test_engines_that_read_delta_answer_the_same(
+    engine: str, job: Job, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(job.output.path).parent)
+    names: dict[str, Any] = {}
+
+    exec(TITLED[f"with_{engine}.py"].text, names)
+
+    assert [same(names["answer"](question)) for question in QUESTIONS] == answers
+
+
+def test_the_model_is_a_function_of_sql(spark: SparkSession, job: Job) -> None:
+    with_model(spark, prepare(spark, job))
+    try:
+        found = ask(
+            spark,
+            Path(job.output.path),
+            "SELECT i.id, classify(i.pixels).label AS label, p.label AS kept "
+            "FROM input AS i JOIN predictions_digits AS p ON i.id = p.id ORDER BY i.id",
+        ).to_pylist()
+    finally:
+        spark.catalog.dropTempView("input")
+
+    expected = torch_loop(Path(job.model.uri), images(ROWS))[0].tolist()[2:]
+    assert [row["label"] for row in found] == [row["kept"] for row in found] == expected
+
+
+@pytest.mark.faults
+def test_registered_tables_answer_the_same_in_spark_sql_and_over_jdbc(
+    job: Job, answers: list[Answer], tmp_path: Path
+) -> None:
+    (tmp_path / "five.sql").write_text(TITLED["five.sql"].text)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (tmp_path / "lake").symlink_to(Path(job.output.path).absolute())
+    of_registering = next(
+        commands(block) for block in blocks(PAGE) if "millrace register" in block.text
+    )
+    registered, by_spark_sql = of_registering
+    server, by_jdbc = commands(TITLED["server"])
+
+    told = run(registered, tmp_path).stdout
+    assert "cost_by_run" in told
+    run(registered, tmp_path)  # again, as after a new table
+    printed = of_spark(by_spark_sql, tmp_path)
+    assert [line.split("\t") for line in printed.splitlines()] == texts(answers)
+    with served(server, tmp_path):
+        printed = of_spark(by_jdbc, tmp_path)
+    lines = [line for line in csv.reader(io.StringIO(printed)) if line]
+    heads = [["label", "n"], ["kind", "cost"], ["rule", "checked", "failed"],
+             ["run_id", "rows_read", "scored", "quarantined", "failed"], ["unit", "slot_ms"]]  # fmt: skip
+    assert [line for line in lines if line not in heads] == texts(answers)
+
+
+def of_spark(words: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [program(words[0]), *words[1:]], cwd=folder, env=environment(folder),
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@contextmanager
+def served(words: list[str], folder: Path) -> Iterator[None]:
+    """The Thrift server, from when it listens."""
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [program(words[0]), *words[1:]],
+            cwd=folder, env=environment(folder), stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 180
+            while not listens(10_000):
+                assert server.poll() is None, (folder / "server.log").read_text()[-3000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            yield
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) == 0
+
+
+def program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_")}
+    return {**kept, "PYSPARK_PYTHON": sys.executable, "TMPDIR": str(folder)}
+
+
+def same(table: pa.Table) -> Answer:
+    """Rows as tuples; a whole number is an int, whatever type the engine gives it."""
+    return [tuple(plain(value) for value in row.values()) for row in table.to_pylist()]
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return value.normalize()
+    return int(value) if isinstance(value, int) else value
+
+
+def texts(answers: list[Answer]) -> list[list[str]]:
+    """As a terminal has them."""
+    return [[text(value) for value in row] for answer in answers for row in answer]
+
+
+def text(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
