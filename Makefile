@@ -41,8 +41,12 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 	@$(VENV)/bin/millrace demo docs --ask "how do I read a file line by line"
 
 .PHONY: test
-test: setup  ## every test but those of faults
-	$(PYTHON) -m pytest -m "not faults" -n 2 --dist loadfile
+test: setup  ## every test but those that are slow, and those of faults
+	$(PYTHON) -m pytest -m "not faults and not slow" -n 2 --dist loadfile
+
+.PHONY: slow
+slow: setup  ## tests that take longer than ten seconds each: whole programs, whole demonstrations
+	$(PYTHON) -m pytest -m "slow and not faults" -n 2 --dist loadfile
 
 .PHONY: faults
 faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes

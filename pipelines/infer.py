@@ -52,6 +52,7 @@ def plan_of(job: Job, model: VerifiedModel, batch_rows: int | None) -> Plan:
         inputs=tuple(model.card.signature.inputs),
         passthrough=(*job.key, *job.keep, WARNINGS),
         batch_rows=batch_rows,
+        hides_values=bool(set(job.contract.redact) & set(model.card.signature.inputs)),
     )
 
 

@@ -22,7 +22,7 @@ from udfs.models.base import Model
 from udfs.models.gpu import GpuUse, gauge_of
 from udfs.overlap import ahead
 from udfs.plan import Plan
-from udfs.poison import Failures, Predictor, fitted
+from udfs.poison import Failures, Predictor, fitted, withheld
 from udfs.reuse import Picked, picked
 from udfs.sizing import CEILINGS, sizer_for
 from udfs.watchdog import Watchdog
@@ -134,6 +134,7 @@ class Scoring:
             Watchdog(plan.batch_timeout_s),
             partial(CEILINGS.failed, key),
             gauge.call if gauge else nullcontext,
+            hides_values=plan.hides_values,
         )
 
     def made(
@@ -149,12 +150,16 @@ class Scoring:
     def scored(self, window: pa.RecordBatch, examples: Examples) -> pa.RecordBatch:
         """A window's rows, from what the model reads of them."""
         meter, unread = self._meter, examples.errors
+        if self._plan.hides_values:
+            unread = {row: withheld(why) for row, why in unread.items()}
         if unread:
             self._failures.add(len(unread), next(iter(unread.values())))
         with meter.lap("compute_s"):
             found = self._predictor.window(examples, window.num_rows)
         with meter.lap("convert_s"):
             columns, misfits = fitted(found, examples.rows, self._model.card.signature)
+            if self._plan.hides_values:
+                misfits = {row: (kind, withheld(why)) for row, (kind, why) in misfits.items()}
             late = misfits | dict.fromkeys(map(int, found.made.not_finite), _NOT_FINITE)
             errors = {row: ("decode", why) for row, why in unread.items()} | found.errors | late
             told = _error_column(errors, window.num_rows)

@@ -32,6 +32,9 @@ class Plan:
         None  # a folder, one a unit: finds the row that a worker died of; None: off
     )
     batch_timeout_s: float | None = None  # a call that takes longer ends its worker; None: it may
+    hides_values: bool = (
+        False  # of a failed row only the kind of error is told: its text may quote it
+    )
     identity: str | None = None  # a column: rows with the same value are computed once; None: all
     known: str | None = (
         None  # a column of structs: outputs that are known, null for rows to compute

@@ -77,7 +77,7 @@ class Predictor:
     """A model for the length of a task; it asks ``sizer`` for sizes, and tells of failed rows.
 
     ``too_much`` is called with each cost that ran out of memory, unless a single row did already; each
-    call of the model is inside of an ``around()``.
+    call of the model is inside of an ``around()``. With ``hides_values`` no error's text is told.
     """
 
     def __init__(
@@ -88,9 +88,12 @@ class Predictor:
         watchdog: Watchdog,
         too_much: Callable[[int], None],
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
+        hides_values: bool = False,
     ) -> None:
         self._model, self._sizer, self._failures = model, sizer, failures
         self._watchdog, self._too_much, self._around = watchdog, too_much, around
+        self._words = withheld if hides_values else str
         self._first: Exception | None = None  # while no call has given outputs
         self._has_scored = False
         self._lost = 0  # rows that failed in a call of their own
@@ -115,7 +118,7 @@ class Predictor:
         except Exception as error:
             if not may_be_a_row(error):
                 raise
-            no_room, reason = out_of_memory(error), told(error)
+            no_room, reason = out_of_memory(error), self._words(told(error))
             if self._first is None and not self._has_scored:
                 self._first = error.with_traceback(None) if no_room else error
         else:
@@ -198,6 +201,12 @@ def told(error: Exception) -> str:
     text = f"{error.what}; {error.got}" if isinstance(error, MillraceError) else str(error)
     line = f"{type(error).__name__}: {' '.join(text.split())[:_TEXT]}"
     return f"out of memory: {line}" if out_of_memory(error) else line
+
+
+def withheld(reason: str) -> str:
+    """What `told` says of an error without the error's own text, which may quote the row."""
+    kind, colon, _ = reason.partition(":")
+    return f"{kind}: its text is withheld, as contract.redact asks" if colon else kind
 
 
 def cost_of(examples: Examples, index: NDArray[np.int64]) -> int:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from pipelines.infer import plan_of
 from pipelines.query import query
 from pipelines.work import prepare
 from schemas.config import Job
@@ -195,3 +196,14 @@ def test_two_jobs_whose_names_differ_by_a_dash_do_not_share_a_table(
     tables = {job_of(tmp_path, model, name=name).table for name in ("a-b", "a_b")}
 
     assert len(tables) == 2
+
+
+def test_of_a_job_that_redacts_what_its_model_reads_no_error_quotes_a_row(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "input", image_table(images(2)))
+    hides = {}
+    for redact in ((), ("pixels",)):
+        job = job_of(tmp_path, model, contract={"columns": COLUMNS, "redact": list(redact)})
+        hides[redact] = plan_of(job, prepare(spark, job).model, None).hides_values
+    assert hides == {(): False, ("pixels",): True}

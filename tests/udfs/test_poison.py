@@ -302,3 +302,40 @@ def test_one_bad_row_in_a_million_is_found_in_twenty_calls(mlp: Path) -> None:
     assert rows == count
     assert [row["id"] for row in errors] == [bad]
     assert len(model.calls) - len(plain.calls) <= 2 * ceil(log2(batch))
+
+
+class Quoting(Counting):
+    """It raises, with the row's own bytes in the text."""
+
+    def predict(self, values: Any) -> Any:
+        self.calls.append(len(values))
+        if len(values) > 1 or values[0].max() > 1 - 1e-6:
+            raise ValueError(f"cannot compute {float(values[0].max())}, of card 4242")
+        return self._model.predict(values)
+
+
+def test_where_inputs_are_redacted_an_error_does_not_quote_them(mlp: Path) -> None:
+    pixels: list[bytes | None] = [*marked(4, [2]), b"short"]
+
+    said = run(Quoting(loaded(mlp)), pixels)
+    hidden = run(Quoting(loaded(mlp)), pixels, replace(PLAN, hides_values=True))
+
+    assert "4242" in said[2]["error"]["message"]
+    assert hidden[2]["error"] == {
+        "kind": "predict",
+        "message": "ValueError: its text is withheld, as contract.redact asks",
+    }
+    assert [one["error"] and one["error"]["kind"] for one in hidden] == [
+        one["error"] and one["error"]["kind"] for one in said
+    ]
+    assert hidden[4]["error"]["message"] in (
+        said[4]["error"]["message"],
+        hidden[2]["error"]["message"],
+    )
+
+
+def test_an_allowance_that_is_used_up_does_not_quote_redacted_inputs_either(mlp: Path) -> None:
+    plan = replace(PLAN, hides_values=True, max_failed_rows=0)
+    with pytest.raises(RunFailed, match="too many rows have failed") as told:
+        run(Quoting(loaded(mlp)), marked(4, [2]), plan)
+    assert "4242" not in str(told.value)
