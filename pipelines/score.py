@@ -39,6 +39,7 @@ from pipelines.claim import LEASE, Claim, Lease, claimed
 from pipelines.commits import Commits
 from pipelines.faults import translated
 from pipelines.gates import as_json
+from pipelines.observing import observed
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
 from pipelines.session import held_since
@@ -99,19 +100,21 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
                 return done
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
-            with _told_if_it_fails(spark, work, run, held, progress, now):
-                summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
-            reached("before_done")
-            summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
-            settings = json.dumps(work.settings | way.settings, sort_keys=True)
-            totals = runs.totals(summary) | {
-                "settings": settings,
-                "gates": as_json(summary.gates),
-                "forecast": summary.forecast and json.dumps(summary.forecast),
-                "books_closed_at": closed,
-            }
-            runs.tell(work.lake, run, runs.DONE, now(), **totals)
-            return replace(summary, report=_report(work, run, progress))
+            with observed(work, run, progress, now) as untold:
+                with _told_if_it_fails(spark, work, run, held, progress, now):
+                    summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
+                reached("before_done")
+                summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
+                settings = json.dumps(work.settings | way.settings, sort_keys=True)
+                totals = runs.totals(summary) | {
+                    "settings": settings,
+                    "gates": as_json(summary.gates),
+                    "forecast": summary.forecast and json.dumps(summary.forecast),
+                    "books_closed_at": closed,
+                }
+                runs.tell(work.lake, run, runs.DONE, now(), **totals)
+                summary = replace(summary, report=_report(work, run, progress))
+            return replace(summary, warnings=(*summary.warnings, *untold))
 
 
 def _scored(
