@@ -32,7 +32,7 @@ def ledger(lake: Lake) -> Iterator[Family]:
 
 
 def waste(lake: Lake) -> Iterator[Family]:
-    """What was held and paid for nothing, by kind; with a 0 where nothing was."""
+    """What was held and paid for nothing, by kind; no sample where nothing was."""
     total = Family("millrace_waste_seconds_total", "counter", "Seconds held for no row, by kind")
     last = Family("millrace_last_run_waste_share", "gauge", "Of the run's cost, 0 to 1; by kind")
     for row in lake.rows(
