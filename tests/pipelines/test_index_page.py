@@ -228,13 +228,9 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
             for meter in ("Core", "Memory")
         ]  # fmt: skip
         sink.append_values(charges, tmp_path, LEDGER, f"charges:{part}")
-    began = time.monotonic()
+    began = time.process_time()  # of all threads: a busy machine stretches the other clock
     path = report.write(tmp_path, name)
-    report_s = time.monotonic() - began
-    index = index_page.write(tmp_path)
-    index_s = time.monotonic() - began - report_s
-    print(
-        f"report {report_s:.2f} s, {path.stat().st_size:,} bytes; index {index_s:.2f} s, {index.stat().st_size:,}"
-    )
+    report_s = time.process_time() - began
     assert path.stat().st_size < 3_000_000
     assert report_s < 5
+    assert index_page.write(tmp_path).stat().st_size < 3_000_000
