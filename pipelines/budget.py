@@ -195,14 +195,12 @@ class Purse:
             next=_RAISE,
         )
 
-    def told(self, rows_left: float) -> str:
-        """What has been spent and what it will come to, in a few words; empty without prices."""
+    def end(self, rows_left: float) -> Decimal | None:
+        """What it will come to with so many rows to go; None where nothing tells."""
         pace = self._pace(rows_left)
         if self.second is None or pace is None:
-            return ""
-        end = self.spent + self.second * Decimal(str(pace * rows_left))
-        of = "" if self.budget is None else f" of {money(self.budget)}"
-        return f", {money(self.spent)} {self.currency} so far, about {money(end)}{of} in all"
+            return None
+        return self.spent + self.second * Decimal(str(pace * rows_left))
 
     def _pace(self, rows: float) -> float | None:
         """Seconds a row, by the units that are done, else as expected; None: nothing tells."""

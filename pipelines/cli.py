@@ -14,7 +14,8 @@ import click
 from pipelines.cost_commands import export, ledger, reprice
 from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
-from pipelines.options import json_option, lake_option, set_option
+from pipelines.observe_commands import metrics
+from pipelines.options import json_option, lake_option, log_option, set_option
 from pipelines.sql_commands import register, sql
 from schemas.errors import MillraceError, RunFailed, UsageError
 
@@ -50,7 +51,7 @@ class Commands(click.Group):
 
             code = _say(stopped(), arguments)
         except Exception as error:  # noqa: BLE001 - a bug of ours: said as one, with its trace
-            traceback.print_exc()
+            _trace(error)
             code = _say(
                 RunFailed("a bug in Millrace", got=repr(error), next="report it"), arguments
             )
@@ -65,6 +66,15 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _trace(error: Exception) -> None:
+    from pipelines import json_log
+
+    if json_log.is_asked():
+        json_log.write("error", repr(error), level="error", trace=traceback.format_exc())
+    else:
+        traceback.print_exc()
 
 
 def _say(error: MillraceError, arguments: list[str]) -> int:
@@ -93,6 +103,7 @@ def main() -> None:
 @set_option
 @click.option("--fresh", is_flag=True, help="Score all of it again, as a new run.")
 @json_option
+@log_option
 def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) -> None:
     """Run a job, or what is left of it: a run that was killed goes on after its last commit.
 
@@ -111,7 +122,7 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
     stop_at_sigterm()
     job = _job(job_file, overrides)
     with session_for(job, held_since=process_began()) as spark:
-        summary = run_job(spark, job, Progress(quiet=as_json), fresh=fresh)
+        summary = run_job(spark, job, Progress.of_command(quiet=as_json), fresh=fresh)
     print_summary(summary, as_json=as_json)
 
 
@@ -126,6 +137,7 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
 )
 @click.option("--failed", is_flag=True, help="Take up rows that the model could not score, too.")
 @json_option
+@log_option
 def replay(
     run_id: str,
     job_file: Path,
@@ -161,6 +173,7 @@ def replay(
     "--chart", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it, as an SVG file."
 )
 @json_option
+@log_option
 def plan(
     job_file: Path,
     overrides: tuple[str, ...],
@@ -204,6 +217,7 @@ def plan(
     help="Where to write; else it is printed.",
 )
 @json_option
+@log_option
 def validate(
     job_file: Path | None,
     overrides: tuple[str, ...],
@@ -245,7 +259,7 @@ def validate(
 
     job = _job(job_file, overrides)
     with session_for(job) as spark:
-        verdict = score.check(spark, job, Progress(quiet=as_json))
+        verdict = score.check(spark, job, Progress.of_command(quiet=as_json))
     rules = [
         {
             "rule": r.rule,
@@ -277,6 +291,7 @@ def validate(
     help="With docs: answer from the predictions, best five paragraphs.",
 )
 @json_option
+@log_option
 def demo(name: str, out: Path, ask: str | None, as_json: bool) -> None:
     """Prepare real data and a real model, run the job, and show what came of it.
 
@@ -327,7 +342,7 @@ def show(run_id: str, lake: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run_id")
+@click.argument("run_id", required=False)
 @lake_option
 @click.option(
     "--show-examples",
@@ -335,20 +350,25 @@ def show(run_id: str, lake: Path, as_json: bool) -> None:
     help="With values and keys of refused rows, on the page about the rules.",
 )
 @json_option
-def report(run_id: str, lake: Path, show_examples: bool, as_json: bool) -> None:
+def report(run_id: str | None, lake: Path, show_examples: bool, as_json: bool) -> None:
     """Write a run's report anew from the tables: HTML pages that need nothing else.
 
-    One is about the run, one about its rules. Of refused rows there are counts, and what their values
-    look like: types, lengths, kinds of characters.
+    One is about the run, one about its rules, one about all runs of the lake; without RUN_ID, only that.
+    Of refused rows there are counts, and what their values look like: types, lengths, kinds of
+    characters.
 
     \b
     Examples:
+      millrace report --lake demo-out/digits/lake
       millrace report digits-1a2b3c4d --lake demo-out/digits/lake
       millrace report digits-1a2b3c4d --lake demo-out/digits/lake --show-examples
     """
-    from pipelines.show import report_command
+    from pipelines.show import index_command, report_command
 
-    report_command(lake, run_id, as_json, show_examples=show_examples)
+    if run_id is None:
+        index_command(lake, as_json)
+    else:
+        report_command(lake, run_id, as_json, show_examples=show_examples)
 
 
 @main.command()
@@ -390,7 +410,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export, baseline, drift, sql, register):
+for command in (model, ledger, reprice, export, baseline, drift, sql, register, metrics):
     main.add_command(command)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines import json_log
 from pipelines.words import drawn
 from schemas.errors import MillraceError
 from schemas.summary import Summary
@@ -27,9 +28,12 @@ def print_json(value: Any) -> None:
 
 def print_error(error: MillraceError, *, as_json: bool) -> int:
     """Say what went wrong; the exit code for it."""
+    if json_log.is_asked():
+        told = error.as_json()
+        json_log.write("error", str(told.pop("error")), level="error", **told)
     if as_json:
         print_json(error.as_json())
-    else:
+    elif not json_log.is_asked():
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"[bold red]error[/] {escape(str(error))}"
         )

@@ -83,7 +83,7 @@ def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
     try:
         with session_for(job) as spark:  # it opens while the model trains
             _finished(preparing.wait(), command)
-            summary = score.run(spark, job, Progress(quiet=quiet))
+            summary = score.run(spark, job, Progress.of_command(quiet=quiet))
     finally:
         preparing.kill()
     if as_json:

@@ -20,6 +20,7 @@ from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
+from pipelines.tally import Spent, Tally, Tasks
 from pipelines.task_times import tagged
 from pipelines.units import Unit
 from pipelines.watch import Watch
@@ -55,6 +56,7 @@ class Pass:
     purse: Purse = field(default_factory=Purse)
     reuse: Reuse = NOTHING
     watch: Watch | None = None  # None: the job measures nothing
+    tally: Tally = field(default_factory=Tally)  # how far it is, for those who watch
 
     @property
     def may_fail(self) -> int:
@@ -104,23 +106,28 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     if at.reuse.why:
         told = "are computed once" if at.reuse.dedupe else "are computed each"
         progress.say(f"  identical rows {told}: {at.reuse.why}")
+    _count_in(at, every, left, failed)
     title = f"scoring with {at.work.model.card.title}"
     with (
         patient(at.spark, at.work, at.way),
-        progress.step(at.spark, at.run.run_id, "infer", title),
+        progress.step(at.spark, at.run.run_id, "infer", title, at.tally),
     ):
-        rows_left = sum(unit.expected_rows for unit in left)
-        for done, (unit, rows) in enumerate(_each(at, left, names), 1):
+        for unit, rows in _each(at, left, names):
             failed += rows
-            rows_left -= unit.expected_rows
-            if len(every) > 1:
-                rest_s = (time.monotonic() - started) / done * (len(left) - done)
-                spent = at.purse.told(rows_left)
-                progress.say(
-                    f"  unit {before + done} of {len(every)}, about {rest_s:.0f} s left{spent}"
-                )
+            at.tally.ends(unit.number, unit.expected_rows, rows)
+            progress.tell("unit", "committed", unit=unit.number, **at.tally.facts(Tasks()))
             _check(at, failed)
     return round(time.monotonic() - started, 3)
+
+
+def _count_in(at: Pass, every: Sequence[Unit], left: Sequence[Unit], failed: int) -> None:
+    """Tell the tally what is ahead, what earlier attempts did, and where the money is counted."""
+    tally, purse = at.tally, at.purse
+    tally.rows_total = float(sum(unit.expected_rows for unit in left))
+    tally.units_total, tally.units_done = len(every), len(every) - len(left)
+    tally.failed, tally.began = failed, time.monotonic()
+    if purse.second is not None:
+        tally.spent = lambda rows: Spent(purse.spent, purse.end(rows), purse.budget, purse.currency)
 
 
 def _left(at: Pass, every: Sequence[Unit], names: dict[int, str]) -> tuple[list[Unit], int]:
@@ -162,6 +169,7 @@ def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tup
                     break
                 unit = rest.pop(0)
                 running[submit(_scored, at, names, unit)] = unit, purse.held_s()
+                at.tally.begins(unit.number, unit.expected_rows)
             if not running:
                 raise purse.stop(rest[0].expected_rows, len(rest))
             for one in wait(running, return_when=FIRST_COMPLETED).done:

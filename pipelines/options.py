@@ -23,3 +23,18 @@ set_option = click.option(
     metavar="A.B=C",
     help="Override a key of the job file; repeatable.",
 )
+
+
+def _ask(_context: click.Context, _option: click.Parameter, form: str | None) -> None:
+    from pipelines import json_log
+
+    json_log.ask(form)
+
+
+log_option = click.option(
+    "--log",
+    type=click.Choice(["plain", "json"]),
+    expose_value=False,
+    callback=_ask,
+    help="Progress on the error stream: lines, or JSON objects. Else as MILLRACE_LOG says.",
+)

@@ -37,7 +37,7 @@ def command(
         )
     with session_for(job, master=master) as spark:
         session_s = time.time() - psutil.Process().create_time()
-        told = foresee(spark, job, Progress(quiet=as_json), session_s, deadline_s)
+        told = foresee(spark, job, Progress.of_command(quiet=as_json), session_s, deadline_s)
     if chart is not None:
         everywhere = (told.here, *told.elsewhere)
         drawn = frontier.picture(

@@ -1,4 +1,4 @@
-"""What a run is doing now, on the terminal's error stream: a live line there, plain lines elsewhere."""
+"""What a run is doing now, on the terminal's error stream: live there, plain lines or JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -6,44 +6,72 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pyspark.sql import SparkSession
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
 
+from pipelines import json_log
+from pipelines.display import Display
+from pipelines.tally import Tally, Tasks
 from pipelines.task_times import tagged
 
-_Update = Callable[[str], None]
+_Update = Callable[[Tasks], None]
 _REFRESH_S = 0.5
-_PLAIN_EVERY_S = 30.0
+PLAIN_EVERY_S = 30.0
 
 
 class Progress:
-    """Shows the steps of a run as they pass; ``quiet`` shows nothing."""
+    """Shows the steps of a run as they pass; ``quiet`` shows nothing.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    ``as_json``: as objects, a line each, with the run's id once it is known.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, as_json: bool = False, every_s: float = PLAIN_EVERY_S
+    ) -> None:
+        self.quiet = quiet and not as_json
+        self._as_json, self._every_s = as_json, every_s
         self._console = Console(stderr=True, highlight=False)
+        self._run_id: str | None = None
+
+    @staticmethod
+    def of_command(*, quiet: bool) -> Progress:
+        """As the command, or MILLRACE_LOG, asks: JSON on the error stream goes beside --json."""
+        return Progress(quiet=quiet, as_json=json_log.is_asked())
+
+    def about(self, run_id: str) -> None:
+        """From now on it is about this run."""
+        self._run_id = run_id
 
     def say(self, text: str) -> None:
         """One line."""
-        if not self.quiet:
-            self._console.print(text)
+        self._say(escape(text), "note", text.strip())
+
+    def tell(self, event: str, message: str, **facts: Any) -> None:
+        """What only a log for machines says."""
+        if self._as_json:
+            json_log.write(event, message, run_id=self._run_id, **facts)
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[None]:
         """Show ``label`` while something else than Spark works, then how long it took."""
         started = time.monotonic()
-        with self._live(label):
+        with self._live(label, None):
             yield
-        self.say(f"  {label} [dim]{time.monotonic() - started:.1f} s[/dim]")
+        self._ended(label, None, started)
 
     @contextmanager
-    def step(self, spark: SparkSession, run_id: str, name: str, label: str) -> Iterator[None]:
-        """Tag Spark's jobs inside with run and ``name`` (the ledger reads it); show the tasks done."""
+    def step(
+        self, spark: SparkSession, run_id: str, name: str, label: str, tally: Tally | None = None
+    ) -> Iterator[None]:
+        """Tag Spark's jobs inside with run and ``name`` (the ledger reads it); show how far they are."""
         done, started = threading.Event(), time.monotonic()
-        with tagged(spark, run_id, name), self._live(label) as update:
+        with tagged(spark, run_id, name), self._live(label, tally) as update:
             watcher = threading.Thread(
-                target=_watch, args=(spark, label, update, done), daemon=True
+                target=_watch, args=(spark, tally, update, done), daemon=True
             )
             if not self.quiet:
                 watcher.start()
@@ -53,35 +81,66 @@ class Progress:
                 done.set()
                 if watcher.is_alive():
                     watcher.join()
-        self.say(f"  {label} [dim]{time.monotonic() - started:.1f} s[/dim]")
+        self._ended(label, tally, started)
+
+    def _say(self, marked: str, event: str, plain: str, **facts: Any) -> None:
+        if self._as_json:
+            self.tell(event, plain, **facts)
+        elif not self.quiet:
+            self._console.print(marked, soft_wrap=not self._console.is_terminal)
+
+    def _ended(self, label: str, tally: Tally | None, started: float) -> None:
+        """That a step has ended, and with which figures."""
+        past_s = time.monotonic() - started
+        known = {} if tally is None else tally.facts(Tasks())
+        self._say(
+            f"  {escape(label)} [dim]{past_s:.1f} s[/dim]",
+            "step",
+            label,
+            seconds=round(past_s, 3),
+            **known,
+        )
 
     @contextmanager
-    def _live(self, label: str) -> Iterator[_Update]:
+    def _live(self, label: str, tally: Tally | None) -> Iterator[_Update]:
         if self.quiet:
             yield lambda _: None
-        elif self._console.is_terminal:
-            with self._console.status(label) as status:
-                yield status.update
+        elif self._console.is_terminal and not self._as_json:
+            display = Display(label, tally)
+            with Live(
+                get_renderable=display.drawn, console=self._console, transient=True,
+                refresh_per_second=4,
+            ):  # fmt: skip
+                yield display.update
         else:
-            yield _plain(self._console)
+            yield self._now_and_then(label, tally)
+
+    def _now_and_then(self, label: str, tally: Tally | None) -> _Update:
+        last = time.monotonic()
+
+        def update(tasks: Tasks) -> None:
+            nonlocal last
+            if time.monotonic() - last > self._every_s:
+                last = time.monotonic()
+                known = {"tasks_done": tasks.finished, "tasks_total": tasks.total}
+                known |= {} if tally is None else tally.facts(tasks)
+                self._say(
+                    f"  {escape(Display(label, tally, tasks).line)}", "progress", label, **known
+                )
+
+        return update
 
 
-def _plain(console: Console) -> _Update:
-    last = time.monotonic()
-
-    def update(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > _PLAIN_EVERY_S:
-            last = time.monotonic()
-            console.print(f"  {text}")
-
-    return update
-
-
-def _watch(spark: SparkSession, label: str, update: _Update, done: threading.Event) -> None:
+def _watch(
+    spark: SparkSession, tally: Tally | None, update: _Update, done: threading.Event
+) -> None:
+    failed: dict[int, int] = {}  # by stage: one that has ended is told no more
     tracker = spark.sparkContext.statusTracker()
     while not done.wait(_REFRESH_S):
         stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
         finished = sum(stage.numCompletedTasks for stage in stages if stage)
         total = sum(stage.numTasks for stage in stages if stage)
-        update(f"{label} [dim]{finished} of {total} tasks[/dim]" if total else label)
+        failed |= {stage.stageId: stage.numFailedTasks for stage in stages if stage}
+        if tally is not None:
+            tally.retried = sum(failed.values())
+        update(Tasks(finished, total, sum(failed.values())))

@@ -60,7 +60,7 @@ def command(run: str, job: Job, repaired: str | None, *, failed_too: bool, as_js
     stop_at_sigterm()
     asked = request(job, run, repaired, failed_too=failed_too)
     with session_for(job, held_since=process_began()) as spark:
-        summary = replay(spark, job, asked, Progress(quiet=as_json))
+        summary = replay(spark, job, asked, Progress.of_command(quiet=as_json))
     print_summary(summary, as_json=as_json, more={"replays": asked.run_id})
 
 

@@ -22,6 +22,8 @@ from pipelines import (
     candidates,
     console,
     data_docs,
+    index_page,
+    json_log,
     loop,
     report,
     reuse,
@@ -39,11 +41,13 @@ from pipelines.claim import LEASE, Claim, Lease, claimed
 from pipelines.commits import Commits
 from pipelines.faults import translated
 from pipelines.gates import as_json
+from pipelines.observing import observed
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
 from pipelines.session import held_since
 from pipelines.signals import stop_at_sigterm
 from pipelines.steps import validate_rows
+from pipelines.tally import Tally
 from pipelines.task_times import EventLog, settle
 from pipelines.validate import Verdict
 from pipelines.watch import watch_of
@@ -97,21 +101,26 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
             run, done = _claimed(spark, work, (began, now()), nonce, fresh=fresh)
             if done:
                 return done
+            progress.about(run.run_id)
+            progress.tell("run", "resumed" if run.events > 1 else "started", job=job.name)
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
-            with _told_if_it_fails(spark, work, run, held, progress, now):
-                summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
-            reached("before_done")
-            summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
-            settings = json.dumps(work.settings | way.settings, sort_keys=True)
-            totals = runs.totals(summary) | {
-                "settings": settings,
-                "gates": as_json(summary.gates),
-                "forecast": summary.forecast and json.dumps(summary.forecast),
-                "books_closed_at": closed,
-            }
-            runs.tell(work.lake, run, runs.DONE, now(), **totals)
-            return replace(summary, report=_report(work, run, progress))
+            with observed(work, run, progress, now) as untold:
+                with _told_if_it_fails(spark, work, run, held, progress, now):
+                    summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
+                reached("before_done")
+                summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
+                settings = json.dumps(work.settings | way.settings, sort_keys=True)
+                totals = runs.totals(summary) | {
+                    "settings": settings,
+                    "gates": as_json(summary.gates),
+                    "forecast": summary.forecast and json.dumps(summary.forecast),
+                    "books_closed_at": closed,
+                }
+                runs.tell(work.lake, run, runs.DONE, now(), **totals)
+                progress.tell("run", runs.DONE, **runs.totals(summary))
+                summary = replace(summary, report=_report(work, run, progress))
+            return replace(summary, warnings=(*summary.warnings, *untold))
 
 
 def _scored(
@@ -140,6 +149,7 @@ def _scored(
             spark, work, run, repeated, way, verdict.rows, claim.check, now,
             reuse=reuse.reuse_of(spark, work, run, way),
             purse=budget.purse_of(spark, work, run, way, now), watch=watch,
+            tally=Tally(quarantined=verdict.quarantined),
         )  # fmt: skip
         every = loop.planned(at)
         infer_s = loop.score_units(at, every, progress)
@@ -260,6 +270,7 @@ def _told_if_it_fails(
         try:
             closed = now()
             told = {"detail": _one_line(error), "books_closed_at": closed}
+            progress.tell("run", state, level="error", detail=told["detail"])
             run = runs.tell(work.lake, run, state, closed, **told)
             close_attempt(work, run, held, closed)
             if state == "refused":  # else they were made beside the first unit
@@ -295,6 +306,7 @@ def _report(work: Work, run: Run, progress: Progress) -> str | None:
     """Where the run's report is."""
     later = f"; later: millrace report {run.run_id} --lake {work.lake}"
     path = _page("report", report.write, work, run, progress, later)
+    _page("page about all runs", lambda lake, _: index_page.write(lake), work, run, progress)
     return None if path is None else str(path)
 
 
@@ -333,12 +345,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fresh", action="store_true", help="score all of it again, as a new run")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--log", choices=json_log.FORMS, help="what progress is told as")
     asked = parser.parse_args(arguments)
+    json_log.ask(asked.log)
     stop_at_sigterm()
     try:
         job = load(asked.job_file, Job, overrides=asked.set)
         with session_for(job, held_since=process_began()) as spark:
-            summary = run(spark, job, Progress(quiet=asked.json), fresh=asked.fresh)
+            summary = run(spark, job, Progress.of_command(quiet=asked.json), fresh=asked.fresh)
     except MillraceError as error:
         return console.print_error(error, as_json=asked.json)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, report, validation_page
+from pipelines import console, index_page, report, validation_page
 from pipelines.facts import Facts, gates_of, read
 from pipelines.named import the_run
 from pipelines.query import query
@@ -43,10 +43,21 @@ def report_command(lake: Path, run_id: str, as_json: bool, *, show_examples: boo
     if VALIDATIONS.name in tables(lake) and read(lake, found).rules:
         rules = str(validation_page.write(lake, found, show_examples=show_examples))
     path = str(report.write(lake, found))
+    index = str(index_page.write(lake))
     if as_json:
-        console.print_json({"run_id": found, "report": path, "validation": rules})
+        told = {"run_id": found, "report": path, "validation": rules, "index": index}
+        console.print_json(told)
     else:
-        console.echo("\n".join(filter(None, (path, rules))))
+        console.echo("\n".join(filter(None, (path, rules, index))))
+
+
+def index_command(lake: Path, as_json: bool) -> None:
+    """Write the page about all runs of a lake anew and print its path."""
+    path = str(index_page.write(lake))
+    if as_json:
+        console.print_json({"index": path})
+    else:
+        console.echo(path)
 
 
 def find(lake: Path, prefix: str) -> str:

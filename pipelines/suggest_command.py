@@ -23,7 +23,7 @@ def command(
         raise UsageError(
             "the file to write is there already", got=str(out), next="name another, or remove it"
         )
-    progress = Progress(quiet=as_json or out is None)
+    progress = Progress.of_command(quiet=as_json or out is None)
     with tempfile.TemporaryDirectory() as logs:
         log = Path(logs) / "spark.log"
         with translated(str(log)):

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
 from schemas.monitor import Monitor
+from schemas.observe import Observe
 from schemas.prices import Category
 from schemas.tables import RESERVED, predictions_name
 
@@ -166,6 +167,7 @@ class Job(Frozen):
     output: Output = Output()
     cost: Cost | None = None
     monitor: Monitor | None = None  # without it, no column is measured
+    observe: Observe = Observe()  # who is told beside the tables: nobody
 
     @model_validator(mode="after")
     def _monitor_knows_its_columns(self) -> Job:

@@ -496,6 +496,7 @@ def test_show_prints_one_object_for_machines(
     pages = {
         "report": str(done / "_reports" / f"{RUN}.html"),
         "validation": str(done / "_reports" / f"{RUN}-validation.html"),
+        "index": str(done / "_reports" / "index.html"),
     }
     assert told == {"run_id": RUN, **pages}
 

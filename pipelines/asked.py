@@ -1,0 +1,56 @@
+"""A lake that is asked about its jobs: rows of its tables, each job's newest run and the last that ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipelines.query import query
+from pipelines.views import literal, tables
+from schemas.tables import RUNS
+
+Row = dict[str, Any]
+AT_WORK = ("started", "resumed")
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake whose tables answer; one that is not there answers with no row."""
+
+    path: Path
+
+    @cached_property
+    def there(self) -> set[str]:
+        """The tables of the lake."""
+        return set(tables(self.path))
+
+    def rows(self, sql: str, *needed: str) -> list[Row]:
+        """The rows of a query that needs these tables."""
+        found: list[Row] = query(self.path, sql).to_pylist() if self.there >= {*needed} else []
+        return found
+
+    @cached_property
+    def newest(self) -> dict[str, Row]:
+        """By job, its newest run as its last event left it."""
+        return {run["job"]: run for run in self._runs}
+
+    @cached_property
+    def last(self) -> dict[str, Row]:
+        """By job, its newest run that has ended."""
+        return {run["job"]: run for run in self._runs if run["state"] not in AT_WORK}
+
+    @cached_property
+    def jobs(self) -> dict[str, str]:
+        """By the id of each last run, its job."""
+        return {run["run_id"]: job for job, run in self.last.items()}
+
+    @cached_property
+    def chosen(self) -> str:
+        """The ids of the last runs, as SQL's list."""
+        return ", ".join(map(literal, self.jobs)) or "''"
+
+    @cached_property
+    def _runs(self) -> list[Row]:
+        return self.rows("SELECT * FROM runs_current ORDER BY number, at, run_id", RUNS.name)

@@ -1,0 +1,74 @@
+"""``millrace metrics``: what a lake's tables say, for Prometheus."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipelines.options import json_option, lake_option
+from schemas.errors import UsageError
+
+
+@click.command()
+@lake_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file, whole or not at all; node_exporter reads *.prom of a folder.",
+)
+@click.option(
+    "--serve", "port", type=click.IntRange(0, 65535), metavar="PORT", help="Answer on /metrics."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --serve: where.")
+@json_option
+def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: bool) -> None:
+    """Print a lake's metrics in Prometheus' text format, or write or serve them.
+
+    Rows by outcome, cost, slots held by kind, waste, batch size, model load, gates, drift, energy: by
+    job, of all runs and of the last. They come from the tables alone; no run needs to be at work.
+
+    \b
+    Examples:
+      millrace metrics --lake lake
+      millrace metrics --lake lake --out /var/lib/node_exporter/millrace.prom
+      millrace metrics --lake lake --serve 9464
+    """
+    if port is not None and out is not None:
+        raise UsageError("--serve or --out, not both", next="run the command twice")
+    from pipelines import metrics as told
+
+    if port is not None:
+        _serve(lake, host, port, as_json=as_json)
+    elif out is not None:
+        path = str(told.write(lake, out))
+        _say({"metrics": path}, path, as_json=as_json)
+    else:
+        text = told.exposed(lake)
+        _say({"metrics": text}, text.rstrip("\n"), as_json=as_json)
+
+
+def _serve(lake: Path, host: str, port: int, *, as_json: bool) -> None:
+    """Answer until Ctrl-C or SIGTERM, which is how it ends."""
+    from pipelines.metrics_server import server_of
+    from pipelines.signals import stop_at_sigterm
+
+    stop_at_sigterm()
+    with server_of(lake, host, port) as server:
+        url = f"http://{host}:{server.server_address[1]}/metrics"
+        _say({"metrics": url}, f"serving {url}", as_json=as_json)
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+def _say(told: dict[str, str], text: str, *, as_json: bool) -> None:
+    from pipelines import console
+
+    if as_json:
+        console.print_json(told)
+    else:
+        console.echo(text)

@@ -1,0 +1,93 @@
+"""Who gets a run's events, a URL or a file, beside the run: it can neither fail the run nor hold it up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+
+class Receiver:
+    """Sends events in their order in a thread of its own; what does not arrive is told at the end, once."""
+
+    def __init__(self, place: str, timeout_s: float, token: str | None = None) -> None:
+        self.shown = shown(place)
+        self._place, self._timeout_s, self._token = place, timeout_s, token
+        self._events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._why: str | None = None
+        self._thread = threading.Thread(target=self._work, name="openlineage", daemon=True)
+        self._thread.start()
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Hand an event over, and go on at once."""
+        self._events.put(event)
+
+    def close(self) -> str | None:
+        """Wait for what is on its way, no longer than the time it has; why something did not arrive."""
+        self._events.put(None)
+        self._thread.join(self._timeout_s)
+        if self._thread.is_alive():
+            return f"no answer within {self._timeout_s:g} s"
+        return self._why
+
+    def _work(self) -> None:
+        deliver = _posted if "://" in self._place else _written
+        while (event := self._events.get()) is not None:
+            try:
+                deliver(self._place, json.dumps(event), self._timeout_s, self._token)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to fail a run
+                self._why = self._why or _told(error)
+
+
+def shown(place: str) -> str:
+    """A place as messages may name it: of a URL its server alone, since the rest may be secret."""
+    if "://" not in place:
+        return place
+    found = urlsplit(place)
+    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}"
+
+
+def _written(path: str, text: str, _timeout_s: float, _token: str | None) -> None:
+    """A line more in the file, in one write."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("ab", buffering=0) as file:
+        file.write(text.encode() + b"\n")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: neither the event nor the password is meant for another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: the answer is an error."""
+
+
+def _posted(url: str, text: str, timeout_s: float, token: str | None) -> None:
+    found, headers = urlsplit(url), {"Content-Type": "application/json"}
+    known, _, server = found.netloc.rpartition("@")
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    elif known:
+        headers["Authorization"] = f"Basic {base64.b64encode(unquote(known).encode()).decode()}"
+    plain = urlunsplit(found._replace(netloc=server))
+    request = urllib.request.Request(plain, text.encode(), headers, method="POST")  # noqa: S310 - schemas/observe.py
+    began = time.monotonic()
+    with urllib.request.build_opener(_NoRedirect()).open(request, timeout=timeout_s) as answer:
+        while time.monotonic() - began < timeout_s and answer.read1(65536):
+            pass  # to its end: a connection that is cut off is an error for some receivers
+
+
+def _told(error: Exception) -> str:
+    """The error without what it quotes of the URL."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"answer {error.code}"
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, OSError):
+        return reason.strerror or type(reason).__name__
+    return type(error).__name__
