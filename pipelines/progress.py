@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from pipelines import place
 from pipelines.task_times import tagged
 
 _Update = Callable[[str], None]
@@ -79,9 +80,7 @@ def _plain(console: Console) -> _Update:
 
 
 def _watch(spark: SparkSession, label: str, update: _Update, done: threading.Event) -> None:
-    tracker = spark.sparkContext.statusTracker()
-    while not done.wait(_REFRESH_S):
-        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-        finished = sum(stage.numCompletedTasks for stage in stages if stage)
-        total = sum(stage.numTasks for stage in stages if stage)
-        update(f"{label} [dim]{finished} of {total} tasks[/dim]" if total else label)
+    with place.counting(spark) as tasks:
+        while not done.wait(_REFRESH_S):
+            finished, total = tasks()
+            update(f"{label} [dim]{finished} of {total} tasks[/dim]" if total else label)
