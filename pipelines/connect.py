@@ -33,7 +33,7 @@ def open_remote(url: str, defaults: Mapping[str, str], settings: Mapping[str, st
     Raises UsageError for a server that is not there, has no Delta Lake or refuses a setting.
     """
     _reach(url)
-    spark: SparkSession = SparkSession.builder.remote(url).create()
+    spark = _session(url)
     try:
         _refuse_without_delta(spark, url)
         for key, value in defaults.items():
@@ -52,6 +52,18 @@ def open_remote(url: str, defaults: Mapping[str, str], settings: Mapping[str, st
         spark.stop()
         raise
     _send_package(spark)
+    return spark
+
+
+def _session(url: str) -> SparkSession:
+    try:
+        spark: SparkSession = SparkSession.builder.remote(url).create()
+    except ImportError as error:
+        raise UsageError(
+            "Spark Connect needs packages that are not installed",
+            got=str(error).splitlines()[0],
+            next="pip install 'millrace[connect]'",
+        ) from error
     return spark
 
 
