@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,21 +18,21 @@ CONF = Path(__file__).resolve().parents[1] / "conf" / "spark"
 
 
 @contextmanager
-def standalone(folder: Path) -> Iterator[str]:
-    """The address of a master with two workers of one core each.
+def standalone(folder: Path, within: Sequence[str] = ()) -> Iterator[str]:
+    """The address of a master with two workers of one core each, which ``within`` starts.
 
     Each worker is a host of its own: Spark starts no second copy of a task on the host of the first.
     """
     port = free_port()
     url = f"spark://127.0.0.1:{port}"
     master = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
-    started = [_spark_class(folder, "master", *master)]
+    started = [_spark_class(folder, "master", (), *master)]
     try:
         wait_for(lambda: listens(port))
         worker = ("--webui-port", "0", "-c", "1", "-m", "1g")
         started += [
             _spark_class(
-                folder, f"worker-{number}", "--host", f"127.0.0.{1 + number}", *worker,
+                folder, f"worker-{number}", within, "--host", f"127.0.0.{1 + number}", *worker,
                 "-d", str(folder / f"{number}"), url,
             )
             for number in range(2)
@@ -67,11 +67,14 @@ def connect(folder: Path, python: Path, settings: Mapping[str, str] | None = Non
         _end(process)
 
 
-def _spark_class(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+def _spark_class(
+    folder: Path, name: str, within: Sequence[str], *arguments: str
+) -> subprocess.Popen[bytes]:
     role = name.partition("-")[0]
+    started = f"org.apache.spark.deploy.{role}.{role.title()}"
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            [HOME / "bin/spark-class", f"org.apache.spark.deploy.{role}.{role.title()}", *arguments],
+            [*within, str(HOME / "bin/spark-class"), started, *arguments],
             stdout=log, stderr=subprocess.STDOUT,
             env={**os.environ, "SPARK_HOME": str(HOME), "PYSPARK_PYTHON": sys.executable},
         )  # fmt: skip

@@ -23,7 +23,10 @@ def submit(
     *options: str,
     conf: str = "local",
 ) -> subprocess.CompletedProcess[str]:
-    """Submit a job to a master, with ``--json``; ``options`` are spark-submit's own."""
+    """Submit a job to a master, with ``--json``; ``options`` are spark-submit's own.
+
+    Workers run ``python`` too, unless the options name their own.
+    """
     command = [
         str(HOME / "bin" / "spark-submit"),
         *("--master", master, "--properties-file", str(ROOT / "conf" / "spark" / f"{conf}.conf")),

@@ -87,7 +87,10 @@ def digest(lake: Path) -> str:
 
 
 def useful_ms(lake: Path) -> int:
-    (total,) = rows(lake, "SELECT sum(x_SlotMs) AS ms FROM ledger WHERE x_CostKind = 'useful'")
+    (total,) = rows(
+        lake,
+        "SELECT sum(x_SlotMs) AS ms FROM ledger WHERE x_CostKind = 'useful' AND SkuMeter = 'Core'",
+    )
     return int(total["ms"])
 
 
@@ -113,14 +116,20 @@ def test_a_submitted_job_gives_the_same_predictions_on_executors_of_their_own(
     assert summary["fingerprint"] == first["fingerprint"]
 
 
+@pytest.fixture(scope="module")
+def remote(
+    server: str, job_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    """What the run through the Connect server told, and its lake."""
+    lake = tmp_path_factory.mktemp("remote") / "lake"
+    return summary_of(run_remote(server, job_file, lake)), lake
+
+
 def test_a_connect_server_gives_the_same_predictions_and_a_ledger_of_slots_held(
-    server: str, job_file: Path, tmp_path: Path, here: tuple[dict[str, Any], Path]
+    here: tuple[dict[str, Any], Path], remote: tuple[dict[str, Any], Path]
 ) -> None:
-    lake = tmp_path / "lake"
+    (first, first_lake), (summary, lake) = here, remote
 
-    summary = summary_of(run_remote(server, job_file, lake))
-
-    first, first_lake = here
     assert (summary["scored"], summary["quarantined"]) == (ROWS - REFUSED, REFUSED)
     assert digest(lake) == digest(first_lake)
     assert summary["fingerprint"] == first["fingerprint"]
@@ -130,20 +139,19 @@ def test_a_connect_server_gives_the_same_predictions_and_a_ledger_of_slots_held(
     ]
     print(f"useful ms: Connect {useful_ms(lake)}, {SUBMITTED[0]} {useful_ms(first_lake)}")
     kinds = {row["x_CostKind"]: row["ms"] for row in rows(
-        lake, "SELECT x_CostKind, sum(x_SlotMs) AS ms FROM ledger GROUP BY x_CostKind")}  # fmt: skip
+        lake, "SELECT x_CostKind, sum(x_SlotMs) AS ms FROM ledger WHERE SkuMeter = 'Core' GROUP BY x_CostKind")}  # fmt: skip
     (held,) = rows(lake, "SELECT max(date_part('epoch', books_closed_at)) - "
                    "min(date_part('epoch', held_since)) AS s FROM runs")  # fmt: skip
     assert sum(kinds.values()) == pytest.approx(2 * 1000 * held["s"], rel=0.01)
 
 
 def test_through_connect_exit_codes_are_the_same_a_second_run_scores_nothing_and_plan_is_refused(
-    server: str, job_file: Path, tmp_path: Path
+    server: str, job_file: Path, tmp_path: Path, remote: tuple[dict[str, Any], Path]
 ) -> None:
-    lake = tmp_path / "lake"
+    first, lake = remote
     strict = ("--set", "contract.max_quarantined=0.001")
 
     refused = run_remote(server, job_file, tmp_path / "other", *strict)
-    first = summary_of(run_remote(server, job_file, lake))
     again = summary_of(run_remote(server, job_file, lake))
 
     planned = run_remote(server, job_file, lake, command="plan")
