@@ -61,7 +61,7 @@ def connect(folder: Path, python: Path, settings: Mapping[str, str] | None = Non
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder
         )
     try:
-        wait_for(lambda: listens(port), 120.0)
+        wait_for(lambda: listens(port))
         yield f"sc://127.0.0.1:{port}"
     finally:
         _end(process)
@@ -101,7 +101,7 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(happens: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(happens: Callable[[], bool], seconds: float = 180.0) -> None:
     """Until it happens, or the test fails."""
     until = time.monotonic() + seconds
     while not happens():
