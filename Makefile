@@ -101,6 +101,10 @@ dist: $(VENV)/.done  ## a wheel, and the same as a zip for spark-submit --py-fil
 	@cp dist/millrace-*.whl dist/millrace.zip
 	@ls dist/*
 
+.PHONY: environment
+environment: dist  ## an archive of Python, Millrace and its dependencies for spark-submit --archives; WITHOUT=torch
+	@deploy/environment.sh $(PYTHON) $(UV) "$$(ls dist/millrace-*.whl)[onnx,openvino]" constraints.txt dist/environment.tar.gz $(WITHOUT)
+
 .PHONY: clean
 clean:  ## remove what was built; the environment stays
 	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

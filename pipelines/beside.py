@@ -9,6 +9,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from pipelines import place
+
 _CANCEL_EVERY_S = 0.2
 
 
@@ -31,7 +33,7 @@ def beside(spark: SparkSession, threads: int) -> Iterator[Callable[..., Future[A
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         while running := [one for one in started if not one.done()]:
-            spark.sparkContext.cancelAllJobs()
+            place.cancel(spark)
             wait(running, timeout=_CANCEL_EVERY_S)
         raise
     finally:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipelines import history, runs, sink
+from pipelines import history, place, runs, sink
 from pipelines.attempts import BEGINS
 from pipelines.calibrate import Way
 from pipelines.forecast import Range
@@ -216,7 +216,7 @@ def purse_of(spark: SparkSession, work: Work, run: Run, way: Way, now: Clock) ->
     """The run's purse: its budget, what earlier attempts spent, and what foretells the rest."""
     if work.rate is None or work.job.cost is None:
         return Purse()
-    slots, rate = spark.sparkContext.defaultParallelism, work.rate
+    slots, rate = place.slots(spark), work.rate
     purse = Purse(work.job.cost.budget, second(rate.instance, slots), currency=rate.currency)
     *earlier, present = runs.events(work.lake, run.run_id)
     since = present.get("held_since") or present["at"]

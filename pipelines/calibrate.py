@@ -12,7 +12,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, sink, volume
+from pipelines import infer, place, sink, volume
 from pipelines.task_times import tagged
 from pipelines.work import Work
 from schemas.calibration import Measurement, Request, chosen
@@ -100,7 +100,7 @@ def _known_here(
     spark: SparkSession, asked: Request, known: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """This machine and what is known of it, where the workers are on it: no worker has to be asked."""
-    if not known or not (spark.sparkContext.master or "").startswith("local"):
+    if not known or not place.shares_this_machine(spark):
         return None
     here = machine(asked.device)
     return (here, known[here]) if here in known else None
@@ -154,7 +154,7 @@ def cores_a_task(spark: SparkSession) -> int:
 
 
 def _slots(spark: SparkSession) -> int:
-    return max(1, spark.sparkContext.defaultParallelism)
+    return max(1, place.slots(spark))
 
 
 def sample(spark: SparkSession, work: Work) -> DataFrame:

@@ -6,8 +6,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 from pyspark.sql import SparkSession
 
-from pipelines import history, loop, offers, pilot, runs, volume
+from pipelines import history, loop, offers, pilot, place, runs, volume
 from pipelines.calibrate import way_of
 from pipelines.faults import translated
 from pipelines.forecast import blend
@@ -30,7 +29,6 @@ from schemas.errors import UsageError
 from schemas.prices import PriceBook
 from schemas.yaml_file import load
 
-_MARK = "MILLRACE_PLAN"  # in workers' environment; nothing reads it
 _PILOT_UNSURE = 0.06  # what a pilot is off by, relatively, however well its trials agree
 _LARGE_STEP = 0.02  # and for each e-fold from its largest part to the whole
 _BUSY = 0.7  # tasks that run or wait, a core
@@ -63,6 +61,7 @@ def foresee(
     deadline_s: float | None = None,
 ) -> Forecast:
     """The forecast of a run: a pilot is scored, nothing is committed. Raises MillraceError."""
+    place.refuse_connect(spark, "millrace plan")
     with translated(spark_log(job)):
         started, waiting = time.monotonic(), psutil.getloadavg()[0]
         with progress.waiting("checking the model, the prices and the input"):
@@ -76,7 +75,10 @@ def foresee(
         plan_id = f"plan-{secrets.token_hex(4)}"
         with progress.waiting("finding how to compute: the run takes it over"):
             way = way_of(spark, work, plan_id, datetime.now(UTC))
-        with progress.waiting("scoring small parts of the input"), _new_workers(spark, plan_id):
+        with (
+            progress.waiting("scoring small parts of the input"),
+            place.new_workers(spark, plan_id),
+        ):
             trials = pilot.measured(spark, work, way, count, _now, plan_id)
     past = history.past_runs(work.lake, job.name, work.model.digest)
     units = len(loop.cut_units(spark, work, way))
@@ -86,16 +88,6 @@ def foresee(
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextmanager
-def _new_workers(spark: SparkSession, plan_id: str) -> Iterator[None]:
-    """Tasks inside get workers that have yet to start, as a run's do: Spark keeps them by environment."""
-    spark.sparkContext.environment[_MARK] = plan_id
-    try:
-        yield
-    finally:
-        del spark.sparkContext.environment[_MARK]
 
 
 def _whole(

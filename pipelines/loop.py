@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, ingest, ledger, runs, sink, units
+from pipelines import infer, ingest, ledger, place, runs, sink, units
 from pipelines.beside import beside
 from pipelines.budget import Purse
 from pipelines.calibrate import Way
@@ -66,7 +66,7 @@ class Pass:
 
 def cut_units(spark: SparkSession, work: Work, way: Way) -> list[Unit]:
     """Units of about `unit_minutes` at the speed that is known now."""
-    slots = spark.sparkContext.defaultParallelism
+    slots = place.slots(spark)
     per_s = way.rows_per_s and way.rows_per_s * slots
     per_s = per_s or runs.rows_per_s(work.lake, work.job.name, work.model.digest)
     return units.cut(work.pinned, 60 * work.job.run.unit_minutes, per_s, work.expected_rows)
@@ -236,7 +236,7 @@ def _spread(at: Pass, unit: Unit, accepted: DataFrame) -> DataFrame:
     One task reads a file that Python parses, however many cores wait; and a Python that reads in the
     stage that scores would be a second worker a slot.
     """
-    work, slots = at.work, at.spark.sparkContext.defaultParallelism
+    work, slots = at.work, place.slots(at.spark)
     if at.reuse.is_on:
         tasks = max(slots, min(TASKS_A_SLOT * slots, unit.expected_rows // ROWS_A_TASK))
         inputs = tuple(work.model.card.signature.inputs)

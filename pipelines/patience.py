@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import runs
+from pipelines import place, runs
 from pipelines.calibrate import Way
 from pipelines.work import Work
 from udfs.plan import Plan
@@ -53,7 +53,7 @@ def silence_s(
 def patient(spark: SparkSession, work: Work, way: Way) -> Iterator[None]:
     """While open, workers may be silent for as long as this job's may need; never less than was set."""
     before = spark.conf.get(IDLE_TIMEOUT, "0") or "0"
-    slots = spark.sparkContext.defaultParallelism
+    slots = place.slots(spark)
     known = runs.rows_per_s(work.lake, work.job.name, work.model.digest)
     batch = work.job.engine.batch
     wanted = silence_s(

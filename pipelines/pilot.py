@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, ledger, loop, report, runs, units, workers
+from pipelines import ingest, ledger, loop, place, report, runs, units, workers
 from pipelines.account import Held, account
 from pipelines.beside import beside
 from pipelines.calibrate import Way
@@ -114,7 +114,7 @@ def measured(
     spark: SparkSession, work: Work, way: Way, count: Count, now: Clock, plan_id: str
 ) -> Pilot:
     """The trials, smallest first, until they tell enough; nothing of them is left."""
-    slots = spark.sparkContext.defaultParallelism
+    slots = place.slots(spark)
     with _scratch(work, plan_id) as scratch:
         drawn, pinned = _drawn(spark, work, scratch, count)
         bench = _Bench(spark, replace(drawn, lake=scratch / "lake"), way, now, count.rows)
@@ -194,7 +194,7 @@ class _Bench:
         job = self.work.job.model_copy(update={"source": part.source})
         work = replace(self.work, job=job, pinned=part.pinned)
         run = self._run(work)
-        held = Held(EventLog.of(self.spark), self.spark.sparkContext.defaultParallelism)
+        held = Held(EventLog.of(self.spark), place.slots(self.spark))
         started = time.monotonic()
         with beside(self.spark, 1) as submit:
             if cold:
@@ -213,7 +213,7 @@ class _Bench:
         accounted = time.monotonic()
         meters = ledger.counted(work.lake, work.predictions.name, run.run_id).meters
         tokens = sum(meter["tokens"] or 0 for meter in meters)
-        slots = self.spark.sparkContext.defaultParallelism
+        slots = place.slots(self.spark)
         metered_s = sum(meter[lap] for meter in meters for lap in _METERED) / slots
         size = part.share * self.of_bytes
         return Trial(
@@ -232,7 +232,7 @@ class _Bench:
     def _run(self, work: Work) -> Run:
         model = work.model
         facts = runs.facts(work.pinned.summary(), model.card.title, model.digest, work.settings)
-        application = self.spark.sparkContext.applicationId
+        application = place.application(self.spark)
         name = f"pilot-{self.made}"
         run = Run(name, name, work.job.name, facts, application=application)
         return runs.tell(work.lake, run, "started", self.now(), held_since=self.now())

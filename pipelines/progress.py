@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from pipelines import json_log
+from pipelines import json_log, place
 from pipelines.display import Display
 from pipelines.tally import Tally, Tasks
 from pipelines.task_times import tagged
@@ -134,13 +134,9 @@ class Progress:
 def _watch(
     spark: SparkSession, tally: Tally | None, update: _Update, done: threading.Event
 ) -> None:
-    failed: dict[int, int] = {}  # by stage: one that has ended is told no more
-    tracker = spark.sparkContext.statusTracker()
-    while not done.wait(_REFRESH_S):
-        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-        finished = sum(stage.numCompletedTasks for stage in stages if stage)
-        total = sum(stage.numTasks for stage in stages if stage)
-        failed |= {stage.stageId: stage.numFailedTasks for stage in stages if stage}
-        if tally is not None:
-            tally.retried = sum(failed.values())
-        update(Tasks(finished, total, sum(failed.values())))
+    with place.counting(spark) as counted:
+        while not done.wait(_REFRESH_S):
+            tasks = Tasks(*counted())
+            if tally is not None:
+                tally.retried = tasks.failed
+            update(tasks)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import runs, sink
+from pipelines import place, runs, sink
 from pipelines.cache import INPUT, KNOWN, Cache
 from pipelines.calibrate import Way, sample
 from pipelines.input_hash import input_hash
@@ -159,4 +159,4 @@ def _rows_per_s(spark: SparkSession, work: Work, way: Way) -> float | None:
     if way.rows_per_s:
         return way.rows_per_s
     last = runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    return last and last / max(1, spark.sparkContext.defaultParallelism)
+    return last and last / max(1, place.slots(spark))

@@ -86,7 +86,8 @@ def aggregated(rows: DataFrame, rules: Sequence[Rule], extra: Mapping[str, Colum
     # Each predicate is computed once a row, however often it is counted.
     flags = {f"rule {rule.name}": broken(rule, rows.columns) for rule in rules}
     refusing = [F.col(quoted(f"rule {rule.name}")) for rule in rules if rule.severity == "error"]
-    return rows.withColumns(flags).agg(
+    flagged = rows.withColumns(flags) if flags else rows  # Connect refuses to add none
+    return flagged.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(balanced(or_, refusing, none=False)).alias("refused"),
         *[F.count_if(F.col(quoted(name))).alias(name) for name in flags],

@@ -25,6 +25,7 @@ from pipelines import (
     index_page,
     json_log,
     loop,
+    place,
     report,
     reuse,
     runs,
@@ -91,7 +92,7 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
     """
     started, began = time.monotonic(), held_since(spark) or now()
     with translated(spark_log(job)):
-        held = Held(EventLog.of(spark), spark.sparkContext.defaultParallelism)
+        held = Held(EventLog.of(spark), place.slots(spark))
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
         progress.say(f"  lake: {store.guarantee(job.output.path)}")
@@ -227,7 +228,7 @@ def _claimed(
     """
     began, at = times
     before = runs.last_event(work.lake, work.fingerprint)
-    application = spark.sparkContext.applicationId
+    application = place.application(spark)
     if before is None or (fresh and before["state"] == runs.DONE):
         run = _new_run(work, nonce(), 0 if before is None else before["series"] + 1)
         number = runs.next_number(work.lake, work.job.name)

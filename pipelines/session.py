@@ -16,7 +16,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from pipelines import class_archive
+from pipelines import class_archive, connect
 from udfs.daemon import PRELOAD
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -88,6 +88,8 @@ def open_session(
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
+    if url := connect.remote():
+        return _open_remote(url, log_dir, settings or {}, meanwhile)
     where = master or os.environ.get("MASTER") or f"local[{os.cpu_count()},4]"
     chosen = dict(DEFAULTS) if submitted else {**DEFAULTS, **_local_settings(where, preload)}
     chosen["spark.eventLog.dir"] = log_dir.absolute().as_uri()
@@ -109,6 +111,15 @@ def open_session(
         jvm.result()
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
+    _python_logs_into(log_dir / "spark.log")
+    return spark
+
+
+def _open_remote(
+    url: str, log_dir: Path, settings: Mapping[str, str], meanwhile: Callable[[], object]
+) -> SparkSession:
+    meanwhile()
+    spark = connect.open_remote(url, DEFAULTS, settings)
     _python_logs_into(log_dir / "spark.log")
     return spark
 

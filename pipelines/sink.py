@@ -20,6 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from pipelines.commits import MESSAGE
+from pipelines.place import is_connect
 from schemas.contract import quoted
 from schemas.errors import RunFailed
 from schemas.tables import Table
@@ -79,6 +80,9 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
             got=shaped.schema.simpleString(),
             allowed=schema.simpleString(),
         )
+    if is_connect(rows.sparkSession):
+        # A text column's type says its collation there, and a table made of it can be read by Spark alone.
+        _opened(lake, table)
     (
         shaped.write.format("delta")
         .mode("append")

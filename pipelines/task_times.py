@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from pyspark.sql import SparkSession
+
+from pipelines import place
 
 _POLL_S = 0.1
 _TAG = "millrace"
@@ -74,14 +75,9 @@ class EventLog:
     @staticmethod
     def of(spark: SparkSession) -> EventLog | None:
         """The session's log from now on; None where Spark keeps none that this process can read."""
-        folder = urlparse(spark.conf.get("spark.eventLog.dir", ""))
-        if spark.conf.get("spark.eventLog.enabled", "false") != "true" or folder.scheme not in (
-            "",
-            "file",
-        ):
-            return None
-        found = EventLog.named(Path(unquote(folder.path)), spark.sparkContext.applicationId)
-        return found and EventLog(found.path, found.path.stat().st_size)
+        folder = place.event_logs(spark)
+        found = EventLog.named(folder, place.application(spark)) if folder else None
+        return EventLog(found.path, found.path.stat().st_size) if found else None
 
     @staticmethod
     def named(folder: Path, application: str) -> EventLog | None:

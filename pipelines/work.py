@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, preflight, rule_check, store, volume
+from pipelines import ingest, place, preflight, rule_check, store, volume
 from pipelines.expectations import import_expectations
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
@@ -158,7 +158,7 @@ def prepare(spark: SparkSession, job: Job) -> Work:
     contract = with_kept(spark, job.source, job.contract, job.keep, pinned)
     ingest.check_schema(spark, job.source, contract, pinned)
     settings = preflight.settings(job.engine)
-    where: dict[str, Any] = {"slots": spark.sparkContext.defaultParallelism}
+    where: dict[str, Any] = {"slots": place.slots(spark)}
     where |= {"instance": job.cost.instance} if job.cost else {}
     where |= {"tags": job.cost.tags} if job.cost and job.cost.tags else {}
     rules = contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
-from pipelines import infer
+from pipelines import infer, place
 from pipelines.calibrate import Way, cores_a_task
 from pipelines.task_times import tagged
 from pipelines.work import Work
@@ -49,7 +49,7 @@ def scorer(spark: SparkSession, work: Work, way: Way, task: Task | None = None) 
         way.digest,
         replace(way.runtime, threads=computing),
         plan,
-        spark.sparkContext.applicationId,
+        place.application(spark),
         time.time(),
         work.job.engine.host,
     )
@@ -57,7 +57,7 @@ def scorer(spark: SparkSession, work: Work, way: Way, task: Task | None = None) 
 
 def warm(spark: SparkSession, work: Work, run_id: str, way: Way) -> None:
     """Make a worker a slot ready to score, while the driver and the JVM are busy with validation."""
-    slots = spark.sparkContext.defaultParallelism
+    slots = place.slots(spark)
     with tagged(spark, run_id, "warm"):
         rows = spark.range(0, slots, 1, slots)
         rows.mapInArrow(warmer(scorer(spark, work, way)), "ready boolean").collect()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyspark
 import pytest
 
 from pipelines.charges import WASTE, charged
 from pipelines.closings import closings
 from pipelines.task_times import EventLog
 from schemas.config import Job
-from tests import bill, event_log
+from tests import bill, clusters, event_log
 from tests.chaos import lost_maps
 from tests.chaos.driven import (
     KILL,
@@ -44,66 +40,9 @@ UNIT_FILES = 3  # of the run that loses a shuffle: with several maps, some are l
 
 @pytest.fixture(scope="module")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Spark's own master, and two workers of one core each, on loopback.
-
-    Each is a host of its own: Spark starts no second copy of a task on the host of the first.
-    """
-    folder = tmp_path_factory.mktemp("standalone")
-    port = _free_port()
-    url = f"spark://127.0.0.1:{port}"
-    started = [
-        _spark_class(
-            folder, "master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"
-        )
-    ]
-    try:
-        _wait_for(lambda: _listens(port))
-        worker = ("--webui-port", "0", "-c", "1", "-m", "1g")
-        started += [
-            _spark_class(
-                folder, f"worker-{number}", "--host", f"127.0.0.{1 + number}", *worker,
-                "-d", str(folder / f"{number}"), url,
-            )
-            for number in range(2)
-        ]  # fmt: skip
-        log = folder / "master.log"
-        _wait_for(lambda: log.read_text("utf-8").count("Registering worker") == 2)
+    """A master's address."""
+    with clusters.standalone(tmp_path_factory.mktemp("standalone")) as url:
         yield url
-    finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            process.wait(30)
-
-
-def _spark_class(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-    home = Path(pyspark.__file__).parent
-    role = name.partition("-")[0]
-    with (folder / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            [home / "bin/spark-class", f"org.apache.spark.deploy.{role}.{role.title()}", *arguments],
-            stdout=log, stderr=subprocess.STDOUT,
-            env={**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable},
-        )  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _wait_for(happens: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.1)
 
 
 @pytest.fixture(params=["local[2,4]", "local-cluster[2,1,1024]", "standalone"])

@@ -1,0 +1,132 @@
+"""Where Spark runs, as far as Spark tells: all that classic Spark and Spark Connect answer differently.
+
+A Connect session has no JVM at hand: no context, no status tracker, no event log that is the run's own.
+What a run needs of them is asked here, and nowhere else in the way of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import UsageError
+
+# Tasks that have ended, and all, of what Spark works at now; and those that have failed so far.
+Counts = Callable[[], tuple[int, int, int]]
+_ROWS = 1 << 20  # enough for a row in each slot of any cluster
+_NEW_WORKERS = "MILLRACE_PLAN"
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Whether the session talks to a Spark Connect server."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def application(spark: SparkSession) -> str:
+    """Spark's id of the application; a Connect server's, where that is what the session talks to."""
+    if is_connect(spark):
+        return spark.conf.get("spark.app.id", "") or ""
+    return spark.sparkContext.applicationId
+
+
+def slots(spark: SparkSession) -> int:
+    """How many tasks Spark makes of what nothing else divides: one a slot."""
+    return _counted_slots(spark) if is_connect(spark) else spark.sparkContext.defaultParallelism
+
+
+@lru_cache(maxsize=1)
+def _counted_slots(spark: SparkSession) -> int:
+    """Of a Connect server: it tells nobody, so rows without a number of partitions are counted by them."""
+    numbered = spark.range(_ROWS).select(F.spark_partition_id().alias("slot"))
+    (last,) = numbered.agg(F.max("slot").alias("slot")).collect()
+    return 1 + int(last["slot"])
+
+
+def shares_this_machine(spark: SparkSession) -> bool:
+    """Whether tasks surely run on the machine of this process."""
+    return not is_connect(spark) and (spark.sparkContext.master or "").startswith("local")
+
+
+def event_logs(spark: SparkSession) -> Path | None:
+    """The folder of the application's event log; None where there is none that tells of this run alone.
+
+    A Connect server's log has every session's tasks, and its cores are held for all of them.
+    """
+    folder = urlparse(spark.conf.get("spark.eventLog.dir", "") or "")
+    is_kept = spark.conf.get("spark.eventLog.enabled", "false") == "true"
+    if is_connect(spark) or not is_kept or folder.scheme not in ("", "file"):
+        return None
+    return Path(unquote(folder.path))
+
+
+def cancel(spark: SparkSession) -> None:
+    """Cancel what this session asks of Spark now; of a Connect server, nobody else's."""
+    if is_connect(spark):
+        spark.interruptAll()
+    else:
+        spark.sparkContext.cancelAllJobs()
+
+
+@contextmanager
+def counting(spark: SparkSession) -> Iterator[Counts]:
+    """While open, the function given back tells the tasks of what is running.
+
+    Spark Connect tells of no failed ones: none are counted there.
+    """
+    if not is_connect(spark):
+        failed: dict[int, int] = {}  # by stage: one that has ended is told no more
+        yield lambda: _tracked(spark, failed)
+        return
+    running: dict[str, tuple[int, int]] = {}
+
+    def heard(stages: list[Any], inflight_tasks: int, operation_id: str, done: bool) -> None:  # noqa: ARG001
+        counts = [(stage.num_completed_tasks, stage.num_tasks) for stage in stages or ()]
+        running[operation_id] = (sum(ended for ended, _ in counts), sum(n for _, n in counts))
+        if done:
+            del running[operation_id]
+
+    spark.registerProgressHandler(heard)  # type: ignore[arg-type]
+    try:
+        yield lambda: (*_summed(list(running.values())), 0)
+    finally:
+        spark.removeProgressHandler(heard)  # type: ignore[arg-type]
+
+
+def _tracked(spark: SparkSession, failed: dict[int, int]) -> tuple[int, int, int]:
+    tracker = spark.sparkContext.statusTracker()
+    found = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    stages = [stage for stage in found if stage]
+    failed |= {stage.stageId: stage.numFailedTasks for stage in stages}
+    ended = _summed([(stage.numCompletedTasks, stage.numTasks) for stage in stages])
+    return (*ended, sum(failed.values()))
+
+
+def _summed(counts: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(ended for ended, _ in counts), sum(every for _, every in counts)
+
+
+def refuse_connect(spark: SparkSession, command: str) -> None:
+    """Raise UsageError on Connect, for a command that cannot do there what it promises."""
+    if is_connect(spark):
+        raise UsageError(
+            f"{command} has to start new workers to measure with, which Spark Connect cannot be told",
+            allowed="a Spark session of this process's own",
+            next=f"unset SPARK_REMOTE for {command}; millrace run works with it",
+        )
+
+
+@contextmanager
+def new_workers(spark: SparkSession, name: str) -> Iterator[None]:
+    """Tasks inside get workers that have yet to start: classic Spark keeps them by their environment."""
+    spark.sparkContext.environment[_NEW_WORKERS] = name
+    try:
+        yield
+    finally:
+        del spark.sparkContext.environment[_NEW_WORKERS]
