@@ -42,7 +42,7 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 
 .PHONY: test
 test: setup  ## every test but those that are slow, and those of faults
-	$(PYTHON) -m pytest -m "not faults and not slow" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "not faults and not slow and not archive" -n 2 --dist loadfile
 
 .PHONY: slow
 slow: setup  ## tests that take longer than ten seconds each: whole programs, whole demonstrations
@@ -51,6 +51,10 @@ slow: setup  ## tests that take longer than ten seconds each: whole programs, wh
 .PHONY: faults
 faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
 	$(PYTHON) -m pytest -m faults
+
+.PHONY: test-archive
+test-archive: setup  ## the environment archive is built, and works where what it was made from is not
+	$(PYTHON) -m pytest -m archive
 
 .PHONY: chaos
 chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each
