@@ -15,6 +15,7 @@ from pipelines.cost_commands import export, ledger, reprice
 from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
 from pipelines.options import json_option, lake_option
+from pipelines.preflight_command import preflight
 from schemas.errors import MillraceError, RunFailed, UsageError
 
 if TYPE_CHECKING:
@@ -443,7 +444,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export, baseline, drift):
+for command in (model, ledger, reprice, export, baseline, drift, preflight):
     main.add_command(command)
 
 
