@@ -89,7 +89,13 @@ def scheduled(path: Path) -> list[Scheduled]:
             raise ValueError(
                 f"{path}: got {', '.join(unknown)}, allowed: {', '.join(sorted(known))}"
             )
-    return [Scheduled(**entry) for entry in entries]
+    return [Scheduled(**entry | _dates(entry)) for entry in entries]
+
+
+def _dates(entry: dict[str, Any]) -> dict[str, date]:
+    """Its dates, which may be written in quotes. Raises ValueError for what is none."""
+    told = {name: entry[name] for name in ("start", "end") if entry.get(name) is not None}
+    return {name: date.fromisoformat(str(day)) for name, day in told.items()}
 
 
 def job_of(home: Home, entry: Scheduled) -> dict[str, Any]:
