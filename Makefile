@@ -44,8 +44,12 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 test: setup  ## every test but those of faults
 	$(PYTHON) -m pytest -m "not faults" -n 2 --dist loadfile
 
+.PHONY: airflow
+airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: for its tests, and to try it
+	@bash deploy/airflow/environment.sh $(PYTHON)
+
 .PHONY: faults
-faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
+faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
 	$(PYTHON) -m pytest -m faults
 
 .PHONY: chaos
