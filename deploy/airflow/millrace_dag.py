@@ -35,7 +35,7 @@ def dag_of(home: Home, entry: Scheduled) -> DAG:
         default_args={
             "retries": entry.retries,
             "retry_delay": timedelta(seconds=entry.retry_delay_s),
-            "retry_exponential_backoff": True,
+            "retry_exponential_backoff": 2.0,
             "max_retry_delay": _MAX_DELAY,
             "retry_policy": retry_policy(entry.claim_delay_s),
             "on_failure_callback": [Alert()],

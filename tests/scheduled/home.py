@@ -23,7 +23,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "build" / "airflow" / "bin"
-PARTS = ("api-server", "dag-processor", "scheduler")  # the last one is what is killed
 SPARK = "org.apache.spark.deploy.SparkSubmit"
 
 
@@ -94,12 +93,17 @@ class Airflow:
         )  # fmt: skip
 
     def start(self, part: str) -> None:
-        """One of PARTS, as a group of its own; its output in a file of its name."""
+        """``airflow`` with this one word, as a group of its own; its output in a file of its name."""
         with (self.folder / f"{part}.log").open("ab") as log:
             self.processes[part] = subprocess.Popen(
                 ["airflow", part], env=self.environment, cwd=self.folder, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+
+    def answers(self) -> bool:
+        """Whether the API server does."""
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", self.port)) == 0
 
     def tree(self, part: str) -> tuple[list[psutil.Process], list[psutil.Process]]:
         """Its living processes: Airflow's, and those of Spark below them."""

@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.driven import scored_rows, table
 from tests.docs.test_snippets import ROOT, blocks, commands
 from tests.helpers import torch_loop
-from tests.scheduled.home import PARTS, Airflow, airflow, kill, seconds
+from tests.scheduled.home import Airflow, airflow, kill, seconds
 from tests.scheduled.jobs import DAYS, FILES, ROWS, daily_job, pixels
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
@@ -36,9 +36,11 @@ def test_a_backfill_whose_scheduler_is_killed_twice_scores_each_row_of_each_day_
         for words in commands(PAGE["pool"]):
             done = home.command(*words[1:])
             assert done.returncode == 0, done.stdout
-        for part in PARTS:
-            home.start(part)
-        home.wait_for("DAG", lambda: home.rows("SELECT dag_id FROM serialized_dag"), 120)
+        home.start("api-server")
+        home.wait_for("API server", home.answers, 240)
+        home.start("dag-processor")
+        home.start("scheduler")
+        home.wait_for("DAG", lambda: home.rows("SELECT dag_id FROM serialized_dag"), 240)
         for words in commands(PAGE["backfill"]):
             done = home.command(*words[1:])
             assert done.returncode == 0, done.stdout
