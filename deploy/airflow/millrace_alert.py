@@ -6,8 +6,8 @@ import json
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from airflow.exceptions import AirflowNotFoundException
 from airflow.sdk import BaseNotifier, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

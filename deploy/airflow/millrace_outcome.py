@@ -7,8 +7,8 @@ import re
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 REFUSED, BUDGET, FAILED, CLAIM_HELD = 3, 4, 5, 6
 NO_RETRY = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from airflow.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException
 from millrace_outcome import code_in, code_of, raise_for, retry_policy, told_in
 
 TOLD = {"error": "why", "got": "this", "allowed": None, "next": "that", "exit_code": 0}
