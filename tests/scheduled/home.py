@@ -54,10 +54,11 @@ class Airflow:
         """Variables of its processes: Airflow's own Python, Millrace's home, short patience."""
         inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME")}
         told = {
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder}/home/airflow.db?timeout=120",
             "CORE__DAGS_FOLDER": ROOT / "deploy" / "airflow",
             "CORE__LOAD_EXAMPLES": False,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
-            "CORE__PARALLELISM": 4,
+            "CORE__PARALLELISM": 3,
             "CORE__EXECUTION_API_SERVER_URL": f"http://localhost:{self.port}/execution/",
             "API__HOST": "127.0.0.1",
             "API__PORT": self.port,
