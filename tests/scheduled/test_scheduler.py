@@ -68,7 +68,8 @@ def _wait_for_a_commit(home: Airflow, lake: Path, day: str) -> None:
     """Until a unit of the day is there, and not all of them."""
 
     def is_at_work() -> bool:
-        units = [u for u in table(lake, "units") if u["run_id"] == _run_of(lake, day)]
+        run = _run_of(lake, day)
+        units = [u for u in table(lake, "units") if u["run_id"] == run]
         return 0 < len({u["unit"] for u in units if u["state"] == "done"}) < FILES
 
     home.wait_for(f"commit of {day}", is_at_work, 600)
@@ -100,7 +101,8 @@ def _has_every_day(lake: Path, model: Path) -> None:
     predictions = table(lake, "predictions_digits")
     for day in DAYS:
         labels, _ = torch_loop(model, pixels(day))
-        mine = [row for row in predictions if row["run_id"] == _run_of(lake, day)]
+        run = _run_of(lake, day)
+        mine = [row for row in predictions if row["run_id"] == run]
         assert {row["id"]: row["label"] for row in mine} == dict(enumerate(labels))
 
 
