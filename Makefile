@@ -48,8 +48,12 @@ test: setup  ## every test but those that are slow, and those of faults
 slow: setup  ## tests that take longer than ten seconds each: whole programs, whole demonstrations
 	$(PYTHON) -m pytest -m "slow and not faults" -n 2 --dist loadfile
 
+.PHONY: airflow
+airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: for its tests, and to try it
+	@bash deploy/airflow/environment.sh $(PYTHON)
+
 .PHONY: faults
-faults: setup  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
+faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
 	$(PYTHON) -m pytest -m faults
 
 .PHONY: test-archive

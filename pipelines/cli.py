@@ -16,6 +16,7 @@ from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
 from pipelines.observe_commands import metrics
 from pipelines.options import json_option, lake_option, log_option, set_option
+from pipelines.preflight_command import preflight
 from pipelines.sql_commands import register, sql
 from schemas.errors import MillraceError, RunFailed, UsageError
 
@@ -410,7 +411,7 @@ def _job(path: Path, overrides: tuple[str, ...]) -> Job:
     return load(path, Job, overrides=overrides)
 
 
-for command in (model, ledger, reprice, export, baseline, drift, sql, register, metrics):
+for command in (model, ledger, reprice, export, baseline, drift, sql, register, metrics, preflight):
     main.add_command(command)
 
 
