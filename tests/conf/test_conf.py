@@ -142,8 +142,11 @@ def test_spark_settings_agree_with_the_sessions_own(path: Path) -> None:
         own = {k: v for k, v in own.items() if not k.startswith("spark.eventLog.")}
         assert given["spark.eventLog.enabled"] == "false"
     assert {key: given.get(key) for key in own} == own
-    assert given["spark.jars.packages"] == DELTA_PACKAGE
-    assert given["spark.jars.excludes"] == PROVIDED
+    if path.stem == "kubernetes":  # the image has the JARs: tests/deploy/test_image.py
+        assert not any(key.startswith("spark.jars") for key in given)
+    else:
+        assert given["spark.jars.packages"] == DELTA_PACKAGE
+        assert given["spark.jars.excludes"] == PROVIDED
 
 
 def test_who_only_asks_has_the_sessions_delta_and_no_event_log() -> None:

@@ -29,7 +29,8 @@ REGISTERS = (
 FAMILIES = re.compile(
     r"spark\.(executor|task|driver)\.resource\.[a-z]+\.(amount|discoveryScript|vendor)"
     r"|spark\.kubernetes\.(driver|executor)\.volumes\.persistentVolumeClaim\.[a-z]+"
-    r"\.(options\.claimName|mount\.path)"
+    r"\.(options\.claimName|mount\.path|mount\.readOnly)"
+    r"|spark\.kubernetes\.(driver|executor)\.secretKeyRef\.[A-Z_]+"
     r"|spark\.yarn\.appMasterEnv\.[A-Z_]+"
     r"|spark\.sql\.catalog\.spark_catalog"
     r"|spark\.master"
