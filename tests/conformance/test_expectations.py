@@ -169,6 +169,7 @@ def test_every_class_of_the_release_is_supported_or_refused_with_a_reason() -> N
     assert (set(WAYS) | set(REFUSED)) - classes == set(), "gone from this release"
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_results_from_one_scan_are_those_of_great_expectations(spark: SparkSession) -> None:
     assert differences(frame(spark, ROWS), CALLS) == []
@@ -189,6 +190,7 @@ DRAWN = st.tuples(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(DRAWN, min_size=1, max_size=12))

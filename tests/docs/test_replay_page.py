@@ -28,6 +28,7 @@ def test_every_outcome_of_the_view_is_on_the_page() -> None:
     assert set(re.findall(r"^\| `(.*?)` \|", TEXT, re.MULTILINE)) == set(possible)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_the_page_replays_its_readings(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -364,6 +364,7 @@ def test_an_image_that_cannot_be_decoded_fails_alone(score: Score, tmp_path: Pat
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_delta_source_is_read_at_its_version(
     spark: SparkSession, score: Score, model: Path, tmp_path: Path
 ) -> None:

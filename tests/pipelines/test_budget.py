@@ -298,6 +298,7 @@ def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
     assert stops
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_job_that_ran_before_is_refused_before_inference_where_its_budget_cannot_suffice(
     spark: SparkSession, slow: tuple[Path, float], job: Job, tmp_path: Path

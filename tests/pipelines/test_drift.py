@@ -157,6 +157,7 @@ def job_with(tmp: Path, model: Path, monitor: dict[str, Any] | None = None, **ch
     return job_of(tmp, model, engine=PINNED, monitor=monitor or {}, **changes)
 
 
+@pytest.mark.slow
 def test_planted_drift_is_told_with_its_column_and_none_where_nothing_changed(
     score: Score, spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ def scored_ids(lake: Path) -> Counter[int]:
     return Counter(row["id"] for row in rows(lake, "SELECT id FROM predictions_tiny"))
 
 
+@pytest.mark.slow
 def test_a_unit_of_one_class_is_not_committed_and_the_others_are_not_scored_again(
     score: Score,
     model: Path,
@@ -339,6 +341,7 @@ def test_gates_of_outputs_hold_to_the_row() -> None:
         Outputs(ranges={"score": (1, 0)})
 
 
+@pytest.mark.slow
 def test_a_driver_that_dies_between_a_commit_and_its_profile_leaves_the_profiles_of_a_quiet_run(
     score: Score,
     model: Path,

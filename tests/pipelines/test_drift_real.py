@@ -58,6 +58,7 @@ def test_halves_of_the_messages_are_alike_and_shorter_ones_or_another_mix_are_to
     assert moved(spam) == ["Label.category", "Label.length", "SMS.length"]
 
 
+@pytest.mark.slow
 def test_inverted_digits_are_told_by_what_the_model_makes_of_them(
     spark: SparkSession, shared_data: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_every_task_and_every_idle_second_of_a_run_is_in_its_ledger(
     assert summary.books_closed is True
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_what_an_attempt_wasted_is_a_row_with_sparks_own_time(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -129,6 +129,7 @@ def corrected(whole: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[La
     return made, made.replay(LONG_NOTES)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_what_a_corrected_contract_accepts_is_scored_and_what_still_breaks_it_is_refused_again(
     corrected: tuple[Lake, Summary],
@@ -174,6 +175,7 @@ def test_the_increment_alone_is_charged(whole: Lake, corrected: tuple[Lake, Summ
     assert sum(row["x_RowsOut"] or 0 for row in mine if row["SkuMeter"] == "Core") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_again(
     corrected: tuple[Lake, Summary], tmp_path: Path
@@ -205,6 +207,7 @@ def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_agai
     assert made.outcomes(fourth) == [(KEY % 5, "refused again")]
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     whole: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ def test_another_currency_takes_the_place_of_the_first_in_every_view(lake: Path)
     assert (run["rows_scored"], run["slot_s"], run["cost"]) == (97, 11.0, done.after["EUR"])
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_spark_and_millrace_sql_agree_on_a_run_that_was_repriced(
     spark: SparkSession, lake: Path

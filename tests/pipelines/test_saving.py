@@ -167,6 +167,7 @@ def test_what_was_saved_is_in_the_ledger_at_the_runs_own_price_and_in_no_sum(
     assert "saved" not in kinds
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_run_that_broke_goes_on_with_the_same_rows_and_saves_once(
     score: Score,
@@ -200,6 +201,7 @@ def cache_of(lake: Path) -> str:
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_second_run_under_another_name_computes_nothing_and_says_the_same(
     score: Score, make: Any, model: Path, pixels: list[bytes], calls: Calls, tmp_path: Path
@@ -236,6 +238,7 @@ def test_a_second_run_under_another_name_computes_nothing_and_says_the_same(
     assert view["rows_scored"] == ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_later_units_of_a_run_find_what_earlier_ones_kept(
     score: Score, model: Path, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -251,6 +254,7 @@ def test_later_units_of_a_run_find_what_earlier_ones_kept(
     assert (summary.units_done, summary.saved_rows) == (FILES, ROWS - ROWS // FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_rows_that_failed_are_not_kept_and_are_tried_again(
     score: Score, make: Any, pixels: list[bytes], calls: Calls, tmp_path: Path
@@ -276,6 +280,7 @@ def at(day: int) -> Callable[[], datetime]:
     return lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_outputs_that_are_too_old_are_computed_again_and_removed(
     score: Score, make: Any, calls: Calls, tmp_path: Path
@@ -296,6 +301,7 @@ def test_outputs_that_are_too_old_are_computed_again_and_removed(
     assert calls.rows == 0
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_the_oldest_outputs_make_room_for_new_ones(
     score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -323,6 +329,7 @@ def test_the_oldest_outputs_make_room_for_new_ones(
     assert {row["input"] for row in kept} == {row["_input"] for row in last}
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_an_input_that_was_kept_twice_makes_no_row_twice(
     score: Score, make: Any, model: Path, pixels: list[bytes], tmp_path: Path
@@ -340,6 +347,7 @@ def test_an_input_that_was_kept_twice_makes_no_row_twice(
     check(lake, model, pixels, "second")
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_driver_that_died_between_a_commit_and_its_keeping_is_made_up_for(
     score: Score, make: Any, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -387,6 +395,7 @@ def test_another_precision_or_model_finds_nothing(
     assert len(list((tmp_path / "lake").glob("cache_*"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_auto_looks_at_a_sample_and_says_what_it_saw(
     spark: SparkSession, make: Any, calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -405,6 +414,7 @@ def test_auto_looks_at_a_sample_and_says_what_it_saw(
     assert "computed each: 0.0% of the sampled rows repeat" in told.out + told.err
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_lake_with_a_cache_can_be_vacuumed(
     score: Score, make: Any, calls: Calls, tmp_path: Path

@@ -329,7 +329,9 @@ def test_a_critical_expectation_shuts_the_gate_before_anything_is_scored(
         e["state"] for e in rows(tmp_path / "lake", "SELECT state FROM runs ORDER BY event")
     ] == ["started", "refused"]
     pages = sorted((tmp_path / "lake" / "_reports").glob("*.html"))
-    assert ["-validation" in page.name for page in pages] == [True, False]  # "-" is before "."
+    (run_id,) = {row["run_id"] for row in rows(tmp_path / "lake", "SELECT run_id FROM runs")}
+    told = [page.name for page in pages]
+    assert told == [f"{run_id}-validation.html", f"{run_id}.html", "index.html"]
 
 
 def test_an_expectation_that_only_warns_is_recorded_and_stops_nothing(

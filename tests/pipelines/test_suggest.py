@@ -228,6 +228,7 @@ def interpreted(spark: SparkSession) -> Iterator[SparkSession]:
         spark.conf.unset(name)
 
 
+@pytest.mark.slow
 def test_a_wide_table_and_a_sample_that_promises_too_much(
     interpreted: SparkSession, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_source_without_files_is_one_unit() -> None:
     assert [unit.pinned for unit in units.cut(pinned, 1.0, 1.0)] == [pinned]
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_each_unit_is_a_commit_and_all_rows_are_there_once(
     score: Score, job: Job, tmp_path: Path
@@ -106,6 +107,7 @@ def test_each_unit_is_a_commit_and_all_rows_are_there_once(
     assert summary.books_closed
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_run_that_broke_goes_on_after_its_last_commit_with_the_units_it_was_planned_with(
     score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,6 +131,7 @@ def test_a_run_that_broke_goes_on_after_its_last_commit_with_the_units_it_was_pl
     assert [event["state"] for event in events] == ["started", "failed", "resumed", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_driver_that_died_between_a_commit_and_its_telling_is_made_up_for(
     score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +153,7 @@ def test_a_driver_that_died_between_a_commit_and_its_telling_is_made_up_for(
     assert rows(lake, "SELECT state FROM runs WHERE event = 1") == [{"state": "stopped"}]
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_run_that_is_done_scores_nothing_and_fresh_scores_all_as_a_run_of_its_own(
     score: Score, job: Job, tmp_path: Path
@@ -166,6 +170,7 @@ def test_a_run_that_is_done_scores_nothing_and_fresh_scores_all_as_a_run_of_its_
     assert score(job).run_id == again.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 @pytest.mark.parametrize("version", [0, 2, 4])
 def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
@@ -187,6 +192,7 @@ def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
     assert deltalake.DeltaTable(table).version() == before
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_clock_that_runs_backwards_a_year_a_look_changes_no_id_and_no_order(
     score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +220,7 @@ def test_a_clock_that_runs_backwards_a_year_a_look_changes_no_id_and_no_order(
     assert [event["state"] for event in events] == ["started", "failed", "resumed", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_more_failed_rows_than_the_job_allows_stop_the_run_between_units(
     score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +239,7 @@ def test_more_failed_rows_than_the_job_allows_stop_the_run_between_units(
     assert score(job_of(tmp_path, model, run={"max_failed": 1.0})).failed == ROWS * 8 // 10
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_what_memory_does_not_hold_is_known_to_the_workers_of_later_runs(
     spark: SparkSession, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,7 @@ def predictions(lake: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["id"])
 
 
+@pytest.mark.slow
 def test_a_job_that_asks_for_openvino_is_computed_by_it_from_a_folder_converted_for_the_run(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_job_that_asks_for_openvino_is_computed_by_it_from_a_folder_converted_
     assert {row["model_digest"] for row in rows} == {told[0]["model_digest"]}
 
 
+@pytest.mark.slow
 def test_fp32_gives_the_same_predictions_whatever_the_backend(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
     assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
 
 
+@pytest.mark.slow
 def test_measurements_of_another_machine_are_not_taken_over(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -454,6 +454,7 @@ def test_the_card_that_the_documentation_shows_is_one(
 # a whole run
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_a_job_writes_texts_and_their_tokens_to_its_table(
     spark: SparkSession, folder: Path, tmp_path: Path

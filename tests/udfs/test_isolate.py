@@ -76,6 +76,7 @@ def plain(scorer: Scorer, pixels: list[bytes]) -> list[dict[str, object]]:
     return pa.Table.from_batches(out).to_pylist()
 
 
+@pytest.mark.slow
 def test_rows_that_kill_their_process_are_found_in_children_and_the_others_scored_as_ever(
     mlp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_no_child_outlives_the_task(
     assert not any(child.is_running() for child in children)
 
 
+@pytest.mark.slow
 def test_a_model_that_ends_every_process_fails_the_task_soon(
     mlp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
