@@ -13,6 +13,7 @@ from schemas.tables import RUNS
 
 Row = dict[str, Any]
 AT_WORK = ("started", "resumed")
+_NO_RUN: Row = {column.name: None for column in RUNS.columns}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Lake:
     def there(self) -> set[str]:
         """The tables of the lake."""
         return set(tables(self.path))
+
+    def runs(self, sql: str) -> list[Row]:
+        """The rows of a query for runs; columns that came after the lake was made are None."""
+        return [{**_NO_RUN, **row} for row in self.rows(sql, RUNS.name)]
 
     def rows(self, sql: str, *needed: str) -> list[Row]:
         """The rows of a query that needs these tables."""
@@ -53,4 +58,4 @@ class Lake:
 
     @cached_property
     def _runs(self) -> list[Row]:
-        return self.rows("SELECT * FROM runs_current ORDER BY number, at, run_id", RUNS.name)
+        return self.runs("SELECT * FROM runs_current ORDER BY number, at, run_id")

@@ -77,6 +77,8 @@ def read(lake: Path, run_id: str) -> Facts:
     events = rows(RUNS.name, f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
     if not events:
         raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
+    since: Row = {column.name: None for column in RUNS.columns}  # the lake was made
+    events = [{**since, **event} for event in events]
     refused = rows(QUARANTINE.name, _REFUSED.format(run=run))
     predictions = predictions_name(events[-1]["job"])
     made = rows(predictions, _PREDICTED.format(run=run, table=quoted(predictions)))

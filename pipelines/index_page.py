@@ -24,7 +24,7 @@ from pipelines.trend import Point
 from pipelines.whole_file import whole
 from pipelines.words import count, day, duration, moment, money, percent
 from schemas.errors import UsageError
-from schemas.tables import LEDGER, QUARANTINE, RUNS, UNITS, VALIDATIONS
+from schemas.tables import LEDGER, QUARANTINE, UNITS, VALIDATIONS
 
 NAME = "index.html"
 SHOWN = 200  # runs of a job with a line of their own, the newest
@@ -59,7 +59,7 @@ def write(lake: Path) -> Path:
 
 
 def _page(lake: Lake) -> str:
-    runs = lake.rows(_RUNS, RUNS.name)
+    runs = lake.runs(_RUNS)
     if not runs:
         raise UsageError(f"no runs in {lake.path}", next="run a job that writes there first")
     known = _known(lake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from html import unescape
@@ -234,3 +235,13 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
     assert path.stat().st_size < 3_000_000
     assert report_s < 5
     assert index_page.write(tmp_path).stat().st_size < 3_000_000
+
+
+def test_a_lake_from_before_some_columns_has_its_pages(tmp_path: Path) -> None:
+    newer = {"replays", "gates", "forecast", "settings"}
+    told = [{k: v for k, v in run.items() if k not in newer} for run in run_of(1)]
+    columns = tuple(column for column in RUNS.columns if column.name not in newer)
+    write(tmp_path, replace(RUNS, columns=columns), told)
+
+    assert "digits-1" in index_page.write(tmp_path).read_text("utf-8")
+    assert "digits-1" in report.write(tmp_path, "digits-1").read_text("utf-8")
