@@ -42,11 +42,11 @@ demo-docs: setup  ## embed Python's documentation, then ask it a question
 
 .PHONY: test
 test: setup  ## every test but those that are slow, and those of faults
-	$(PYTHON) -m pytest -m "not faults and not slow and not archive" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "not faults and not slow and not long" -n 2 --dist loadfile
 
 .PHONY: slow
 slow: setup  ## tests that take longer than ten seconds each: whole programs, whole demonstrations
-	$(PYTHON) -m pytest -m "slow and not faults" -n 2 --dist loadfile
+	$(PYTHON) -m pytest -m "slow and not faults and not long" -n 2 --dist loadfile
 
 .PHONY: airflow
 airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: for its tests, and to try it
@@ -56,9 +56,9 @@ airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: 
 faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
 	$(PYTHON) -m pytest -m faults
 
-.PHONY: test-archive
-test-archive: setup  ## the environment archive is built, and works where what it was made from is not
-	$(PYTHON) -m pytest -m archive
+.PHONY: long
+long: setup airflow  ## twenty budgets, a scheduler that is killed, an environment archive: an hour
+	$(PYTHON) -m pytest -m long
 
 .PHONY: chaos
 chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each

@@ -236,7 +236,7 @@ def before_inference(job: Job, lake: Path, slots: int) -> Decimal:
     ("slow", "percents"),
     [
         (1.0, (50,)),
-        *(pytest.param(0.4, TWENTY[at::4], marks=pytest.mark.faults) for at in range(4)),
+        *(pytest.param(0.4, TWENTY[at::4], marks=pytest.mark.long) for at in range(4)),
     ],
     indirect=["slow"],
     ids=["half", *(f"from {TWENTY[at]:.0f} %" for at in range(4))],

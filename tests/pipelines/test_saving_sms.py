@@ -22,7 +22,7 @@ from schemas.yaml_file import load
 from tests import bill
 from tests.bill import table
 
-pytestmark = [pytest.mark.spark, pytest.mark.faults]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -15,7 +15,7 @@ from tests.helpers import torch_loop
 from tests.scheduled.home import Airflow, airflow, kill, seconds
 from tests.scheduled.jobs import DAYS, FILES, ROWS, daily_job, pixels
 
-pytestmark = [pytest.mark.spark, pytest.mark.faults]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 PAGE = {b.title: b for b in blocks(ROOT / "docs" / "AIRFLOW.md") if b.title}
 
 

@@ -18,7 +18,7 @@ from tests.submitted import ROOT, submit
 from udfs.models.base import digest_of
 from udfs.models.convert import convert
 
-pytestmark = [pytest.mark.archive, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 # What a worker does, but for Spark: the model is loaded, a batch is decoded, computed and finished.
 SCORED = """
