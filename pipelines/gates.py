@@ -18,7 +18,7 @@ from schemas.summary import NOTHING_COMPUTED
 LEAST_COVERAGE = 0.95  # of Spark's executor run time, in each outcome
 CLOCKS_DIFFER = 0.05  # of Spark's Python run time, at most
 CLOCKS = "the workers' clock agrees with Spark's of its Python workers"
-FINE_MS = 1000  # a task: unpickling and first imports come before the worker's clock, not Spark's
+FINE_MS = 3000  # a task: unpickling and first imports come before the worker's clock, not Spark's
 
 
 @dataclass(frozen=True)

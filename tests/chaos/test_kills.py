@@ -41,14 +41,14 @@ def job(tmp_path: Path, model: Path) -> Job:
 def killing(at: str, nth: int, calls: Path) -> dict[str, Any]:
     """Calls take a moment, so that a unit is under way when another one's driver dies."""
     rules = [
-        {"at": at, "action": "sleep", "nth": nth, "seconds": 0.5},
+        {"at": at, "action": "sleep", "nth": nth, "seconds": 2.0},
         {"at": at, "action": "kill", "nth": nth},
     ]
-    slow = [{"action": "sleep", "seconds": 0.7}]
+    slow = [{"action": "sleep", "seconds": 3.0}]
     return {"driver": rules, "predict": {"calls": str(calls), "rules": slow}}
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(500)
 def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     job: Job, model: Path, tmp_path: Path
 ) -> None:
