@@ -183,11 +183,17 @@ def plain(value: Any) -> Any:
 
 def texts(answers: list[Answer]) -> list[list[str]]:
     """As a terminal has them."""
-    return [list(map(str, row)) for answer in answers for row in answer]
+    return [[written(value) for value in row] for answer in answers for row in answer]
 
 
 def told(rows: Iterable[list[str]]) -> list[list[str]]:
-    """What a terminal printed; 0.50 is 0.5."""
+    """What a terminal printed; 0.50 is 0.5. A line of nothing but null is a comment of the script."""
     return [
-        [str(Decimal(c).normalize()) if DECIMAL.fullmatch(c) else c for c in row] for row in rows
+        [written(Decimal(c).normalize()) if DECIMAL.fullmatch(c) else c for c in row]
+        for row in rows
+        if row[0].strip() != "null"
     ]
+
+
+def written(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
