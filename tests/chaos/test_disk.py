@@ -14,7 +14,7 @@ from schemas.config import Job
 from tests.chaos.driven import start, table, violations
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.faults]
+pytestmark = [pytest.mark.spark, pytest.mark.faults, pytest.mark.timeout(600)]
 ROWS, FILES = 60, 6
 CELL_BYTES = 100_000  # kept with each row: a unit is a megabyte
 

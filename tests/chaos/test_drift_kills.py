@@ -10,13 +10,13 @@ from tests.chaos.driven import KILL, start, table, violations
 from tests.chaos.test_kills import killing
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.faults]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 ROWS, FILES = 60, 6
 # A sum of doubles depends on the order in which they came: the mean alone may differ, in its last digit.
 TOLD = ("unit", "column", "measure", "rows", "nulls", "not_finite", "least", "largest", "sketch")
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("action", ["warn", "stop"])
 def test_profiles_after_kills_are_those_of_an_undisturbed_run(tmp_path: Path, action: str) -> None:
     model = pixel_mlp(tmp_path / "model")

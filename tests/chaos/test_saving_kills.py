@@ -10,11 +10,11 @@ from tests.chaos.driven import KILL, start, table, violations
 from tests.chaos.test_kills import killing
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
-pytestmark = [pytest.mark.spark, pytest.mark.faults]
+pytestmark = [pytest.mark.spark, pytest.mark.faults, pytest.mark.timeout(600)]
 ROWS, FILES, DISTINCT = 60, 6, 15
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_driver_killed_between_commits_and_cache_leaves_every_row_once_with_its_own_outputs(
     tmp_path: Path,
 ) -> None:

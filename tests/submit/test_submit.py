@@ -12,7 +12,7 @@ from tests.submitted import ROOT, submit
 
 JOB = ROOT / "conf" / "jobs" / "digits.yaml"
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def of_digits(digits: Path, lake: Path) -> dict[str, object]:
