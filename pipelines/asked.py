@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.attempts import BEGINS
 from pipelines.query import query
 from pipelines.views import literal, tables
 from schemas.tables import RUNS
 
 Row = dict[str, Any]
-AT_WORK = ("started", "resumed")
 _NO_RUN: Row = {column.name: None for column in RUNS.columns}
 
 
@@ -44,7 +44,7 @@ class Lake:
     @cached_property
     def last(self) -> dict[str, Row]:
         """By job, its newest run that has ended."""
-        return {run["job"]: run for run in self._runs if run["state"] not in AT_WORK}
+        return {run["job"]: run for run in self._runs if run["state"] not in BEGINS}
 
     @cached_property
     def jobs(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from sqlglot import exp
 
 from pipelines.query import fields
-from pipelines.views import key_columns, literal, tables, views
+from pipelines.views import literal, shown, tables
 from schemas.errors import UsageError
 
 DIALECT = "spark"
@@ -22,23 +22,19 @@ def statements(lake: Path, database: str) -> list[str]:
     Run again after a job wrote its first row: a table or a view that is new gets its name. Raises
     QueryError where there is no lake.
     """
-    found = tables(lake)
-    columns = {name: fields(lake, name) for name in found}
-    shown = {
-        name: view
-        for name, view in views(found).items()
-        if not view.over or key_columns(columns[view.over])
-    }
+    columns = {name: fields(lake, name) for name in tables(lake)}
+    made = shown(columns)
+    known = {*columns, *(view.name for view in made)}
     within = exp.to_table(database, dialect=DIALECT)
     told = [f"CREATE DATABASE IF NOT EXISTS {within.sql(DIALECT)}"]
-    for name in found:
+    for name in columns:
         place = literal((lake.absolute() / name).as_uri()).replace("\\", "\\\\")
         told.append(
             f"CREATE TABLE IF NOT EXISTS {_full(name, within)} USING delta LOCATION {place}"
         )
-    for name, view in shown.items():
-        text = _qualified(view.sql(columns.get(view.over, ())), {*found, *shown}, within)
-        told.append(f"CREATE OR REPLACE VIEW {_full(name, within)} AS {text}")
+    for view in made:
+        text = _qualified(view.sql(columns.get(view.over, ())), known, within)
+        told.append(f"CREATE OR REPLACE VIEW {_full(view.name, within)} AS {text}")
     return told
 
 

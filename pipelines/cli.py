@@ -15,7 +15,7 @@ from pipelines.cost_commands import export, ledger, reprice
 from pipelines.drift_commands import baseline, drift
 from pipelines.model_commands import model
 from pipelines.observe_commands import metrics
-from pipelines.options import json_option, lake_option, log_option, set_option
+from pipelines.options import job_argument, json_option, lake_option, log_option, set_option
 from pipelines.preflight_command import preflight
 from pipelines.sql_commands import register, sql
 from schemas.errors import MillraceError, RunFailed, UsageError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed (run again to resume); 6 another run holds the claim."""
-
-job_argument = click.argument("job_file", type=click.Path(path_type=Path))
 
 
 class Commands(click.Group):

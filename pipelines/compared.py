@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from pipelines.facts import Facts, Row, gates_of
+from pipelines.asked import Row
+from pipelines.facts import Facts, gates_of
 from pipelines.words import count, duration, exact, money, percent
 from schemas.summary import NOTHING_COMPUTED
 

@@ -27,7 +27,8 @@ class Display:
     @property
     def line(self) -> str:
         """The same facts in one line of text."""
-        return ", ".join([self._label, *self._ahead, *self._beside])
+        ahead, beside = self._told()
+        return ", ".join([self._label, *ahead, *beside])
 
     def drawn(self) -> RenderableType:
         """What a terminal shows now."""
@@ -35,12 +36,13 @@ class Display:
         head.add_row(self._spinner, Text(self._label), Text(self._told_tasks, style="dim"))
         if self._tally is None:
             return head
+        ahead, aside = self._told()
         total = self._tally.rows_total or 1.0
         rows = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=total, completed=self._tally.rows(self._tasks), width=_BAR)
-        rows.add_row(Text(""), bar, Text("  ".join(self._ahead)))
+        rows.add_row(Text(""), bar, Text("  ".join(ahead)))
         beside = Table.grid(padding=(0, 2))
-        beside.add_row(Text(""), Text("  ".join(self._beside), style="dim"))
+        beside.add_row(Text(""), Text("  ".join(aside), style="dim"))
         return Group(head, rows, beside)
 
     @property
@@ -48,12 +50,8 @@ class Display:
         tasks = self._tasks
         return f"{tasks.finished} of {tasks.total} tasks" if tasks.total else ""
 
-    @property
-    def _ahead(self) -> list[str]:
-        if self._tally is None:
-            return [self._told_tasks] if self._told_tasks else []
-        return self._tally.parts(self._tasks)[0]
-
-    @property
-    def _beside(self) -> list[str]:
-        return [] if self._tally is None else self._tally.parts(self._tasks)[1]
+    def _told(self) -> tuple[list[str], list[str]]:
+        """What is said of how far it is, and what beside that."""
+        if self._tally is not None:
+            return self._tally.parts(self._tasks)
+        return [self._told_tasks] if self._told_tasks else [], []

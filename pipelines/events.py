@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipelines import report
-from pipelines.facts import Facts, Row
+from pipelines.asked import Row
+from pipelines.facts import Facts
 from pipelines.runs import Run
 from pipelines.work import Work
 from schemas.tables import QUARANTINE, Column

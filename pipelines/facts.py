@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipelines.query import query
-from pipelines.views import literal, quoted, tables
+from pipelines.asked import Lake, Row
+from pipelines.views import literal, quoted
 from schemas.errors import UsageError
-from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, RUNS, VALIDATIONS, predictions_name
+from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, VALIDATIONS, predictions_name
 
-Row = dict[str, Any]
 SHOWN = 12  # partitions with a line of their own; the others share one
 KINDS = {  # what people call a kind of cost, in the order of the bars
     "useful": "Scoring rows",
@@ -68,37 +66,30 @@ class Facts:
 
 def read(lake: Path, run_id: str) -> Facts:
     """Read what the tables know about a run. Raises UsageError where there is no such run."""
-    there, run = set(tables(lake)), literal(run_id)
-
-    def rows(table: str, sql: str) -> list[Row]:
-        found: list[Row] = query(lake, sql).to_pylist() if table in there else []
-        return found
-
-    events = rows(RUNS.name, f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
+    asked, run = Lake(lake), literal(run_id)
+    events = asked.runs(f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
     if not events:
         raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
-    since: Row = {column.name: None for column in RUNS.columns}  # the lake was made
-    events = [{**since, **event} for event in events]
-    refused = rows(QUARANTINE.name, _REFUSED.format(run=run))
+    refused = asked.rows(_REFUSED.format(run=run), QUARANTINE.name)
     predictions = predictions_name(events[-1]["job"])
-    made = rows(predictions, _PREDICTED.format(run=run, table=quoted(predictions)))
+    made = asked.rows(_PREDICTED.format(run=run, table=quoted(predictions)), predictions)
     counted = (made or [{"scored": None, "failed": None}])[0]
     return Facts(
         run=events[-1],
         events=events,
-        rules=rows(VALIDATIONS.name, _RULES.format(run=run)),
-        reasons=rows(QUARANTINE.name, _REASONS.format(run=run)),
+        rules=asked.rows(_RULES.format(run=run), VALIDATIONS.name),
+        reasons=asked.rows(_REASONS.format(run=run), QUARANTINE.name),
         kinds=sorted(
-            rows(LEDGER.name, _KINDS.format(run=run)), key=lambda row: in_order(row["kind"])
+            asked.rows(_KINDS.format(run=run), LEDGER.name), key=lambda row: in_order(row["kind"])
         ),
-        partitions=rows(LEDGER.name, _PARTITIONS.format(run=run, shown=SHOWN)),
-        spent=(rows(LEDGER.name, _SPENT.format(run=run)) or [NO_SPENDING])[0],
-        waste=rows(LEDGER.name, _WASTE.format(run=run)),
-        prices=rows(LEDGER.name, _PRICES.format(run=run)),
+        partitions=asked.rows(_PARTITIONS.format(run=run, shown=SHOWN), LEDGER.name),
+        spent=(asked.rows(_SPENT.format(run=run), LEDGER.name) or [NO_SPENDING])[0],
+        waste=asked.rows(_WASTE.format(run=run), LEDGER.name),
+        prices=asked.rows(_PRICES.format(run=run), LEDGER.name),
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
-        saved=(rows(LEDGER.name, _SAVED.format(run=run)) or [NOTHING_SAVED])[0],
-        ways=rows(CALIBRATIONS.name, _WAYS.format(run=run)),
-        energy=rows(LEDGER.name, _ENERGY.format(run=run)),
+        saved=(asked.rows(_SAVED.format(run=run), LEDGER.name) or [NOTHING_SAVED])[0],
+        ways=asked.rows(_WAYS.format(run=run), CALIBRATIONS.name),
+        energy=asked.rows(_ENERGY.format(run=run), LEDGER.name),
     )
 
 

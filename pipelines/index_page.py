@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from pipelines import charts, report, trend
-from pipelines.asked import AT_WORK, Lake, Row
+from pipelines.asked import Lake, Row
+from pipelines.attempts import BEGINS
 from pipelines.charts import Part
 from pipelines.facts import KINDS
+from pipelines.pages import template
 from pipelines.trend import Point
 from pipelines.whole_file import whole
 from pipelines.words import count, day, duration, moment, money, percent
@@ -113,7 +114,7 @@ def _run(lake: Path, run: Row, every: dict[str, dict[str, Any]]) -> Row:
         if read and told["quarantined"] is not None
         else None,
         "clock_s": None
-        if run["state"] in AT_WORK
+        if run["state"] in BEGINS
         else first(run["wall_s"], (run["at"] - run["began"]).total_seconds()),
         "why": report.reason(run)["kind"],
         "flow": _flow(read, told),
@@ -208,13 +209,7 @@ def _trend(name: str, column: str, runs: Sequence[Row], written: Any) -> Trend |
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    shown = (count, money, percent, duration, moment, day)
-    environment.filters |= {function.__name__: function for function in shown}
-    text = (files("pipelines") / "templates" / "index.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
+    return template("index", count, money, percent, duration, moment, day)
 
 
 _RUNS = """

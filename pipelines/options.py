@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+job_argument = click.argument("job_file", type=click.Path(path_type=Path))
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on the last line."
 )

@@ -8,19 +8,13 @@ from typing import Any
 
 import click
 
-from pipelines.options import json_option
+from pipelines.options import job_argument, json_option, set_option
 from schemas.config import Job
 
 
 @click.command()
-@click.argument("job_file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=C",
-    help="Override a key of the job file; repeatable.",
-)
+@job_argument
+@set_option
 @json_option
 def preflight(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a job without Spark: its file, its model, its prices, its lake's store, its input's files.

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from pipelines import charts
+from pipelines.asked import Row
 from pipelines.charts import Part
 from pipelines.compared import as_object, books, drawn, foretold
-from pipelines.facts import KINDS, Facts, Row, gates_of, in_order, read
+from pipelines.facts import KINDS, Facts, gates_of, in_order, read
+from pipelines.pages import template
 from pipelines.whole_file import whole
 from pipelines.words import (
     carbon,
@@ -218,12 +219,7 @@ def _rule_bar(rule: Row) -> Markup | None:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    shown = (
+    return template(
+        "report",
         count, exact, money, percent, seconds, duration, size, moment, day, energy, carbon,
     )  # fmt: skip
-    environment.filters |= {function.__name__: function for function in shown}
-    text = (files("pipelines") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException, ParseException
@@ -18,9 +18,8 @@ from pipelines.answer import Ask
 from pipelines.calibrate import native
 from pipelines.faults import translated
 from pipelines.query import Statement
-from pipelines.session import open_session
 from pipelines.views import for_spark, register
-from pipelines.work import Work, prepare, session_for, spark_log
+from pipelines.work import Work, passing_session, prepare, session_for, spark_log
 from schemas.config import Job
 from schemas.errors import QueryError
 from schemas.yaml_file import load
@@ -41,19 +40,14 @@ def asking(
     The file comes with what overrides its keys; the lake is then the job's own. Raises MillraceError.
     """
     query.read_only(sql)  # what is refused needs no JVM
-    with ExitStack() as held:
-        if job_file is None:
-            logs = Path(held.enter_context(TemporaryDirectory()))
-            held.enter_context(translated(str(logs / "spark.log")))
-            spark = open_session("millrace sql", logs)
-            held.callback(spark.stop)
-        else:
-            job = load(job_file[0], Job, overrides=job_file[1])
-            lake = Path(job.output.path).absolute()
-            spark = held.enter_context(session_for(job))
-            held.enter_context(translated(spark_log(job)))
-            with_model(spark, prepare(spark, job))
-        yield lambda limit, offset: ask(spark, lake, sql, limit, offset)
+    if job_file is None:
+        with passing_session("sql") as spark:
+            yield partial(ask, spark, lake, sql)
+        return
+    job = load(job_file[0], Job, overrides=job_file[1])
+    with session_for(job) as spark, translated(spark_log(job)):
+        with_model(spark, prepare(spark, job))
+        yield partial(ask, spark, Path(job.output.path).absolute(), sql)
 
 
 def ask(
@@ -82,8 +76,8 @@ def with_model(spark: SparkSession, work: Work) -> None:
     The function gives a struct: the model's outputs and ``error``. Rows are as the source has them: no
     rule is asked. What it computes is on no bill.
     """
-    if clash := [name for name in (INPUT,) if (work.lake / name / "_delta_log").is_dir()]:
-        raise QueryError(f"the lake has a table {clash[0]}", next="rename its folder in the lake")
+    if (work.lake / INPUT / "_delta_log").is_dir():
+        raise QueryError(f"the lake has a table {INPUT}", next="rename its folder in the lake")
     scorer = workers.scorer(spark, work, native(work))
     alone = replace(scorer, plan=replace(scorer.plan, passthrough=()))
     spark.udf.register(FUNCTION, pandas_scorer(alone, work.model.card))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +109,10 @@ def register(
         console.echo("".join(f"{statement};\n" for statement in told).rstrip("\n"))
         return
     settings = {"spark.sql.catalogImplementation": "hive", **_settings(conf)}
-    from pipelines.faults import translated
-    from pipelines.session import open_session
+    from pipelines.work import passing_session
 
-    with tempfile.TemporaryDirectory() as logs, translated(str(Path(logs) / "spark.log")):
-        spark = open_session("millrace register", Path(logs), settings)
-        try:
-            names = catalog.register(spark, lake, database)
-        finally:
-            spark.stop()
+    with passing_session("register", settings) as spark:
+        names = catalog.register(spark, lake, database)
     if as_json:
         console.print_json({"database": database, "names": names})
     else:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from pipelines import console
-from pipelines.faults import translated
 from pipelines.progress import Progress
-from pipelines.session import open_session
 from pipelines.suggest import SAMPLE_ROWS, suggest
 from pipelines.suggested_file import as_json as values_of
 from pipelines.suggested_file import as_yaml
+from pipelines.work import passing_session
 from schemas.errors import UsageError
 
 
@@ -24,14 +22,8 @@ def command(
             "the file to write is there already", got=str(out), next="name another, or remove it"
         )
     progress = Progress.of_command(quiet=as_json or out is None)
-    with tempfile.TemporaryDirectory() as logs:
-        log = Path(logs) / "spark.log"
-        with translated(str(log)):
-            spark = open_session("millrace suggest", Path(logs))
-            try:
-                found = suggest(spark, source, form, sample_rows or SAMPLE_ROWS, progress)
-            finally:
-                spark.stop()
+    with passing_session("suggest") as spark:
+        found = suggest(spark, source, form, sample_rows or SAMPLE_ROWS, progress)
     if out is not None:
         out.write_text(as_yaml(found), "utf-8")
     if as_json:

@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from pipelines.query import query
-from pipelines.views import literal, tables
+from pipelines.asked import Lake, Row
+from pipelines.views import literal
 from schemas.errors import UsageError
 from schemas.tables import QUARANTINE, RUNS, VALIDATIONS
 
-Row = dict[str, Any]
 LOOKED_AT = 40  # refused rows of each rule from which examples are taken
 CHECKS = 30  # of the job, for the trends
 
@@ -59,8 +57,8 @@ class Facts:
 
 def read(lake: Path, run_id: str) -> Facts:
     """Read what is known of a check. Raises UsageError where the lake has none under this id."""
-    there = set(tables(lake))
-    rules = _rows(lake, there, VALIDATIONS.name, _RULES.format(run=literal(run_id)))
+    asked = Lake(lake)
+    rules = asked.rows(_RULES.format(run=literal(run_id)), VALIDATIONS.name)
     if not rules:
         raise UsageError(
             f"no validation of {run_id} in {lake}",
@@ -68,8 +66,8 @@ def read(lake: Path, run_id: str) -> Facts:
             next=f"millrace runs --lake {lake}",
         )
     names = [rule["rule"] for rule in rules if rule["failed"]]
-    events = _rows(lake, there, RUNS.name, _EVENTS.format(run=literal(run_id)))
-    counted = _together(lake, run_id) if QUARANTINE.name in there else Counter()
+    events = asked.rows(_EVENTS.format(run=literal(run_id)), RUNS.name)
+    counted = _together(lake, run_id) if QUARANTINE.name in asked.there else Counter()
     return Facts(
         run_id=run_id,
         run=events[-1] if events else None,
@@ -77,7 +75,7 @@ def read(lake: Path, run_id: str) -> Facts:
         refused=sum(counted.values()),
         together=sorted(counted.items(), key=lambda one: (-one[1], one[0])),
         examples=_examples(lake, run_id, names) if counted else {},
-        past=_past(lake, there, rules[0]),
+        past=_past(asked, rules[0]),
     )
 
 
@@ -140,12 +138,12 @@ def _offsets(reasons: pa.ListArray) -> pa.Array:
     return pa.concat_arrays([pa.array([0], ends.type), ends]).cast(pa.int32())
 
 
-def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:
+def _past(lake: Lake, now: Row) -> list[list[Row]]:
     """The rules of the job's last checks of whole inputs, this one the last."""
     job = literal(now["job"])
-    begun = _rows(lake, there, RUNS.name, f"SELECT * FROM runs WHERE event = 0 AND job = {job}")  # noqa: S608
+    begun = lake.rows(f"SELECT * FROM runs WHERE event = 0 AND job = {job}", RUNS.name)  # noqa: S608
     replays = {run["run_id"] for run in begun if run.get("replays")} - {now["run_id"]}
-    checks = query(lake, _CHECKS.format(job=job)).to_pylist()
+    checks = lake.rows(_CHECKS.format(job=job), VALIDATIONS.name)
     before = [
         check["run_id"]
         for check in checks
@@ -153,14 +151,9 @@ def _past(lake: Path, there: set[str], now: Row) -> list[list[Row]]:
     ][-CHECKS:]
     listed = ", ".join(map(literal, before))
     by_run: dict[str, list[Row]] = {run_id: [] for run_id in before}
-    for rule in query(lake, _TREND.format(runs=listed)).to_pylist():
+    for rule in lake.rows(_TREND.format(runs=listed), VALIDATIONS.name):
         by_run[rule["run_id"]].append(rule)
     return list(by_run.values())
-
-
-def _rows(lake: Path, there: set[str], table: str, sql: str) -> list[Row]:
-    found: list[Row] = query(lake, sql).to_pylist() if table in there else []
-    return found
 
 
 _RULES = "SELECT * FROM validations WHERE run_id = {run} ORDER BY at, kind DESC, rule"

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from pipelines import report, rule_charts
+from pipelines.asked import Row
+from pipelines.pages import template
 from pipelines.rule_charts import Point
-from pipelines.validation_facts import CHECKS, LOOKED_AT, Example, Facts, Row, read
+from pipelines.validation_facts import CHECKS, LOOKED_AT, Example, Facts, read
 from pipelines.value_shape import kind_of, shape, told
 from pipelines.whole_file import whole
 from pipelines.words import NONE, count, day, percent
@@ -244,9 +245,4 @@ def _cut(text: str) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {function.__name__: function for function in (count, percent, day)}
-    text = (files("pipelines") / "templates" / "validation.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)
+    return template("validation", count, percent, day)

@@ -136,10 +136,19 @@ def views(existing: Collection[str]) -> dict[str, View]:
     return ordered
 
 
+def shown(fields: Mapping[str, Fields]) -> list[View]:
+    """The views that can be made of these tables, by name and columns, each after those it needs.
+
+    A predictions table without marked keys gets none.
+    """
+    made = views(fields).values()
+    return [view for view in made if not view.over or key_columns(fields[view.over])]
+
+
 def register(spark: SparkSession, lake: Path) -> list[str]:
     """Make temporary views of all tables and views of a lake, and return their names.
 
-    They read the tables as they are now. A predictions table without marked keys gets no view.
+    They read the tables as they are now.
     """
     found = tables(lake)
     fields: dict[str, Fields] = {}
@@ -147,9 +156,7 @@ def register(spark: SparkSession, lake: Path) -> list[str]:
         frame = spark.read.format("delta").load(str(lake / table))
         fields[table] = [(field.name, field.metadata or {}) for field in frame.schema.fields]
         frame.createOrReplaceTempView(_backticked(table))
-    made = [
-        view for view in views(found).values() if not view.over or key_columns(fields[view.over])
-    ]
+    made = shown(fields)
     for view in made:
         text = for_spark(view.sql(fields.get(view.over, ())))
         spark.sql(text).createOrReplaceTempView(_backticked(view.name))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -15,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import ingest, place, preflight, rule_check, store, volume
 from pipelines.expectations import import_expectations
+from pipelines.faults import translated
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
@@ -131,6 +133,17 @@ def session_for(
         yield spark
     finally:
         spark.stop()
+
+
+@contextmanager
+def passing_session(name: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """A session of no job, whose logs go when it ends; what fails inside is told as of a run."""
+    with TemporaryDirectory() as folder, translated(str(Path(folder) / "spark.log")):
+        spark = open_session(f"millrace {name}", Path(folder), settings)
+        try:
+            yield spark
+        finally:
+            spark.stop()
 
 
 def preload(job: Job) -> list[str]:

@@ -250,3 +250,12 @@ def job_of(tmp: Path, model: Path, **changes: Any) -> Job:
         "cost": {"prices": "conf/prices/example.yaml", "instance": "laptop"},
     }
     return Job.model_validate({**parts, **changes})
+
+
+def observed_job(tmp: Path, model: Path, observe: dict[str, Any], **contract: Any) -> Job:
+    """A `job_of` that tells others of itself, over 21 rows of which its rule refuses one."""
+    write_parquet(tmp / "input", image_table([*images(20), b"short"]))
+    made = job_of(tmp, model).model_dump(mode="json", exclude_unset=True)
+    made["contract"]["rules"] = [{"name": "whole", "holds": "length(pixels) = 16"}]
+    made["contract"] |= contract
+    return Job.model_validate({**made, "observe": observe})

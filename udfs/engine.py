@@ -120,6 +120,7 @@ class Scoring:
         )
         self._too_large = partial(CEILINGS.least, key)
         self._model, self._plan, self._meter = model, plan, meter
+        self._words: Callable[[str], str] = withheld if plan.hides_values else str
         self._failures = Failures(plan.max_failed_rows)
         meter.watch(model.device)
         gauge = gauge_of(model.runtime)
@@ -134,7 +135,7 @@ class Scoring:
             Watchdog(plan.batch_timeout_s),
             partial(CEILINGS.failed, key),
             gauge.call if gauge else nullcontext,
-            hides_values=plan.hides_values,
+            self._words,
         )
 
     def made(
@@ -149,17 +150,15 @@ class Scoring:
 
     def scored(self, window: pa.RecordBatch, examples: Examples) -> pa.RecordBatch:
         """A window's rows, from what the model reads of them."""
-        meter, unread = self._meter, examples.errors
-        if self._plan.hides_values:
-            unread = {row: withheld(why) for row, why in unread.items()}
+        meter, words = self._meter, self._words
+        unread = {row: words(why) for row, why in examples.errors.items()}
         if unread:
             self._failures.add(len(unread), next(iter(unread.values())))
         with meter.lap("compute_s"):
             found = self._predictor.window(examples, window.num_rows)
         with meter.lap("convert_s"):
             columns, misfits = fitted(found, examples.rows, self._model.card.signature)
-            if self._plan.hides_values:
-                misfits = {row: (kind, withheld(why)) for row, (kind, why) in misfits.items()}
+            misfits = {row: (kind, words(why)) for row, (kind, why) in misfits.items()}
             late = misfits | dict.fromkeys(map(int, found.made.not_finite), _NOT_FINITE)
             errors = {row: ("decode", why) for row, why in unread.items()} | found.errors | late
             told = _error_column(errors, window.num_rows)

@@ -77,7 +77,7 @@ class Predictor:
     """A model for the length of a task; it asks ``sizer`` for sizes, and tells of failed rows.
 
     ``too_much`` is called with each cost that ran out of memory, unless a single row did already; each
-    call of the model is inside of an ``around()``. With ``hides_values`` no error's text is told.
+    call of the model is inside of an ``around()``. ``words`` says what is told of an error.
     """
 
     def __init__(
@@ -88,12 +88,11 @@ class Predictor:
         watchdog: Watchdog,
         too_much: Callable[[int], None],
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
-        *,
-        hides_values: bool = False,
+        words: Callable[[str], str] = str,
     ) -> None:
         self._model, self._sizer, self._failures = model, sizer, failures
         self._watchdog, self._too_much, self._around = watchdog, too_much, around
-        self._words = withheld if hides_values else str
+        self._words = words
         self._first: Exception | None = None  # while no call has given outputs
         self._has_scored = False
         self._lost = 0  # rows that failed in a call of their own

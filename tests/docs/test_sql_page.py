@@ -7,10 +7,8 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -26,6 +24,7 @@ from pipelines.runs import Summary
 from pipelines.spark_sql import ask, with_model
 from pipelines.work import prepare
 from schemas.config import Job
+from tests.clusters import listens, wait_for
 from tests.docs.test_snippets import Block, blocks, commands, run
 from tests.helpers import image_table, images, job_of, torch_loop, write_parquet
 
@@ -148,20 +147,12 @@ def served(words: list[str], folder: Path) -> Iterator[None]:
             cwd=folder, env=environment(folder), stdout=log, stderr=log,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 180
-            while not listens(10_000):
-                assert server.poll() is None, (folder / "server.log").read_text()[-3000:]
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            wait_for(lambda: listens(10_000) or server.poll() is not None)
+            assert server.poll() is None, (folder / "server.log").read_text()[-3000:]
             yield
         finally:
             server.terminate()
             server.wait(60)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("localhost", port)) == 0
 
 
 def program(name: str) -> str:

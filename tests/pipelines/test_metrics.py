@@ -22,10 +22,9 @@ from pipelines import metrics
 from pipelines.cli import main
 from pipelines.exposition import Family, text
 from pipelines.metrics_server import server_of
-from schemas.config import Job
 from schemas.errors import GateRefused, QueryError, UsageError
 from schemas.tables import DRIFT, LEDGER, QUARANTINE, RUNS, UNITS, VALIDATIONS
-from tests.helpers import image_table, images, job_of, write_parquet
+from tests.helpers import observed_job
 from tests.pipelines.test_report import (
     BEGAN,
     FORECAST,
@@ -238,19 +237,11 @@ def test_a_server_answers_anew_and_outlives_a_lake_that_is_not_there_yet(lake: P
         thread.join()
 
 
-def observing(tmp: Path, model: Path, path: Path, **contract: Any) -> Job:
-    write_parquet(tmp / "input", image_table([*images(20), b"short"]))
-    made = job_of(tmp, model).model_dump(mode="json", exclude_unset=True)
-    made["contract"]["rules"] = [{"name": "whole", "holds": "length(pixels) = 16"}]
-    made["contract"] |= contract
-    return Job.model_validate({**made, "observe": {"metrics": str(path)}})
-
-
 @pytest.mark.spark
 def test_a_refused_run_writes_them_too(tmp_path: Path, score: Any, model: Path) -> None:
     path = tmp_path / "metrics" / "m.prom"
     with pytest.raises(GateRefused):
-        score(observing(tmp_path, model, path, max_quarantined=0))
+        score(observed_job(tmp_path, model, {"metrics": str(path)}, max_quarantined=0))
     told = lines(path.read_text())
     assert 'millrace_run_state{job="tiny",state="refused"} 1.0' in told
     assert 'millrace_last_run_rows{job="tiny",outcome="quarantined"} 1.0' in told
@@ -263,7 +254,7 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_the_run_is_done(
     tmp_path: Path, score: Any, model: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    summary = score(observing(tmp_path, model, tmp_path / "file" / "m.prom"))
+    summary = score(observed_job(tmp_path, model, {"metrics": str(tmp_path / "file" / "m.prom")}))
     assert (summary.state, summary.scored) == ("done", 20)
     (warning,) = [one for one in summary.warnings if "no metrics" in one]
     assert str(tmp_path / "file" / "m.prom") in warning

@@ -20,7 +20,7 @@ from pipelines.receiver import Receiver, shown
 from schemas.config import Job
 from schemas.errors import GateRefused
 from schemas.summary import Summary
-from tests.helpers import image_table, images, job_of, write_parquet
+from tests.helpers import observed_job
 
 Json = dict[str, Any]
 Score = Callable[..., Summary]
@@ -55,12 +55,8 @@ def receiving(code: int = 200, wait_s: float = 0.0) -> Iterator[tuple[str, list[
 
 
 def job(tmp: Path, model: Path, openlineage: str, **changes: Any) -> Job:
-    write_parquet(tmp / "input", image_table([*images(20), b"short"]))
-    made = job_of(tmp, model).model_dump(mode="json", exclude_unset=True)
-    made["contract"]["rules"] = [{"name": "whole", "holds": "length(pixels) = 16"}]
-    made["contract"] |= changes
-    made["observe"] = {"openlineage": openlineage, "openlineage_timeout_s": 5.0}
-    return Job.model_validate(made)
+    told = {"openlineage": openlineage, "openlineage_timeout_s": 5.0}
+    return observed_job(tmp, model, told, **changes)
 
 
 @pytest.fixture(scope="module")
