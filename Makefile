@@ -60,6 +60,10 @@ faults: setup airflow  ## drivers, executors and disks that fail, each in proces
 long: setup airflow  ## twenty budgets, a scheduler that is killed, an environment archive: an hour
 	$(PYTHON) -m pytest -m long
 
+.PHONY: test-docs
+test-docs: setup airflow  ## the commands of every page, run as the page says, in each place that can be had here
+	$(PYTHON) -m pytest tests/docs tests/submit tests/scheduled tests/pipelines/test_connect.py -m "not long"
+
 .PHONY: chaos
 chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each
 	$(PYTHON) -m tests.chaos.campaign --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)

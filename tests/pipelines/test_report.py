@@ -191,6 +191,11 @@ def failed_lake(lake: Path) -> None:
     write(lake, RUNS, events("failed", detail=detail))
 
 
+def stopped_lake(lake: Path) -> None:
+    detail = "BudgetExceeded: the next unit is not paid for\n  next:    raise cost.budget"
+    write(lake, RUNS, events("stopped", detail=detail))
+
+
 def empty_lake(lake: Path) -> None:
     none = {
         "rows_read": 0,
@@ -246,7 +251,7 @@ def told_lake(lake: Path) -> None:
     write(lake, LEDGER, rows)
 
 
-LAKES = [refused_lake, failed_lake, empty_lake, unfinished_lake, hostile_lake, told_lake]
+LAKES = [refused_lake, failed_lake, stopped_lake, empty_lake, unfinished_lake, hostile_lake, told_lake]
 
 
 @pytest.mark.parametrize("make", [None, *LAKES])
@@ -396,6 +401,14 @@ def test_a_failed_run_without_a_ledger_says_so(tmp_path: Path) -> None:
     assert "a task failed on all its attempts" in parsed.text
     assert "no entry for this run" in section(text, "time")
     assert "Not known without a ledger" in section(text, "waste")
+
+
+def test_a_run_that_its_budget_stopped_says_so_and_how_it_goes_on(tmp_path: Path) -> None:
+    stopped_lake(tmp_path)
+    _, parsed = page(tmp_path)
+    assert "Stopped" in parsed.text
+    assert "The run was stopped after 37 s, by its budget. Nothing was scored." in parsed.text
+    assert "Raise cost.budget in the job file and run it again" in parsed.text
 
 
 def test_a_run_of_no_rows_says_so(tmp_path: Path) -> None:

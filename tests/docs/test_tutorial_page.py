@@ -1,0 +1,55 @@
+"""The tutorial, as a newcomer follows it: its files, its commands in a shell, and what it says they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_snippets import blocks
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "TUTORIAL.md"
+FILES = ("messages.csv", "job.yaml")
+STEPS = ("model", "run", "refused", "alike")
+PROGRAM = f'millrace() {{ "{sys.executable}" -m pipelines.cli "$@"; }}\n'
+ENTERS = ("activate", "mkdir ten-minutes")  # the environment and the folder: a test has its own
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    text = {block.title: block.text for block in blocks(PAGE)}
+    for name in FILES:
+        (tmp_path / name).write_text(text[name])
+
+    for step in STEPS:
+        lines = [line for line in text[step].splitlines() if not any(w in line for w in ENTERS)]
+        printed = shell("\n".join(lines), tmp_path)
+        for line in map(squeezed, text[f"{step}-output"].splitlines()):
+            assert line in squeezed(printed), f"{step}: {line!r} is not in\n{printed}"
+
+
+def shell(script: str, folder: Path) -> str:
+    python = Path(sys.executable).parent
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200",
+                   "PATH": f"{python}:{os.environ['PATH']}"}  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-euc", PROGRAM + script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
