@@ -251,7 +251,15 @@ def told_lake(lake: Path) -> None:
     write(lake, LEDGER, rows)
 
 
-LAKES = [refused_lake, failed_lake, stopped_lake, empty_lake, unfinished_lake, hostile_lake, told_lake]
+LAKES = [
+    refused_lake,
+    failed_lake,
+    stopped_lake,
+    empty_lake,
+    unfinished_lake,
+    hostile_lake,
+    told_lake,
+]
 
 
 @pytest.mark.parametrize("make", [None, *LAKES])
