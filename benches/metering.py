@@ -75,18 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=SLICE)
     plan = Plan(inputs, (), 256)
     cpu_s(batches[:2], model, plan, Meter(Place()))  # what the first pass alone has to do
-    ratios = []
-    for turn in range(given.rounds):
-        total = dict.fromkeys((Meter, Stopped), 0.0)
-        for place, rows in enumerate(batches):
-            order = (Meter, Stopped) if (turn + place) % 2 else (Stopped, Meter)
-            spent = {kind: cpu_s([rows], model, plan, kind(Place())) for kind in order}
-            ratios.append(spent[Meter] / spent[Stopped])
-            total = {kind: total[kind] + spent[kind] for kind in total}
-        bare, metered = total[Stopped], total[Meter]
-        print(f"{turn + 1}: {bare:.3f} s bare, {metered:.3f} s metered", flush=True)
+    ratios = paired.compared(
+        batches,
+        given.rounds,
+        lambda rows: cpu_s([rows], model, plan, Stopped(Place())),
+        lambda rows: cpu_s([rows], model, plan, Meter(Place())),
+        "metered",
+    )
     more = {
-        "pairs": len(ratios),
         "reads_rapl": bool(zones()),
         "alone_us_a_window": round(alone_us(), 1),
     }

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+import pyarrow as pa
 
 from benches.inputs import MODELS
 from benches.machine import cpu_model, machine, slug, versions
@@ -38,6 +40,30 @@ def digits(cache: Path) -> Path:
     return folder
 
 
+def compared(
+    slices: Sequence[pa.RecordBatch],
+    rounds: int,
+    bare: Callable[[pa.RecordBatch], float],
+    other: Callable[[pa.RecordBatch], float],
+    what: str,
+) -> list[float]:
+    """Of each slice in each round, the CPU seconds of the other way by those of the bare one.
+
+    The two take turns at being first. A slice takes half a second, so that both see the same machine.
+    """
+    found = []
+    for turn in range(rounds):
+        spent = dict.fromkeys((bare, other), 0.0)
+        for place, rows in enumerate(slices):
+            order = (other, bare) if (turn + place) % 2 else (bare, other)
+            now = {way: way(rows) for way in order}
+            found.append(now[other] / now[bare])
+            spent = {way: spent[way] + now[way] for way in spent}
+        print(f"{turn + 1}: {spent[bare]:.3f} s bare, {spent[other]:.3f} s {what}; "
+              f"median ratio so far {median(found):.4f}", flush=True)  # fmt: skip
+    return found
+
+
 def write(
     given: argparse.Namespace,
     names: tuple[str, str],
@@ -56,8 +82,8 @@ def write(
         "median": round(median(ratios), digits),
         "quartiles": [round(low, digits), round(high, digits)],
     }
-    told = {"rows": given.rows, "rounds": given.rounds, **more, f"{what}_to_bare": found,
-            "most": most, "versions": versions(), "machine": machine()}  # fmt: skip
+    told = {"rows": given.rows, "rounds": given.rounds, "pairs": len(ratios), **more,
+            f"{what}_to_bare": found, "most": most, "versions": versions(), "machine": machine()}  # fmt: skip
     path = given.out / f"{bench}-{slug(cpu_model())}-{os.cpu_count()}cores.json"
     path.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     print(f"{what} / bare: {found}; written to {path.name}")
