@@ -206,6 +206,8 @@ def violations(
 
 def _commits(lake: Path, name: str) -> list[str]:
     """Units that were committed more than once, and rows whose ledger does not add up."""
+    if not DeltaTable.is_deltatable(str(lake / name)):
+        return [f"there is no table {name}"]
     history = DeltaTable(str(lake / name)).history()
     restored = any(entry.get("operation") == "RESTORE" for entry in history)
     told = Counter(
