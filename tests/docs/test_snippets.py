@@ -136,7 +136,12 @@ PROGRAM = [sys.executable, "-m", "pipelines.cli"]
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *words[1:]] if words[0] == "python" else [*PROGRAM, *words[1:]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return ran(command, folder)
+
+
+def ran(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a command did that has to end well; it finds this tree's packages."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(
         command,
         cwd=folder,
@@ -146,5 +151,5 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done

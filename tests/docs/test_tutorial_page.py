@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.test_snippets import blocks
+from tests.docs.test_snippets import ROOT, blocks, ran
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "TUTORIAL.md"
 FILES = ("messages.csv", "job.yaml")
 STEPS = ("model", "run", "refused", "alike")
@@ -35,20 +33,8 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
 
 
 def shell(script: str, folder: Path) -> str:
-    python = Path(sys.executable).parent
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200",
-                   "PATH": f"{python}:{os.environ['PATH']}"}  # fmt: skip
-    done = subprocess.run(
-        ["bash", "-euc", PROGRAM + script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return ran(["bash", "-euc", PROGRAM + script], folder, PATH=path, COLUMNS="200").stdout
 
 
 def squeezed(text: str) -> str:
