@@ -188,6 +188,29 @@ def pooled_by_the_largest(folder: Path) -> None:
     pooled_by(folder, "Transformer", "Pooling", pooling_mode_max_tokens=True)
 
 
+def pooled_twice(folder: Path) -> None:
+    say(folder / "config.json", architectures=["BertModel"])
+    both = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}
+    pooled_by(folder, "Transformer", "Pooling", **both)
+
+
+def pooled_by_nothing(folder: Path) -> None:
+    say(folder / "config.json", architectures=["BertModel"])
+    pooled_by(folder, "Transformer", "Pooling", pooling_mode_mean_tokens=False)
+
+
+def with_broken_modules(folder: Path) -> None:
+    say(folder / "config.json", architectures=["BertModel"])
+    (folder / "modules.json").write_text("[")
+
+
+def of_no_known_size(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "architectures": ["BertModel"], "hidden_size": None})
+    )
+
+
 def without_a_head(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -207,9 +230,13 @@ def without_a_head(folder: Path) -> None:
         (of_tokens, "BertForTokenClassification"),
         (that_writes, "--max-new-tokens"),
         (without_config, "no folder of a Transformers model"),
-        (with_broken_config, "is no JSON"),
+        (with_broken_config, "is not JSON"),
         (with_a_dense_layer, "Dense"),
         (pooled_by_the_largest, "pooling_mode_max_tokens"),
+        (pooled_twice, "in a way that is not known here"),
+        (pooled_by_nothing, "in a way that is not known here"),
+        (with_broken_modules, "is not JSON"),
+        (of_no_known_size, "hidden_size"),
         (without_a_head, "missing"),
     ],
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from pydantic import ValidationError
 
 from schemas.errors import ModelError
 from schemas.model import ModelCard
-from udfs.models.base import CARD
-from udfs.models.folder import write_card
+from udfs.models.folder import whole_folder, write_card
+from udfs.models.json_file import json_object, json_value
 from udfs.models.loaded import LoadedModel
 from udfs.models.samples import sample
 from udfs.plan import Runtime
@@ -58,21 +56,15 @@ def adopt(
     pools. The new folder has read a few texts before it appears. Raises ModelError.
     """
     config = _config(source)
-    if out.exists():
-        raise ModelError(f"{out} exists already", next="remove it, or choose another --out")
+    called = re.sub(r"[^A-Za-z0-9_.-]+", "-", source.absolute().name).strip("-.")
     about = {
-        "name": name
-        or re.sub(r"[^A-Za-z0-9_.-]+", "-", source.absolute().name).strip("-.")
-        or "model",
+        "name": name or called or "model",
         "version": version,
         "format": "huggingface",
         "licence": licence or _licence(source),
         **_task(source, config, column, max_new_tokens),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir(mode=0o755)
+    with whole_folder(out) as made:
         for path in _files(source):
             shutil.copyfile(path, made / path.name)
         try:
@@ -80,16 +72,14 @@ def adopt(
         except ValidationError as error:
             told = "; ".join(str(one["msg"]) for one in error.errors())
             raise ModelError(f"no model.yaml can be written for {source}", got=told) from None
-        (made / CARD).chmod(0o644)
         if card.postprocess.name != "generate":  # which loads where it runs: on a GPU, as a rule
             model = LoadedModel(made, card, Runtime("cpu"))
             model.runner.run(model.arrays(sample(model)))
-        made.rename(out)
     return card
 
 
 def _config(source: Path) -> dict[str, Any]:
-    config = _json(source / "config.json")
+    config = json_object(source / "config.json")
     if not config.get("architectures"):
         raise ModelError(
             f"{source} is no folder of a Transformers model",
@@ -138,8 +128,7 @@ def _task(
         )
     else:
         options = _pooling(source)
-        size = int(config.get("hidden_size") or config["dim"])
-        outputs = {"embedding": {"type": "array<float>", "shape": (size,)}}
+        outputs = {"embedding": {"type": "array<float>", "shape": (_size(source, config),)}}
         after = {"name": "embed", "options": options}
     return {
         "signature": {"inputs": {column: {"type": "string"}}, "outputs": outputs},
@@ -166,15 +155,13 @@ def _pooling(source: Path) -> dict[str, Any]:
     """How sentence-transformers' files say that token vectors become one; else the mean, of length one."""
     if not (source / "modules.json").is_file():
         return {"pooling": "mean", "normalize": True}
-    modules = json.loads((source / "modules.json").read_text("utf-8"))
+    modules = json_value(source / "modules.json")
     kinds = [str(one["type"]).rpartition(".")[2] for one in modules]
     (path,) = [one["path"] for one in modules if one["type"].endswith("Pooling")] or [""]
-    modes = [key for key, on in _json(source / path / "config.json").items() if on is True]
+    modes = [key for key, on in json_object(source / path / "config.json").items() if on is True]
     wanted = [mode for mode in modes if mode.startswith("pooling_mode_")]
-    if (
-        set(kinds) - {"Transformer", "Pooling", "Normalize"}
-        or [*_POOLINGS.keys() & wanted] != wanted
-    ):
+    is_known = len(wanted) == 1 and wanted[0] in _POOLINGS  # of several, vectors are put end to end
+    if set(kinds) - {"Transformer", "Pooling", "Normalize"} or not is_known:
         raise ModelError(
             f"{source} makes its vectors in a way that is not known here",
             got=", ".join((*kinds, *wanted)),
@@ -183,13 +170,24 @@ def _pooling(source: Path) -> dict[str, Any]:
     return {"pooling": _POOLINGS[wanted[0]], "normalize": "Normalize" in kinds}
 
 
+def _size(source: Path, config: Mapping[str, Any]) -> int:
+    found = config.get("hidden_size") or config.get("dim")
+    if found is None:
+        raise ModelError(
+            f"{source}: how long its vectors are is not known",
+            got="no hidden_size and no dim in config.json",
+            next="write its model.yaml by hand",
+        )
+    return int(found)
+
+
 def _longest(source: Path, config: Mapping[str, Any]) -> int:
     """Tokens of the longest text: what it was trained on, no more than it has positions for."""
     positions = int(config.get("max_position_embeddings") or LONGEST)
     if config.get("model_type") in _OFFSET:  # their first positions are not for tokens
         positions -= int(config.get("pad_token_id") or 0) + 1
-    said = _json(source / "sentence_bert_config.json").get("max_seq_length")
-    said = said or _json(source / "tokenizer_config.json").get("model_max_length")
+    said = json_object(source / "sentence_bert_config.json").get("max_seq_length")
+    said = said or json_object(source / "tokenizer_config.json").get("model_max_length")
     return min(positions, int(said or LONGEST))
 
 
@@ -210,13 +208,3 @@ def _licence(source: Path) -> str:
 
 def _files(source: Path) -> list[Path]:
     return sorted({path for pattern in _FILES for path in source.glob(pattern) if path.is_file()})
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is no JSON", got=str(error)) from None
-    return found if isinstance(found, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from schemas.errors import ModelError
 from schemas.model import ModelCard
 from udfs.models.base import digest_of, read_card, verify
-from udfs.models.folder import write_card
+from udfs.models.folder import whole_folder, write_card
 from udfs.models.hardware import has_package
 from udfs.models.loaded import LoadedModel
 from udfs.models.samples import ROWS, sample
@@ -43,21 +42,13 @@ def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> M
     """
     format_ = _format(backend, precision)
     card = _source_card(folder)
-    if out.exists():
-        raise ModelError(f"{out} exists already", next="remove it, or choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir(mode=0o755)
+    with whole_folder(out) as made:
         _copy_tokenizer(folder, card, made)
         source = LoadedModel(folder, card, Runtime("cpu"))
         _export(source, folder, made, format_, precision)
         origin = {"digest": digest_of(folder), "format": card.format, "precision": precision}
         new = write_card(made, **_told(card, format_), made_from=origin)
-        for path in made.iterdir():
-            path.chmod(0o644)  # executors may run as another user than the one who converted
         _check(source, LoadedModel(made, new, Runtime("cpu", BACKENDS[format_], precision)))
-        made.rename(out)
     return new
 
 

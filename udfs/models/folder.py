@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from schemas.errors import ModelError
 from schemas.model import ModelCard
 from udfs.models.base import CARD, sha256
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``out`` once the block has ended well, and else is gone.
+
+    Raises ModelError where ``out`` is there already.
+    """
+    if out.exists():
+        raise ModelError(f"{out} exists already", next="remove it, or choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        made = Path(scratch) / "model"
+        made.mkdir(mode=0o755)
+        yield made
+        for path in made.iterdir():
+            path.chmod(0o644)  # executors may run as another user than the one who made it
+        made.rename(out)
 
 
 def write_card(folder: Path, **card: Any) -> ModelCard:

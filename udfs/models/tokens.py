@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from schemas.errors import ModelError
 from schemas.model import ModelCard
 from udfs.decode import Examples
+from udfs.models.json_file import json_object
 
 # Each task has its own cores; a tokenizer with threads of its own would take its neighbour's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,7 +29,7 @@ class TokenDecoder:
     def __init__(self, folder: Path, card: ModelCard) -> None:
         ((self._column, _),) = card.signature.inputs.items()
         asked = int(card.preprocess.options.get("max_tokens", _DEFAULT_MAX_TOKENS))
-        positions = int(_json(folder, "config.json").get("max_position_embeddings") or 0)
+        positions = int(json_object(folder / "config.json").get("max_position_embeddings") or 0)
         longest = min(asked, positions or asked)
         # Transformers would do as well, but importing it costs seconds and hundreds of megabytes.
         made = _fast if (folder / "tokenizer.json").is_file() else _slow
@@ -64,7 +63,7 @@ def _fast(folder: Path, longest: int) -> tuple[Encode, int]:
     """The tokenizer that ``tokenizer.json`` describes, with the limits of the files beside it."""
     from tokenizers import Tokenizer
 
-    config = _json(folder, "tokenizer_config.json")
+    config = json_object(folder / "tokenizer_config.json")
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # noqa: BLE001 - the library raises nothing more exact
@@ -72,7 +71,9 @@ def _fast(folder: Path, longest: int) -> tuple[Encode, int]:
     limit = min(longest, int(config.get("model_max_length") or longest))
     tokenizer.no_padding()
     tokenizer.enable_truncation(limit, direction=config.get("truncation_side", "right"))
-    pad = config.get("pad_token") or _json(folder, "special_tokens_map.json").get("pad_token")
+    pad = config.get("pad_token") or json_object(folder / "special_tokens_map.json").get(
+        "pad_token"
+    )
     text = pad["content"] if isinstance(pad, dict) else pad
     pad_id = tokenizer.token_to_id(text) if text else None
 
@@ -109,16 +110,3 @@ def _slow(folder: Path, longest: int) -> tuple[Encode, int]:
         return ids
 
     return encode, tokenizer.pad_token_id or 0
-
-
-def _json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of the folder, empty where there is none. Raises ModelError."""
-    if not (folder / name).is_file():
-        return {}
-    try:
-        found = json.loads((folder / name).read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{folder / name} is not JSON", got=str(error)) from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{folder / name} is not a JSON object", got=type(found).__name__)
-    return found
