@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pyspark
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from pipelines.counting import rows_where
 
 
 def path() -> Path:
@@ -38,7 +41,8 @@ def use_classes(spark: SparkSession, folder: Path) -> None:
     read = spark.read.schema(rows.schema).parquet(files)
     repeated = read.groupBy("text").count().where("count > 1").select("text")
     joined = read.join(repeated.hint("broadcast"), "text", "left")
-    joined.selectExpr("count_if(id > 3)", "count_if(ids IS NULL)", "count(1)").collect()
+    counts = [rows_where(condition) for condition in (F.col("id") > 1, F.col("ids").isNull())]
+    joined.agg(F.count(F.lit(1)), *counts).collect()
     made = read.mapInArrow(lambda batches: batches, read.schema)
     for number in range(2):
         writer = made.write.format("delta").mode("append").option("txnAppId", f"setup-{number}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipelines.options import json_option, lake_option
-from schemas.prices import CATEGORIES
+from schemas.focus import CATEGORIES
 
 
 @click.command()

@@ -20,6 +20,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.counting import rows_where
 from schemas.contract import MALFORMED, Contract, Expectation, quoted
 from schemas.errors import UsageError
 from schemas.expectations import COLUMN_KEYS, columns_of
@@ -142,7 +143,7 @@ class Expectations:
         """By name, what the scan has to aggregate for the results, beside each rule's own count."""
         if not self.named:
             return {}
-        found = {ROWS: F.count_if(self._parsed)}
+        found = {ROWS: rows_where(self._parsed)}
         for one in self.named:
             if one.way == "counted":
                 told = self._columns_aggregates(one)
@@ -151,7 +152,7 @@ class Expectations:
                 else:
                     found |= told
             elif one.asked.splits and (about := _considered(one.built)) is not None:
-                found[_label(one)] = F.count_if(self._parsed & about)
+                found[_label(one)] = rows_where(self._parsed & about)
         return found
 
     def ask(self) -> list[Any]:

@@ -25,6 +25,7 @@ _FEWEST_FOR_A_CHOICE = 5  # measurements
 _OFF_S = (
     0.15  # by so much a measurement of a second is off, and one of t seconds by its root of t times
 )
+_LEAST_S = 0.5  # what takes less is not known more surely than this
 _PARTS = {"rows": "per_row_s", "tokens": "per_token_s", "size_bytes": "per_byte_s"}
 
 
@@ -97,7 +98,7 @@ class Range:
 class Shape:
     """What a run's time consists of: what every run takes once, what a unit takes, and what grows."""
 
-    once_s: float  # session, checks, what is cold, accounting: no slot makes it shorter
+    once_s: float  # session, checks, what is cold, accounting, pages: no slot makes it shorter
     unit_s: float  # job and commit of a unit
     growing: Line  # only what grows; measured with ``slots``
     slots: int
@@ -109,17 +110,14 @@ class Shape:
         )
 
 
-def fit(seen: Sequence[Seen], *, may_be_flat: bool = False) -> Line:
+def fit(seen: Sequence[Seen]) -> Line:
     """The line through the measurements: rows alone, with tokens or bytes too where they help.
 
-    ``may_be_flat``: it is taken to grow only where that foretells what was left out better than a
-    constant does. No part is negative. Raises ValueError without a measurement.
+    No part is negative. Raises ValueError without a measurement.
     """
     if not seen:
         raise ValueError("no measurement to fit")
     tried: list[tuple[str, ...]] = [("rows",)]
-    if may_be_flat and len(seen) > 2:  # noqa: PLR2004 - with two, nothing is left to foretell
-        tried.insert(0, ())
     if len(seen) >= _FEWEST_FOR_A_CHOICE:
         tried += [("tokens",), ("rows", "tokens"), ("rows", "size_bytes")]
     best = tried.pop(0)
@@ -143,7 +141,8 @@ def stray(seen: Sequence[Seen], line: Line, amount: Amount) -> float:
     parts = [part for part, name in _PARTS.items() if name in names]
     columns, weights = _columns(seen, parts), _weights(seen)
     off = [
-        (line.seconds(one.amount) - one.seconds) / math.sqrt(max(one.seconds, 1e-9)) for one in seen
+        (line.seconds(one.amount) - one.seconds) / math.sqrt(max(one.seconds, _LEAST_S))
+        for one in seen
     ]
     free = max(0, len(seen) - columns.shape[1])
     squares = sum(each**2 for each in off) if free else 0.0
@@ -202,8 +201,8 @@ def _columns(seen: Sequence[Seen], parts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _weights(seen: Sequence[Seen]) -> NDArray[np.float64]:
-    """The variance of a measurement grows with its seconds."""
-    return np.array([1 / math.sqrt(max(one.seconds, 1e-9)) for one in seen])
+    """The variance of a measurement grows with its seconds, of which a clock's own noise adds some."""
+    return np.array([1 / math.sqrt(max(one.seconds, _LEAST_S)) for one in seen])
 
 
 def _without_one(seen: Sequence[Seen]) -> Iterator[tuple[Seen, list[Seen]]]:
@@ -212,10 +211,10 @@ def _without_one(seen: Sequence[Seen]) -> Iterator[tuple[Seen, list[Seen]]]:
 
 
 def _left_out(seen: Sequence[Seen], parts: tuple[str, ...]) -> float:
-    """The mean relative error of each measurement, foretold from the others."""
-    errors = [
-        abs(_fitted(rest, parts).seconds(one.amount) - one.seconds) / max(one.seconds, 1e-9)
-        for one, rest in _without_one(seen)
+    """How far each measurement is from what the others foretell, by what its seconds are unsure."""
+    errors: list[float] = [
+        abs(_fitted(rest, parts).seconds(one.amount) - one.seconds) * weight
+        for (one, rest), weight in zip(_without_one(seen), _weights(seen), strict=True)
     ]
     return sum(errors) / len(errors)
 

@@ -32,6 +32,7 @@ from schemas.yaml_file import load
 _PILOT_UNSURE = 0.06  # what a pilot is off by, relatively, however well its trials agree
 _LARGE_STEP = 0.02  # and for each e-fold from its largest part to the whole
 _BUSY = 0.7  # tasks that run or wait, a core
+_STOPS = 0.1  # of the seconds in which a session starts, those in which it stops
 _SMALL_S = 1.0  # trials that differ by less tell little of what grows
 
 
@@ -67,11 +68,15 @@ def foresee(
         with progress.waiting("checking the model, the prices and the input"):
             work = prepare(spark, job)
             count = volume.counted(work.pinned)
+            checked_s = time.monotonic() - started
         if not count.rows:
             raise UsageError(
                 "there is nothing to foresee: the input has no rows", got=job.source.path
             )
-        before_s = session_s + time.monotonic() - started
+        with progress.waiting("reading a sample"):
+            cold_s = pilot.cold_read_s(spark, work)
+        session_s *= 1 + _STOPS
+        around_s = session_s + checked_s + cold_s
         plan_id = f"plan-{secrets.token_hex(4)}"
         with progress.waiting("finding how to compute: the run takes it over"):
             way = way_of(spark, work, plan_id, datetime.now(UTC))
@@ -82,7 +87,7 @@ def foresee(
             trials = pilot.measured(spark, work, way, count, _now, plan_id)
     past = history.past_runs(work.lake, job.name, work.model.digest)
     units = len(loop.cut_units(spark, work, way))
-    whole = _whole(trials, count, work, units, before_s, past, session_s)
+    whole = _whole(trials, count, work, units, around_s, past, session_s)
     return _told(work, whole, trials, count, past, deadline_s, waiting)
 
 
@@ -95,16 +100,16 @@ def _whole(
     count: Count,
     work: Work,
     units: int,
-    before_s: float,
+    around_s: float,
     past: Sequence[Past],
     session_s: float,
 ) -> Whole:
     """The run here, as the pilot foretells it and past runs correct it."""
-    amount, shape = trials.amount(count.rows, work.pinned.size_bytes), trials.shape(before_s)
+    amount, shape = trials.amount(count.rows, work.pinned.size_bytes), trials.shape(around_s)
     mid = shape.seconds(amount, units, shape.slots)
     unsure = unsure_of(trials, count.rows, trials.stray(amount) / mid)
     ratios = [
-        (one.wall_s + session_s)
+        (one.wall_s + session_s + trials.cold.pages_s)
         / shape.seconds(amount.times(one.rows / count.rows), one.units, one.slots)
         for one in history.comparable(past, shape.slots)
     ]

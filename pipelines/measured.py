@@ -12,6 +12,7 @@ import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from pipelines.counting import rows_where
 from pipelines.profiles import CATEGORY, LENGTH, MEAN, Measure, Profile
 from pipelines.sketches import LONGEST_CATEGORY, Categories, Numbers, Sketch
 from schemas.contract import quoted
@@ -90,8 +91,8 @@ def aggregates(measures: Sequence[Measure]) -> list[Column]:
     found = [F.count(F.lit(1)).alias(_ROWS)]
     for at, (_, name) in enumerate(measures):
         found += [
-            F.count_if(_named(at, "null")).alias(_named(at, "nulls")),
-            F.count_if(_named(at, "unfit")).alias(_named(at, "not_finite")),
+            rows_where(F.col(_named(at, "null"))).alias(_named(at, "nulls")),
+            rows_where(F.col(_named(at, "unfit"))).alias(_named(at, "not_finite")),
             F.collect_list(_named(at, "sampled")).alias(_named(at, "sample")),
         ]
         if name != CATEGORY:

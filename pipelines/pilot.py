@@ -1,7 +1,9 @@
 """A pilot: small parts of the input, validated, scored and accounted for as a run does, and timed.
 
 It works in a scratch lake that is removed afterwards: no prediction of it is kept. The first part is
-scored with workers that have yet to start; the others tell, by several sizes, what is fixed and what grows.
+scored in a cold session, with workers that have yet to start. The second is the first that finds tables
+there: it still is no like of what follows, and nothing is taken from it. The others tell, by several
+sizes, what is fixed and what grows.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import ingest, ledger, loop, place, report, runs, units, workers
+from pipelines import index_page, ingest, ledger, loop, place, report, runs, units, workers
 from pipelines.account import Held, account
 from pipelines.beside import beside
-from pipelines.calibrate import Way
+from pipelines.calibrate import Way, sample
 from pipelines.forecast import Amount, Line, Seen, Shape, fit, stray
 from pipelines.pinning import pin
 from pipelines.progress import Progress
@@ -33,11 +35,13 @@ from schemas.config import ParquetSource
 from schemas.pinned import Pinned
 
 FIRST_ROWS = 64
-GROWS = 4  # times the rows of the one before
+GROWS = 4  # times the rows of the one before, at least,
+LEAPS = 16  # and at most, to what workers are busy with
+GROWS_TO_S = 1.0  # for so long
 SHARE = 8  # the largest part has at most an eighth of the rows,
 LEAST_ROWS = 512  # or this many
 ENOUGH_S = 4.0  # by which the largest part takes longer than the smallest: then the slope is known
-FEWEST = 4  # trials with workers that were there
+FEWEST = 4  # trials that sizes are told by
 LIMIT_S = 45.0  # no larger part is begun after so long
 _METERED = ("decode_s", "compute_s", "convert_s", "emit_s")
 _QUIET = Progress(quiet=True)
@@ -52,6 +56,7 @@ class Trial:
     infer_s: float
     metered_s: float  # of infer_s: what workers' own clocks say of decoding and computing, by slots
     account_s: float
+    pages_s: float
 
     @property
     def grown_s(self) -> float:
@@ -61,7 +66,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Pilot:
-    """What the trials told: the cold one, and those with workers that were there."""
+    """What the trials told: the cold one, and those where nothing was done for the first time."""
 
     cold: Trial
     warm: tuple[Trial, ...]
@@ -79,14 +84,14 @@ class Pilot:
         times = size_bytes / part.size_bytes if part.size_bytes else rows / max(part.rows, 1.0)
         return Amount(rows, part.tokens * times, size_bytes)
 
-    def shape(self, before_s: float) -> Shape:
-        """What a run's time consists of; ``before_s``: the session's start, and the checks."""
+    def shape(self, around_s: float) -> Shape:
+        """What a run's time consists of; ``around_s``: the session's start and end, and the checks."""
         validate, *rest = self._lines()
         infer = rest[0] + rest[1]
         told_s = validate.seconds(self.cold.amount) + infer.seconds(self.cold.amount)
         cold_s = max(0.0, self.cold.grown_s - told_s)
-        account_s = max(trial.account_s for trial in self.warm)
-        once_s = before_s + cold_s + validate.fixed_s + account_s
+        after_s = max(trial.account_s + trial.pages_s for trial in (self.cold, *self.warm))
+        once_s = around_s + cold_s + validate.fixed_s + after_s
         growing = replace(validate + infer, fixed_s=0.0)
         return Shape(once_s, infer.fixed_s, growing, self.slots)
 
@@ -104,10 +109,8 @@ class Pilot:
         ]
 
     def _lines(self) -> list[Line]:
-        """A line for each. Workers' clocks see rows alone; the others' noise could pass for growth."""
-        validate, around, metered = self._seen()
-        flat = [fit(validate, may_be_flat=True), fit(around, may_be_flat=True)]
-        return [*flat, fit(metered)]
+        """A line for each: all three read, move or write rows, so all three grow with them."""
+        return [fit(seen) for seen in self._seen()]
 
 
 def measured(
@@ -129,10 +132,11 @@ def measured(
 
         smallest = part(first)
         cold = bench.trial(smallest, cold=True)
+        bench.trial(smallest)
         warm = [bench.trial(smallest)]
         began, rows = time.monotonic(), first
         while rows < largest and time.monotonic() - began < LIMIT_S and not _enough(warm):
-            rows = min(largest, rows * GROWS)
+            rows = min(largest, round(rows * _growth(warm[-1])))
             warm.append(bench.trial(part(rows)))
         warm.append(bench.trial(parts[-1]))  # the largest once more: the slope rests on it
         while len(warm) < FEWEST and time.monotonic() - began < LIMIT_S:
@@ -140,10 +144,28 @@ def measured(
     return Pilot(cold, tuple(warm), slots, all(one.from_all_over for one in parts))
 
 
+def cold_read_s(spark: SparkSession, work: Work) -> float:
+    """Seconds that reading takes longer in a session that has not read yet.
+
+    Where ways to compute are measured before the first trial, that would not find reading cold.
+    """
+    took = []
+    for _ in range(2):
+        started = time.monotonic()
+        sample(spark, work).toArrow()
+        took.append(time.monotonic() - started)
+    return max(0.0, took[0] - took[1])
+
+
 def _first_rows(way: Way, slots: int, largest: int) -> int:
     """Rows of the smallest part: a quarter of a second, where it is known how fast they go."""
     known = round(way.rows_per_s * slots / 4) if way.rows_per_s else FIRST_ROWS
     return max(1, min(max(FIRST_ROWS, known), largest // GROWS**2 or largest))
+
+
+def _growth(last: Trial) -> float:
+    """By how much the next part is larger."""
+    return min(LEAPS, max(GROWS, GROWS_TO_S / max(last.metered_s, 1e-3)))
 
 
 def _enough(warm: Sequence[Trial]) -> bool:
@@ -208,9 +230,11 @@ class _Bench:
         loop.score_units(at, units.planned(work.lake, run, [unit], self.now()), _QUIET)
         scored = time.monotonic()
         account(work, run, held, verdict, 1, self.now(), _QUIET)
+        accounted = time.monotonic()
         runs.tell(work.lake, run, runs.DONE, self.now())
         report.write(work.lake, run.run_id)
-        accounted = time.monotonic()
+        index_page.write(work.lake)
+        paged = time.monotonic()
         meters = ledger.counted(work.lake, work.predictions.name, run.run_id).meters
         tokens = sum(meter["tokens"] or 0 for meter in meters)
         slots = place.slots(self.spark)
@@ -222,6 +246,7 @@ class _Bench:
             scored - validated,
             min(metered_s, scored - validated),
             accounted - scored,
+            paged - accounted,
         )
 
     @property

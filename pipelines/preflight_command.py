@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.options import job_argument, json_option, set_option
-from schemas.config import Job
+
+if TYPE_CHECKING:
+    from schemas.config import Job
 
 
 @click.command()
@@ -28,6 +30,7 @@ def preflight(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None
       millrace preflight conf/jobs/digits.yaml --set source.path=input/2026-11-25 --json
     """
     from pipelines import console
+    from schemas.config import Job
     from schemas.yaml_file import load
 
     found = checked(load(job_file, Job, overrides=overrides), datetime.now(UTC))

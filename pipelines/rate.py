@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from schemas.errors import UsageError
-from schemas.prices import CATEGORIES, Category, Instance, PriceBook, Region
+from schemas.focus import CATEGORIES, Category
+from schemas.prices import Instance, PriceBook, Region
 
 NEAREST = "no price for this time: the nearest applied"  # in x_Quality
 

@@ -16,7 +16,8 @@ from pipelines.rate import NEAREST, Rate, rate_of
 from pipelines.views import tables
 from pipelines.words import exact
 from schemas.errors import RunFailed, UsageError
-from schemas.prices import METERS, Category, PriceBook
+from schemas.focus import Category
+from schemas.prices import METERS, PriceBook
 from schemas.tables import LEDGER
 from schemas.yaml_file import load
 

@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.balanced import balanced
+from pipelines.counting import rows_where
 from pipelines.marks import Mark, marked
 from schemas.contract import MALFORMED, Rule, quoted
 
@@ -89,8 +90,8 @@ def aggregated(rows: DataFrame, rules: Sequence[Rule], extra: Mapping[str, Colum
     flagged = rows.withColumns(flags) if flags else rows  # Connect refuses to add none
     return flagged.agg(
         F.count(F.lit(1)).alias("rows"),
-        F.count_if(balanced(or_, refusing, none=False)).alias("refused"),
-        *[F.count_if(F.col(quoted(name))).alias(name) for name in flags],
+        rows_where(balanced(or_, refusing, none=False)).alias("refused"),
+        *[rows_where(F.col(quoted(name))).alias(name) for name in flags],
         *[column.alias(name) for name, column in extra.items()],
     )
 

@@ -89,6 +89,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
         .option("txnAppId", transaction)
         .option("txnVersion", 1)
         .option("userMetadata", f"{MESSAGE}{transaction}")
+        .options(**_properties(table))  # of a table that is made by this
         .save(str(lake / table.name))
     )
     if not committed(lake, table.name, transaction):
@@ -160,8 +161,19 @@ def _opened(lake: Path, table: Table) -> DeltaTable:
     if not DeltaTable.is_deltatable(path):
         once = CommitProperties(max_commit_retries=0)  # version 0, or none
         with suppress(CommitFailedError):  # another driver was quicker: then it is there
-            DeltaTable.create(path, table.arrow_schema, mode="ignore", commit_properties=once)
+            DeltaTable.create(
+                path,
+                table.arrow_schema,
+                mode="ignore",
+                configuration=_properties(table),
+                commit_properties=once,
+            )
     return DeltaTable(path)
+
+
+def _properties(table: Table) -> dict[str, str]:
+    """What a table is made with."""
+    return {"delta.dataSkippingNumIndexedCols": str(table.indexed)}
 
 
 def stage(rows: DataFrame, folder: Path) -> DataFrame:

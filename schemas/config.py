@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.contract import Contract, Frozen
+from schemas.focus import Category
 from schemas.monitor import Monitor
 from schemas.observe import Observe
-from schemas.prices import Category
 from schemas.tables import RESERVED, predictions_name
 
 AUTO = "auto"

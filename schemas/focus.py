@@ -7,8 +7,11 @@ level and whether it may be null (each column's table of content constraints).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 VERSION = "1.2"
+Category = Literal["Standard", "Dynamic", "Committed"]  # pricing's: list price, spot, reserved
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 CUSTOM = "x_"  # before the name of a column that the specification does not have, as it asks
 
 

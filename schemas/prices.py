@@ -6,18 +6,17 @@ from collections import defaultdict
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.contract import Frozen
+from schemas.focus import Category
 from schemas.ids import digest
 
 PLACES = Decimal("0.000000000001")  # decimal(38,12), as in the ledger
 SECONDS_AN_HOUR = 3600
 
-Category = Literal["Standard", "Dynamic", "Committed"]  # FOCUS's: list price, spot, reserved
-CATEGORIES: tuple[Category, ...] = get_args(Category)
 Meter = Literal["Core", "Memory", "GPU"]
 METERS: dict[Meter, str] = {"Core": "Core-Seconds", "Memory": "GB-Seconds", "GPU": "GPU-Seconds"}
 

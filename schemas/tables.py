@@ -42,6 +42,20 @@ class Table:
         """The columns as Arrow fields."""
         return pa.schema([column.field for column in self.columns])
 
+    @property
+    def indexed(self) -> int:
+        """Columns with statistics, fields of structs each: those before the first that begins with _.
+
+        Queries skip files by what those hold. To count nulls of the others costs as much a row.
+        """
+        schema = self.arrow_schema
+        names = [name.startswith("_") for name in schema.names]
+        return sum(_leaves(field.type) for field in list(schema)[: (*names, True).index(True)])
+
+
+def _leaves(type_: pa.DataType) -> int:
+    return sum(_leaves(field.type) for field in type_) if pa.types.is_struct(type_) else 1
+
 
 def struct_of(columns: tuple[Column, ...]) -> str:
     """The SQL struct type with these columns as its fields."""

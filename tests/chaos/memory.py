@@ -26,6 +26,7 @@ from pipelines.work import session_for
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 _MB = 1 << 20
+_LOOKS = 5
 
 
 def looked_at(number: int) -> bool:
@@ -36,11 +37,12 @@ def looked_at(number: int) -> bool:
 def held(spark: SparkSession) -> dict[str, float]:
     """The JVM's live heap and this process's resident memory, MiB."""
     jvm: Any = spark.sparkContext._jvm
-    for _ in range(2):  # what finalisers free is garbage for the second
+    runtime, heaps = jvm.Runtime.getRuntime(), []
+    for _ in range(_LOOKS):
         jvm.System.gc()
-        time.sleep(0.2)
-    runtime = jvm.Runtime.getRuntime()
-    heap = (runtime.totalMemory() - runtime.freeMemory()) / _MB
+        heaps.append((runtime.totalMemory() - runtime.freeMemory()) / _MB)
+        time.sleep(0.2)  # what finalisers free is garbage for the next
+    heap = min(heaps)  # the other unit's tasks allocate while this looks
     resident = psutil.Process().memory_info().rss / _MB
     return {"jvm_heap_mb": round(heap, 1), "python_mb": round(resident, 1)}
 
@@ -53,11 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--units", type=int, default=1000)
     parser.add_argument("--conf", action="append", default=[], metavar="K=V", help="Spark's")
     parser.add_argument("--out", type=Path, help="a JSON file for what was found")
+    parser.add_argument("--keep", type=Path, help="an absent folder: the run's tables stay there")
     given = parser.parse_args(arguments)
     noted: dict[int, dict[str, float]] = {}
     real, started = units.finished, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="millrace-memory-") as scratch:
-        root = Path(scratch)
+        root = given.keep or Path(scratch)
+        root.mkdir(exist_ok=root == Path(scratch))
         write_parquet(root / "input", image_table(images(2 * given.units)), files=given.units)
         engine = {"backend": "torch", "precision": "fp32", "batch": 8}
         job = job_of(root, pixel_mlp(root / "model"), engine=engine, run={"unit_minutes": 1e-9})

@@ -13,7 +13,8 @@ from pipelines.rate import rate_of
 from pipelines.session import DEFAULTS, DELTA_PACKAGE, LOCAL_DEFAULTS, PROVIDED
 from schemas.config import Job
 from schemas.contract import Contract
-from schemas.prices import CATEGORIES, PLACES, SECONDS_AN_HOUR, Instance, PriceBook
+from schemas.focus import CATEGORIES
+from schemas.prices import PLACES, SECONDS_AN_HOUR, Instance, PriceBook
 from schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -113,3 +113,14 @@ def test_a_run_as_a_user_sees_it(job_file: Path) -> None:
     assert millrace("report", summary["run_id"], "--lake", lake).stdout.strip().endswith(".html")
     written = millrace("sql", "INSERT INTO runs SELECT * FROM runs", "--lake", lake, "--json")
     assert (written.returncode, json.loads(written.stdout)["exit_code"]) == (2, 2)
+
+
+def test_a_question_in_sql_waits_for_no_library_that_it_does_not_need() -> None:
+    """Half of what it takes is imports; a job's schema alone would be a fifth more."""
+    asked = "import sys, pipelines.cli, pipelines.answer; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", asked], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {"pyarrow", "sqlglot"} <= set(found)
+    for name in ("pydantic", "yaml", "pyspark", "torch", "pandas", "great_expectations"):
+        assert name not in found

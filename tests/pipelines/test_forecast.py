@@ -82,15 +82,6 @@ def test_measurements_that_scatter_are_less_sure() -> None:
     assert stray(seen(flat), flat, Amount(100_003)) > stray(seen(flat), flat, Amount(499)) > 0
 
 
-def test_what_does_not_clearly_grow_is_taken_to_be_flat_only_where_that_is_asked_for() -> None:
-    rows = [64, 64, 256, 1024, 1024]
-    flat = [Seen(Amount(n), s) for n, s in zip(rows, [1.0, 1.3, 0.9, 1.05, 1.2], strict=True)]
-    rising = [Seen(Amount(n), 1 + 0.002 * n) for n in rows]
-    assert fit(flat, may_be_flat=True).per_row_s == 0
-    assert fit(rising, may_be_flat=True).per_row_s == pytest.approx(0.002)
-    assert fit(flat).per_row_s > 0
-
-
 def test_lines_are_added_part_by_part() -> None:
     assert Line(2, 3, 5, 7) + Line(11, 13, 17, 19) == Line(13, 16, 22, 26)
 
