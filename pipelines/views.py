@@ -7,6 +7,7 @@ fast.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
-from sqlglot import exp
 
 from schemas.errors import QueryError
 
@@ -27,6 +27,7 @@ PREDICTIONS = "predictions_"
 TEMPLATE = "job_current"
 RUNS = "runs"  # which says in which order they were
 ROLE = "millrace.role"  # as in schemas/tables.py, whose import costs a query 0.15 s
+_NAMED = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")  # as the shipped views are written
 HIDDEN = ("error", "_meter", "_input")  # null in every good score, the bill's, the cache's
 
 # A column's name and its metadata, as the table's Delta schema has them.
@@ -175,7 +176,8 @@ def _shipped() -> dict[str, str]:
 
 @cache
 def _tables_named(sql: str) -> frozenset[str]:
-    return frozenset(table.name for table in sqlglot.parse_one(sql).find_all(exp.Table))
+    """By the words before them: to parse all views would be a tenth of what a query takes."""
+    return frozenset(_NAMED.findall(sql))
 
 
 def _list(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sqlglot
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
@@ -509,3 +510,11 @@ def test_views_load_from_a_zip_as_spark_submit_ships_them(tmp_path: Path) -> Non
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == SHIPPED
+
+
+def test_a_view_needs_what_a_parser_finds_in_it() -> None:
+    folder = Path(schemas.tables.__file__).parent / "views"
+    for name in SHIPPED:
+        text = (folder / f"{name}.sql").read_text("utf-8")
+        found = {table.name for table in sqlglot.parse_one(text).find_all(sqlglot.exp.Table)}
+        assert View(name, text).needs == found
