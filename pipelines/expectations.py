@@ -20,7 +20,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.counting import rows_where
+from pipelines.counting import rows_where, whole
 from schemas.contract import MALFORMED, Contract, Expectation, quoted
 from schemas.errors import UsageError
 from schemas.expectations import COLUMN_KEYS, columns_of
@@ -271,7 +271,7 @@ class Expectations:
             leaf.id: convert_to_json_serializable(counts[_id(leaf)])
             for leaf in self._leaves(metric)
         }
-        return self._value(metric, self._schema | {"table.row_count": counts[ROWS]} | told)
+        return self._value(metric, self._schema | {"table.row_count": whole(counts[ROWS])} | told)
 
     def _leaves(self, metric: Any) -> list[Any]:
         """The metrics at the bottom of it that an aggregate gives, the number of rows left out."""
@@ -312,10 +312,11 @@ class Expectations:
 
 def _map_values(one: Named, counts: Mapping[str, Any], broken: int | None) -> dict[str, Any]:
     """The figures of what is said of each row. Examples of broken rows are in quarantine, with their keys."""
-    about = counts.get(_label(one), counts[ROWS])
+    rows = whole(counts[ROWS])
+    about = whole(counts.get(_label(one), rows))
     return {
-        "table.row_count": counts[ROWS],
-        _NULLS: counts[ROWS] - about,
+        "table.row_count": rows,
+        _NULLS: rows - about,
         f"{one.built.map_metric}.filtered_row_count": about,
         f"{one.built.map_metric}.unexpected_count": broken,
     }

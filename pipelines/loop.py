@@ -20,6 +20,7 @@ from pipelines.patience import patient
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
+from pipelines.sweep import sweeping
 from pipelines.tally import Spent, Tally, Tasks
 from pipelines.task_times import tagged
 from pipelines.units import Unit
@@ -110,6 +111,7 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
     title = f"scoring with {at.work.model.card.title}"
     with (
         patient(at.spark, at.work, at.way),
+        sweeping() as sweep,
         progress.step(at.spark, at.run.run_id, "infer", title, at.tally),
     ):
         for unit, rows in _each(at, left, names):
@@ -117,6 +119,7 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
             at.tally.ends(unit.number, unit.expected_rows, rows)
             progress.tell("unit", "committed", unit=unit.number, **at.tally.facts(Tasks()))
             _check(at, failed)
+            sweep()
     return round(time.monotonic() - started, 3)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.counting import rows_where
+from pipelines.counting import rows_where, whole
 from pipelines.profiles import CATEGORY, LENGTH, MEAN, Measure, Profile
 from pipelines.sketches import LONGEST_CATEGORY, Categories, Numbers, Sketch
 from schemas.contract import quoted
@@ -111,8 +111,8 @@ def read(row: Mapping[str, Any], measures: Sequence[Measure]) -> list[Profile]:
 
 
 def _profile(row: Mapping[str, Any], at: int, measure: Measure) -> Profile:
-    figures = ("nulls", "not_finite", "least", "largest", "mean")
-    told = {name: row.get(_named(at, name)) for name in figures}
+    told = {name: row.get(_named(at, name)) for name in ("least", "largest", "mean")}
+    told |= {name: whole(row[_named(at, name)]) for name in ("nulls", "not_finite")}
     sketch = _sketch(measure, row[_named(at, "sample")])
     return Profile(measure, row[_ROWS], **told, sketch=sketch)  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.balanced import balanced
-from pipelines.counting import rows_where
+from pipelines.counting import rows_where, whole
 from pipelines.marks import Mark, marked
 from schemas.contract import MALFORMED, Rule, quoted
 
@@ -74,9 +74,13 @@ def scan(
         counts = _counted(every, [rule for rule in rules if rule.name not in failing], extra)
     return Scanned(
         rows=counts["rows"],
-        refused=counts["refused"],
+        refused=whole(counts["refused"]),
         broken=failing
-        | {rule.name: counts[f"rule {rule.name}"] for rule in rules if rule.name not in failing},
+        | {
+            rule.name: whole(counts[f"rule {rule.name}"])
+            for rule in rules
+            if rule.name not in failing
+        },
         newest={name: _moment(counts[f"newest {name}"]) for name in fresh},
         aggregates={name: counts[name] for name in wanted},
     )

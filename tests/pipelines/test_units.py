@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import deltalake
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from py4j.finalizer import ThreadSafeFinalizer
 from pyspark.sql import SparkSession
 
 from pipelines import ingest, loop, runs, sink, units
@@ -267,3 +269,23 @@ def test_what_memory_does_not_hold_is_known_to_the_workers_of_later_runs(
 
 def test_a_runs_speed_is_read_from_its_own_events(tmp_path: Path) -> None:
     assert runs.rows_per_s(tmp_path, "tiny", "digest") is None
+
+
+def test_a_driver_does_not_hold_the_plans_of_units_that_are_over(
+    score: Score, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would free them by and by, and a JVM with little memory cannot wait for that."""
+    held, finished = [], units.finished
+
+    def counting(*arguments: Any, **more: Any) -> None:
+        finished(*arguments, **more)
+        held.append(len(ThreadSafeFinalizer.finalizers))  # what it has of the JVM's
+
+    monkeypatch.setattr(units, "finished", counting)
+    gc.disable()
+    try:
+        score(job)
+    finally:
+        gc.enable()
+    assert len(held) == FILES
+    assert held[-1] - held[1] < 100
