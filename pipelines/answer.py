@@ -11,6 +11,7 @@ from typing import TextIO
 import pyarrow as pa
 
 from pipelines import console, csv_text
+from pipelines.listing import listed
 from pipelines.query import query
 from schemas.errors import UsageError
 
@@ -25,7 +26,14 @@ def answer(
     page: tuple[int | None, int] = (None, 0),
 ) -> None:
     """Ask a lake without a JVM, and `show` what it says. Raises QueryError."""
-    show(lambda limit, offset: query(lake, sql, limit=limit, offset=offset), kind, out, page)
+    names = listed(lake, sql)
+
+    def ask(limit: int | None, offset: int) -> pa.Table:
+        if names is not None:
+            return names.slice(offset, limit)
+        return query(lake, sql, limit=limit, offset=offset)
+
+    show(ask, kind, out, page)
 
 
 def show(

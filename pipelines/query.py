@@ -26,7 +26,7 @@ from pipelines.views import Fields, View, literal, quoted, tables, views
 from schemas.errors import QueryError
 
 READS = ("SELECT", "WITH", "VALUES", "(")
-ALLOWED = "one SELECT, WITH or VALUES statement, or EXPLAIN before one"
+ALLOWED = "one SELECT, WITH or VALUES statement, or EXPLAIN before one; SHOW TABLES, DESCRIBE name"
 CHANGES = (exp.DML, exp.DDL, exp.Command, exp.Copy, exp.Into, exp.Set, exp.Drop)
 HIDES = re.compile(r"['\"`\\$]|--|/\*")  # in a token that is neither a string nor an identifier
 EXPLAIN = re.compile(r"EXPLAIN(\s+(ANALYZE|VERBOSE)\b)*", re.IGNORECASE)

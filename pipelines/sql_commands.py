@@ -50,6 +50,8 @@ def sql(query: str, lake: Path, kind: str, out: Path | None, as_json: bool, **as
 
     \b
     Examples:
+      millrace sql "SHOW TABLES" --lake demo-out/digits/lake
+      millrace sql "DESCRIBE ledger" --lake demo-out/digits/lake
       millrace sql "SELECT * FROM cost_by_partition" --lake demo-out/digits/lake
       millrace sql "SELECT label, count(*) AS n FROM digits_current GROUP BY label ORDER BY label"
       millrace sql "SELECT * FROM digits_current" --format csv --out digits.csv

@@ -11,12 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.query import query
+from schemas.tables import RUNS
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROWS = [
@@ -98,3 +99,46 @@ def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) 
     found = query(lake, asked, limit=limit, offset=offset)
 
     assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]
+
+
+def test_what_there_is_to_ask_is_told(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(lake, capsys, "show  tables;", "--format", "csv")
+    assert code == 0
+    assert out.splitlines() == ["name,kind", "labels_many,table", "labels_odd,table"]
+    code, out, _ = said(lake, capsys, "DESCRIBE TABLE Labels_Odd", "--format", "json")
+    assert [(row["col_name"], row["data_type"]) for row in json.loads(out)] == [
+        ("id", "bigint"), ("name", "string"), ("cost", "decimal(3,2)"), ("at", "timestamp"),
+        ("raw", "binary"), ("tags", "array<string>"),
+    ]  # fmt: skip
+
+
+def test_columns_of_the_shipped_tables_and_views_are_told_with_their_comments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DeltaTable.create(str(tmp_path / "runs"), RUNS.arrow_schema)
+    _, out, _ = said(tmp_path, capsys, "SHOW TABLES", "--format", "csv")
+    assert "runs_current,view" in out.splitlines()
+    _, out, _ = said(tmp_path, capsys, "DESC runs", "--format", "json")
+    assert [(row["col_name"], row["comment"]) for row in json.loads(out)] == [
+        (column.name, column.comment) for column in RUNS.columns
+    ]
+    _, out, _ = said(tmp_path, capsys, 'DESCRIBE "runs_current"', "--format", "json")
+    told = {row["col_name"]: row["data_type"] for row in json.loads(out)}
+    assert (told["run_id"], told["number"], told["at"]) == ("string", "int", "timestamp")
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("DESCRIBE labels_od", "did you mean labels_odd?"),
+        ("DESCRIBE labels_odd; SELECT 1", "not a read-only query"),
+        ("DESCRIBE labels_odd, labels_many", "not a read-only query"),
+        ("SHOW DATABASES", "SHOW TABLES, DESCRIBE name"),
+    ],
+)
+def test_nothing_else_is_described(
+    lake: Path, capsys: pytest.CaptureFixture[str], sql: str, told: str
+) -> None:
+    code, _, err = said(lake, capsys, sql)
+    assert code == 2
+    assert told in err

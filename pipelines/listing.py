@@ -1,0 +1,62 @@
+"""``SHOW TABLES`` and ``DESCRIBE name``: what there is to ask, told from Delta's logs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+
+from pipelines.query import names, query, read_only
+from pipelines.views import quoted, tables, views
+
+_SHOW = re.compile(r"\s*SHOW\s+TABLES\s*;?\s*", re.IGNORECASE)
+_DESCRIBE = re.compile(r"\s*DESC(?:RIBE)?\s+(?:TABLE\s+)?(\"[^\"]+\"|\w+)\s*;?\s*", re.IGNORECASE)
+_ALL = "SELECT * FROM "
+_COLUMNS = ("col_name", "data_type", "comment")  # as Spark says it
+_SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
+
+
+def listed(lake: Path, sql: str) -> pa.Table | None:
+    """The rows of a statement that asks for names; None for any other. Raises QueryError."""
+    if _SHOW.fullmatch(sql):
+        return _tables(lake)
+    named = _DESCRIBE.fullmatch(sql)
+    return None if named is None else _columns(lake, named[1])
+
+
+def _tables(lake: Path) -> pa.Table:
+    existing = tables(lake)
+    every = [*((name, "table") for name in existing), *((name, "view") for name in views(existing))]
+    return pa.table({"name": [name for name, _ in every], "kind": [kind for _, kind in every]})
+
+
+def _columns(lake: Path, asked: str) -> pa.Table:
+    existing = tables(lake)
+    allowed = views(existing)
+    (name,) = names(read_only(_ALL + asked), [*existing, *allowed])
+    if name in allowed:
+        schema = Schema.from_arrow(query(lake, _ALL + quoted(name), limit=0).schema)
+    else:
+        schema = DeltaTable(str(lake / name)).schema()
+    told = [
+        (one["name"], _type(one["type"]), one["metadata"].get("comment", ""))
+        for one in json.loads(schema.to_json())["fields"]
+    ]
+    return pa.Table.from_pylist([dict(zip(_COLUMNS, row, strict=True)) for row in told], _SCHEMA)
+
+
+def _type(kind: object) -> str:
+    """A Delta type in SQL's words."""
+    if not isinstance(kind, dict):
+        return {"long": "bigint", "integer": "int", "short": "smallint", "byte": "tinyint"}.get(
+            str(kind), str(kind)
+        )
+    if kind["type"] == "array":
+        return f"array<{_type(kind['elementType'])}>"
+    if kind["type"] == "map":
+        return f"map<{_type(kind['keyType'])},{_type(kind['valueType'])}>"
+    fields = (f"{one['name']}:{_type(one['type'])}" for one in kind["fields"])
+    return f"struct<{','.join(fields)}>"
