@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 from pipelines import sink
 from pipelines.charges import KINDS, Row, charged, metered_alone
@@ -19,6 +19,7 @@ from pipelines.closings import Closing
 from pipelines.energy import shared
 from pipelines.pricing import priced
 from pipelines.rate import Rate
+from pipelines.views import literal
 from schemas.tables import LEDGER
 
 SAVED = "saved"  # the kind of what was not spent: in no sum
@@ -62,7 +63,9 @@ def counted(lake: Path, table: str, run_id: str) -> Counted:
     """What the run has committed to its predictions table, read a batch at a time, without Spark."""
     scored = failed = 0
     found = []
-    for batch in _committed(lake, table, pc.field("run_id") == run_id, "unit", "_meter"):
+    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
+    mine = pc.field("run_id") == run_id
+    for batch in rows.to_batches(columns=["error", "unit", "_meter"], filter=mine):
         scored += batch.column("error").null_count
         failed += batch.num_rows - batch.column("error").null_count
         meters = pa.RecordBatch.from_struct_array(batch.column("_meter"))
@@ -72,22 +75,16 @@ def counted(lake: Path, table: str, run_id: str) -> Counted:
 
 
 def unit_counted(lake: Path, table: str, run_id: str, unit: int) -> UnitCount:
-    """What a committed unit says of itself."""
-    mine = (pc.field("run_id") == run_id) & (pc.field("unit") == unit)
-    scored, failed, too_large = 0, 0, []
-    for batch in _committed(lake, table, mine, "_meter"):
-        scored += batch.column("error").null_count
-        failed += batch.num_rows - batch.column("error").null_count
-        too_large.append(pc.min(pc.struct_field(batch.column("_meter"), "too_large")).as_py())
-    return UnitCount(scored, failed, min(filter(None, too_large), default=None))
+    """What a committed unit says of itself.
 
-
-def _committed(
-    lake: Path, table: str, mine: pc.Expression, *columns: str
-) -> Iterator[pa.RecordBatch]:
-    """Batches of the rows that are ``mine``: the column ``error``, and those asked for."""
-    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
-    yield from rows.to_batches(columns=["error", *columns], filter=mine)
+    DataFusion opens its files alone; a dataset of Arrow's is made of all files that the table has.
+    """
+    session = QueryBuilder().register("predictions", DeltaTable(str(lake / table)))
+    mine = f"run_id = {literal(run_id)} AND unit = {unit}"
+    counts = "count(*) AS rows, count(error) AS failed, min(_meter['too_large']) AS too_large"
+    asked = session.execute(f"SELECT {counts} FROM predictions WHERE {mine}")  # noqa: S608 - ours
+    (told,) = pa.RecordBatchReader.from_stream(asked).read_all().to_pylist()
+    return UnitCount(told["rows"] - told["failed"], told["failed"], told["too_large"])
 
 
 def _by_task(meters: Sequence[pa.RecordBatch]) -> tuple[dict[str, Any], ...]:

@@ -40,6 +40,8 @@ DEFAULTS: dict[str, str] = {
     "spark.sql.session.timeZone": "UTC",
     # Which line of ours made a column: a dozen calls to the JVM for each, and no user reads that.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # With more than 100 columns or counts Spark would interpret what it compiles: many rules have that.
+    "spark.sql.codegen.maxFields": "1000",
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
     "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
     "spark.python.worker.faulthandler.enabled": "true",
@@ -60,8 +62,9 @@ DEFAULTS: dict[str, str] = {
     "spark.eventLog.rolling.enabled": "false",
 }
 _HELD_SINCE = "spark.millrace.heldSince"
-# One machine: compile once and cheaply, since torch needs the cores more than the JVM does.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# One machine: compile once and cheaply, since torch needs the cores more than the JVM does; and also
+# the long methods that Spark makes of many rules, which Java else interprets for good.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods -XX:+UseSerialGC"
 LOCAL_DEFAULTS: dict[str, str] = {
     "spark.sql.shuffle.partitions": "4",
     "spark.ui.enabled": "false",
