@@ -22,16 +22,23 @@ def test_it_counts_as_spark_does_with_nulls_and_without_rows(
         assert whole(found[0]) == found[1]
 
 
-def test_no_sum_is_checked_for_overflow(spark: SparkSession) -> None:
-    def code(count: Column) -> str:
-        plan = spark.range(9).agg(count)._jdf.queryExecution()
-        return str(plan.debug().codegenToSeq().toString())
-
+def code(spark: SparkSession, *counts: Column) -> str:
+    """What Spark compiles for an aggregate."""
     spark.conf.set("spark.sql.adaptive.enabled", "false")  # it has no code before it runs
     try:
-        assert "addExact(" in code(F.count_if(F.col("id") > 1))
-        ours = code(rows_where(F.col("id") > 1))
+        plan = spark.range(9).agg(*counts)._jdf.queryExecution()
+        return str(plan.debug().codegenToSeq().toString())
     finally:
         spark.conf.unset("spark.sql.adaptive.enabled")
+
+
+def test_no_sum_is_checked_for_overflow(spark: SparkSession) -> None:
+    assert "addExact(" in code(spark, F.count_if(F.col("id") > 1))
+    ours = code(spark, rows_where(F.col("id") > 1))
     assert "doAggregate_sum" in ours
     assert "addExact(" not in ours
+
+
+def test_hundreds_of_counts_are_compiled(spark: SparkSession) -> None:
+    counts = [rows_where(F.col("id") > limit).alias(f"n{limit}") for limit in range(300)]
+    assert "doAggregate_sum_299" in code(spark, *counts)
