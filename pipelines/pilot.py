@@ -1,9 +1,9 @@
 """A pilot: small parts of the input, validated, scored and accounted for as a run does, and timed.
 
 It works in a scratch lake that is removed afterwards: no prediction of it is kept. The first part is
-scored in a cold session, with workers that have yet to start. The second is the first that finds tables
-there: it still is no like of what follows, and nothing is taken from it. The others tell, by several
-sizes, what is fixed and what grows.
+scored in a cold session, with workers that have yet to start, and is as large as seconds allow. The
+second is the first that finds tables there: it still is no like of what follows, and nothing is taken
+from it. The others tell, by several sizes, what is fixed and what grows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import index_page, ingest, ledger, loop, place, report, runs, units, workers
+from pipelines import index_page, ingest, ledger, loop, place, report, runs, units, volume, workers
 from pipelines.account import Held, account
 from pipelines.beside import beside
 from pipelines.calibrate import Way, sample
@@ -35,6 +35,7 @@ from schemas.config import ParquetSource
 from schemas.pinned import Pinned
 
 FIRST_ROWS = 64
+COLD_S = 2.0  # of computing, at most, in the part that is scored cold
 GROWS = 4  # times the rows of the one before, at least,
 LEAPS = 16  # and at most, to what workers are busy with
 GROWS_TO_S = 1.0  # for so long
@@ -130,8 +131,8 @@ def measured(
             parts.append(cut(drawn.job.source, pinned, asked, scratch / f"part-{len(parts)}"))
             return parts[-1]
 
+        cold = bench.trial(part(_cold_rows(work, way, slots, first, largest)), cold=True)
         smallest = part(first)
-        cold = bench.trial(smallest, cold=True)
         bench.trial(smallest)
         warm = [bench.trial(smallest)]
         began, rows = time.monotonic(), first
@@ -152,7 +153,7 @@ def cold_read_s(spark: SparkSession, work: Work) -> float:
     took = []
     for _ in range(2):
         started = time.monotonic()
-        sample(spark, work).toArrow()
+        sample(spark, work).write.format("noop").mode("overwrite").save()
         took.append(time.monotonic() - started)
     return max(0.0, took[0] - took[1])
 
@@ -161,6 +162,12 @@ def _first_rows(way: Way, slots: int, largest: int) -> int:
     """Rows of the smallest part: a quarter of a second, where it is known how fast they go."""
     known = round(way.rows_per_s * slots / 4) if way.rows_per_s else FIRST_ROWS
     return max(1, min(max(FIRST_ROWS, known), largest // GROWS**2 or largest))
+
+
+def _cold_rows(work: Work, way: Way, slots: int, first: int, largest: int) -> int:
+    """Rows of the part that is scored cold: Java compiles what many rows go through, and only that."""
+    known = way.rows_per_s or 1 / max(volume.most_seconds(work.model, 1), 1e-9)
+    return min(largest, max(first, round(COLD_S * known * slots)))
 
 
 def _growth(last: Trial) -> float:
