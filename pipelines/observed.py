@@ -15,15 +15,19 @@ from pyspark.sql.types import BinaryType, DataType, StringType, StructField, Str
 from schemas.contract import MALFORMED, Rule, quoted
 
 MOST_CHARACTERS = 200
+LARGEST_BYTES = 4_000_000  # of a cell that a payload has in full
 _HASH_DIGITS = 16
 _KEEP_NULLS = {"ignoreNullFields": "false"}
 _WHERE = r"^.*? line [0-9]+"  # what a parser's message begins with
 
 
 def payload(schema: StructType, names: Sequence[str], redact: Collection[str]) -> Column:
-    """The row's columns of these names as JSON: binary in base64, redacted ones as hashes."""
+    """The row's columns of these names as JSON: binary in base64, redacted ones as hashes.
+
+    So are cells of more than `LARGEST_BYTES`: as a text, one of 100 MB is more than a JVM of 2 GB can hold.
+    """
     cells = [
-        _hash(schema[name].dataType, name) if name in redact else F.col(quoted(name))
+        _hash(schema[name].dataType, name) if name in redact else _whole(schema[name])
         for name in names
     ]
     named = [cell.alias(name) for cell, name in zip(cells, names, strict=True)]
@@ -50,14 +54,28 @@ def message(rule: Rule, redact: Collection[str]) -> Column:
     return F.col(MALFORMED)
 
 
+def _whole(field: StructField) -> Column:
+    cell = F.col(quoted(field.name))
+    if isinstance(field.dataType, BinaryType):
+        text = F.base64(cell)
+    elif isinstance(field.dataType, StringType):
+        text = cell
+    else:
+        return cell
+    return F.when(F.octet_length(cell) > LARGEST_BYTES, _size_and_hash(cell)).otherwise(text)
+
+
+def _size_and_hash(cell: Column) -> Column:
+    digest = F.substring(F.sha2(cell.cast("binary"), 256), 1, _HASH_DIGITS)
+    return F.concat(F.octet_length(cell).cast("string"), F.lit(" bytes, sha256 "), digest)
+
+
 def _shown(field: StructField, redact: Collection[str]) -> Column:
     cell = F.col(quoted(field.name))
     if field.name in redact:
         return _hash(field.dataType, field.name)
     if isinstance(field.dataType, BinaryType):
-        digest = F.substring(F.sha2(cell, 256), 1, _HASH_DIGITS)
-        told = F.concat(F.octet_length(cell).cast("string"), F.lit(" bytes, sha256 "), digest)
-        return F.when(cell.isNotNull(), told)
+        return F.when(cell.isNotNull(), _size_and_hash(cell))
     if isinstance(field.dataType, StringType):
         return F.substring(cell, 1, MOST_CHARACTERS)
     return cell

@@ -123,7 +123,11 @@ QUARANTINE = Table(
         Column("run_id", "string", "the run that refused it"),
         Column("job", "string", "name of the job"),
         Column("key", "string", "the key columns as JSON"),
-        Column("payload", "string", "the whole row as JSON; binary columns in base64"),
+        Column(
+            "payload",
+            "string",
+            "the row as JSON; binary in base64, cells beyond 4 MB as size and hash",
+        ),
         Column("reasons", f"array<{struct_of(REASON)}>", "every rule that the row broke"),
         Column("stage", "string", "validate"),
         Column("quarantined_at", "timestamp", "UTC"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -85,10 +86,10 @@ def test_one_row(score: Score, model: Path, tmp_path: Path) -> None:
     assert counts(score(job_of(tmp_path, model))) == (1, 1, 0, 0)
 
 
-def test_a_cell_of_sixteen_megabytes_fails_alone_and_is_no_trouble_where_it_is_refused(
+def test_a_cell_of_a_hundred_megabytes_fails_alone_and_is_no_trouble_where_it_is_refused(
     score: Score, model: Path, tmp_path: Path
 ) -> None:
-    pixels = [*images(20), b"\1" * 16_000_000, *images(20, seed=1)]
+    pixels = [*images(20), b"\1" * 100_000_000, *images(20, seed=1)]
     write_parquet(tmp_path / "input", image_table(pixels))
     job = job_of(tmp_path, model)
     assert counts(score(job)) == (41, 40, 0, 1)
@@ -101,6 +102,10 @@ def test_a_cell_of_sixteen_megabytes_fails_alone_and_is_no_trouble_where_it_is_r
     rule = {"name": "not_huge", "holds": "length(pixels) < 1000000"}
     contract = {"columns": columns, "rules": [rule], "max_quarantined": 1.0}
     assert counts(score(job_of(tmp_path, model, contract=contract))) == (41, 40, 1, 0)
+    (refused,) = rows(tmp_path / "lake", "SELECT payload FROM quarantine")
+    digest = hashlib.sha256(pixels[20]).hexdigest()[:16]
+    told = json.loads(refused["payload"])["pixels"]
+    assert told == f"100000000 bytes, sha256 {digest}"
 
 
 def test_a_truncated_parquet_file_among_good_ones_is_named(
