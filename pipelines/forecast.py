@@ -117,14 +117,11 @@ def fit(seen: Sequence[Seen]) -> Line:
     """
     if not seen:
         raise ValueError("no measurement to fit")
-    tried: list[tuple[str, ...]] = [("rows",)]
-    if len(seen) >= _FEWEST_FOR_A_CHOICE:
-        tried += [("tokens",), ("rows", "tokens"), ("rows", "size_bytes")]
-    best = tried.pop(0)
-    if not tried:
+    best: tuple[str, ...] = ("rows",)
+    if len(seen) < _FEWEST_FOR_A_CHOICE:
         return _fitted(seen, best)
     least = _left_out(seen, best)
-    for parts in tried:
+    for parts in (("tokens",), ("rows", "tokens"), ("rows", "size_bytes")):
         error = _left_out(seen, parts)
         if error < GAIN * least:
             best, least = parts, error
@@ -141,8 +138,8 @@ def stray(seen: Sequence[Seen], line: Line, amount: Amount) -> float:
     parts = [part for part, name in _PARTS.items() if name in names]
     columns, weights = _columns(seen, parts), _weights(seen)
     off = [
-        (line.seconds(one.amount) - one.seconds) / math.sqrt(max(one.seconds, _LEAST_S))
-        for one in seen
+        (line.seconds(one.amount) - one.seconds) * weight
+        for one, weight in zip(seen, weights, strict=True)
     ]
     free = max(0, len(seen) - columns.shape[1])
     squares = sum(each**2 for each in off) if free else 0.0

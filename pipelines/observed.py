@@ -66,8 +66,12 @@ def _whole(field: StructField) -> Column:
 
 
 def _size_and_hash(cell: Column) -> Column:
-    digest = F.substring(F.sha2(cell.cast("binary"), 256), 1, _HASH_DIGITS)
-    return F.concat(F.octet_length(cell).cast("string"), F.lit(" bytes, sha256 "), digest)
+    size = F.octet_length(cell).cast("string")
+    return F.concat(size, F.lit(" bytes, sha256 "), _digest(cell.cast("binary")))
+
+
+def _digest(content: Column) -> Column:
+    return F.substring(F.sha2(content, 256), 1, _HASH_DIGITS)
 
 
 def _shown(field: StructField, redact: Collection[str]) -> Column:
@@ -87,5 +91,4 @@ def _hash(kind: DataType, name: str) -> Column:
         content = cell.cast("binary")
     else:
         content = F.to_json(F.struct(cell.alias("value"))).cast("binary")
-    digest = F.substring(F.sha2(content, 256), 1, _HASH_DIGITS)
-    return F.when(cell.isNotNull(), F.concat(F.lit("sha256 "), digest))
+    return F.when(cell.isNotNull(), F.concat(F.lit("sha256 "), _digest(content)))

@@ -261,7 +261,7 @@ def _run(
         table = reader.read_all() if limit is None else _page(reader, limit, offset)
     except (DeltaError, pa.ArrowException, OSError) as error:
         raise _explained(_first_line(error), columns) from None
-    plain = pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema])
+    plain = pa.schema([field.with_type(_plain(field.type)) for field in table.schema])
     return table if table.schema.equals(plain) else table.cast(plain)  # the import alone is 0.1 s
 
 

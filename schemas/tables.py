@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 import pyarrow as pa
 
@@ -48,9 +49,8 @@ class Table:
 
         Queries skip files by what those hold. To count nulls of the others costs as much a row.
         """
-        schema = self.arrow_schema
-        names = [name.startswith("_") for name in schema.names]
-        return sum(_leaves(field.type) for field in list(schema)[: (*names, True).index(True)])
+        shown = takewhile(lambda field: not field.name.startswith("_"), self.arrow_schema)
+        return sum(_leaves(field.type) for field in shown)
 
 
 def _leaves(type_: pa.DataType) -> int:

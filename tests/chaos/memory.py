@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     noted: dict[int, dict[str, float]] = {}
     real, started = units.finished, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="millrace-memory-") as scratch:
-        root = given.keep or Path(scratch)
-        root.mkdir(exist_ok=root == Path(scratch))
+        root = given.keep or Path(scratch) / "run"
+        root.mkdir()
         write_parquet(root / "input", image_table(images(2 * given.units)), files=given.units)
         engine = {"backend": "torch", "precision": "fp32", "batch": 8}
         job = job_of(root, pixel_mlp(root / "model"), engine=engine, run={"unit_minutes": 1e-9})
