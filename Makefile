@@ -24,7 +24,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 java:
 	@bash deploy/system.sh java
 
-$(VENV)/.jars: $(VENV)/.done
+$(VENV)/.jars: $(VENV)/.done pipelines/session.py pipelines/class_archive.py
 	@echo "fetching Delta's JARs, and archiving the JVM's classes: once"
 	@$(PYTHON) -m pipelines.session
 	@touch $@

@@ -190,6 +190,7 @@ def _line(one: dict[str, Any]) -> str:
 def store(found: Sequence[dict[str, Any]], folder: Path) -> Path:
     """Write what there is, in one step."""
     about = machine()
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"forecast-{slug(about['cpu'])}.json"
     result = {
         "kind": "forecast",

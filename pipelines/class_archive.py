@@ -1,12 +1,13 @@
 """The JVM's classes, loaded and checked once and then mapped from a file: half of what starting Spark costs.
 
-`make setup` makes it. A JVM that finds the archive to be for other JARs or another Java starts without
-it, only slower: the archive holds nothing that is not in the JARs.
+`make setup` makes it, in the environment whose JARs it is of: another environment has another. A JVM that
+finds it to be for other JARs or another Java starts without it, only slower: it holds nothing that is not
+in the JARs.
 """
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 
 import pyspark
@@ -17,9 +18,8 @@ from pipelines.counting import rows_where
 
 
 def path() -> Path:
-    """Where this user's archive for this version of Spark is, or will be."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "millrace" / f"spark-{pyspark.__version__}.jsa"
+    """Where this environment's archive for its version of Spark is, or will be."""
+    return Path(sys.prefix) / "share" / "millrace" / f"spark-{pyspark.__version__}.jsa"
 
 
 def option() -> str:
