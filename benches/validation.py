@@ -33,7 +33,8 @@ from schemas.contract import Contract
 
 ROWS = 1_000_000
 FILES = 4
-SCALE = 30  # rules of the comparisons
+SCALE = 30  # rules of the comparisons,
+FEW, MANY = 10, 100  # and of how it grows
 ROUNDS = 5
 RESULTS = ROOT / "benches" / "results"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -184,14 +185,16 @@ def checkpoint(rows: DataFrame, count: int, result_format: str) -> list[Any]:
 def measure(spark: SparkSession, folder: Path, rounds: int) -> dict[str, Any]:
     """Seconds of each way, round by round, the first of which warms up and is left out."""
     rows = spark.read.parquet(str(folder))
-    ready = predicates(rows, SCALE)
+    ready = {count: predicates(rows, count) for count in (FEW, SCALE, MANY)}
     ways: dict[str, Callable[[], Any]] = {
-        "bare": lambda: bare(rows, ready),
+        "bare": lambda: bare(rows, ready[SCALE]),
         "ours": lambda: ours(rows, SCALE),
         "BOOLEAN_ONLY": lambda: checkpoint(rows, SCALE, "BOOLEAN_ONLY"),
         "SUMMARY": lambda: checkpoint(rows, SCALE, "SUMMARY"),
-        "ours, 10 rules": lambda: ours(rows, 10),
-        "ours, 100 rules": lambda: ours(rows, 100),
+        "ours, 10 rules": lambda: ours(rows, FEW),
+        "ours, 100 rules": lambda: ours(rows, MANY),
+        "bare, 10 rules": lambda: bare(rows, ready[FEW]),
+        "bare, 100 rules": lambda: bare(rows, ready[MANY]),
     }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
@@ -224,6 +227,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
         "of a Checkpoint, BOOLEAN_ONLY": median["ours"] / median["BOOLEAN_ONLY"],
         "of a Checkpoint, SUMMARY": median["ours"] / median["SUMMARY"],
         "growth from 10 to 100 rules": median["ours, 100 rules"] / median["ours, 10 rules"],
+        "the bare aggregate's growth": median["bare, 100 rules"] / median["bare, 10 rules"],
     }
     return {name: round(ratio, 3) for name, ratio in found.items()}
 

@@ -151,8 +151,9 @@ class Expectations:
                     self._unfit_aggregates[one.name] = told
                 else:
                     found |= told
-            elif one.asked.splits and (about := _considered(one.built)) is not None:
-                found[_label(one)] = rows_where(self._parsed & about)
+            elif one.asked.splits and _label(one) not in found:
+                about = _considered(one.built)
+                found |= {} if about is None else {_label(one): rows_where(self._parsed & about)}
         return found
 
     def ask(self) -> list[Any]:
@@ -202,7 +203,7 @@ class Expectations:
             condition, _, _ = self._value(metric, known)
         except Exception as error:  # noqa: BLE001 - whatever it is, the expectation has not been met
             return _told(error)
-        broken = F.coalesce(condition, F.lit(False))
+        broken: Column = condition.eqNullSafe(True)
         domain = _domain(one.built)
         return broken if domain is None else domain & broken
 

@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.balanced import balanced
-from pipelines.counting import rows_where, whole
+from pipelines.counting import rows_where, rows_where_named, whole
 from pipelines.marks import Mark, marked
 from schemas.contract import MALFORMED, Rule, quoted
 
@@ -42,7 +42,7 @@ def broken(rule: Rule, columns: Sequence[str]) -> Column:
     if mark is None:
         found = ~F.coalesce(F.expr(rule.predicate), F.lit(rule.null_passes))
     else:
-        found = F.coalesce(F.col(quoted(mark)), F.lit(False)) if mark in columns else F.lit(False)
+        found = F.expr(f"{quoted(mark)} <=> true") if mark in columns else F.lit(False)
     if MALFORMED in rule.columns or MALFORMED not in columns:
         return found
     return found & F.col(MALFORMED).isNull()
@@ -95,7 +95,7 @@ def aggregated(rows: DataFrame, rules: Sequence[Rule], extra: Mapping[str, Colum
     return flagged.agg(
         F.count(F.lit(1)).alias("rows"),
         rows_where(balanced(or_, refusing, none=False)).alias("refused"),
-        *[rows_where(F.col(quoted(name))).alias(name) for name in flags],
+        *map(rows_where_named, flags),
         *[column.alias(name) for name, column in extra.items()],
     )
 
