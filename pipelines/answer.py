@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,14 +57,26 @@ def _write(found: pa.Table, kind: str, out: Path | None) -> None:
         if kind == "parquet":
             _parquet(found, out)
         elif out is None:
-            _TEXTS[kind](found, sys.stdout)
+            _print(found, kind)
         else:
             with out.open("w", encoding="utf-8", newline="") as file:
                 _TEXTS[kind](found, file)
     except OSError as error:
         raise UsageError(
-            f"{out} cannot be written", got=str(error), next="name a file with --out"
+            f"{out or 'standard output'} cannot be written",
+            got=str(error),
+            next="name a file with --out",
         ) from None
+
+
+def _print(found: pa.Table, kind: str) -> None:
+    """To standard output, as much as its reader wants: head has had enough before the end."""
+    try:
+        _TEXTS[kind](found, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with Path(os.devnull).open("w") as nowhere:  # for what is still to be flushed
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _parquet(found: pa.Table, out: Path | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipelines.cli import main
 from pipelines.query import query
+from schemas.errors import UsageError
 from schemas.tables import RUNS
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -99,6 +102,36 @@ def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) 
     found = query(lake, asked, limit=limit, offset=offset)
 
     assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "table"])
+def test_a_reader_that_has_had_enough_is_no_error(lake: Path, kind: str) -> None:
+    """``millrace sql ... | head`` ends as quietly as other programs do."""
+    asked = "SELECT one.n FROM labels_many one, labels_many two WHERE two.n < 150"
+    words = [sys.executable, "-m", "pipelines.cli", "sql", asked, "--lake", str(lake)]
+    with subprocess.Popen(
+        [*words, "--format", kind, "--limit", "150000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as ours:
+        assert ours.stdout
+        assert ours.stderr
+        ours.stdout.read(2)
+        ours.stdout.close()
+        assert (ours.wait(60), ours.stderr.read()) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_what_the_terminal_does_not_take_is_told(lake: Path) -> None:
+    words = [sys.executable, "-m", "pipelines.cli", "sql", ASKED, "--lake", str(lake)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*words, "--format", "csv"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == UsageError.exit_code
+    assert "standard output cannot be written" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_what_there_is_to_ask_is_told(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
