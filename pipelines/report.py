@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from pipelines import charts
 from pipelines.asked import Row
+from pipelines.attempts import BEGINS
 from pipelines.charts import Part
 from pipelines.compared import as_object, books, drawn, foretold
 from pipelines.facts import KINDS, Facts, gates_of, in_order, read
@@ -121,6 +122,7 @@ def _page(facts: Facts, validation: Path) -> str:
         validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
+        attempts=sum(event["state"] in BEGINS for event in facts.events),
         clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),
         total=total,
         outcomes={part.label: int(part.value) for part in outcomes},

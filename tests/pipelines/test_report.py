@@ -305,6 +305,20 @@ def test_the_numbers_are_those_of_the_tables(done: Path) -> None:
     )
 
 
+def test_a_run_that_went_on_says_that_its_time_is_the_last_attempts(tmp_path: Path) -> None:
+    first, last = events("done", **TOTALS)
+    resumed = {**first, "event": 1, "state": "resumed", "at": BEGAN + timedelta(hours=1)}
+    write(tmp_path, RUNS, [first, resumed, {**last, "event": 2}])
+    write(tmp_path, LEDGER, [spent("useful", 1301, "0.0000013")])
+
+    text, parsed = page(tmp_path)
+
+    assert "in the last of its 2 attempts and cost" in " ".join(parsed.text.split())
+    assert "over 2 attempts, of which the last took" in section(text, "time")
+    assert "passed on the clock" not in text
+    assert "rows a second" not in text  # other attempts scored some of them
+
+
 def test_the_flow_says_its_numbers_in_words(done: Path) -> None:
     text, _ = page(done)
     assert "Of 1,297 rows read: 1,279 scored, 17 refused, 1 failed." in text
