@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from pipelines.session import open_session
@@ -15,6 +16,10 @@ if "PYTEST_XDIST_WORKER" in os.environ and not hasattr(sys, "ps1"):
     # Its main module has no file: pyspark.sql.connect, which Great Expectations imports, takes that for
     # a doctest of its own, and ends the process where gRPC is not installed.
     sys.ps1 = ""
+
+# Machines are shared: how long an example takes says nothing of what it shows.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

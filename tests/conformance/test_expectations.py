@@ -192,7 +192,7 @@ DRAWN = st.tuples(
 
 @pytest.mark.slow
 @pytest.mark.spark
-@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(DRAWN, min_size=1, max_size=12))
 def test_results_agree_whatever_the_rows(spark: SparkSession, rows: list[Any]) -> None:
     assert differences(frame(spark, rows), COUNTED) == []

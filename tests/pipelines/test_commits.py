@@ -30,7 +30,7 @@ def names(folder: Path) -> list[str]:
 STEPS = st.lists(st.one_of(st.sampled_from("abc"), st.integers(1, 5)), min_size=1, max_size=9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_a_unit_is_committed_again_only_where_a_restore_took_its_rows(
     steps: list[str | int],

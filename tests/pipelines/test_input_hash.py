@@ -73,9 +73,7 @@ def hashes(spark: SparkSession, rows: list[tuple[Any, ...]], partitions: int = 1
     return [bytes(row["hash"]) for row in sorted(found, key=lambda row: row["_at"])]
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=2, max_size=200))
 def test_hashes_are_equal_where_rows_are_and_nowhere_else(
     spark: SparkSession, rows: list[tuple[Any, ...]]

@@ -197,7 +197,6 @@ def test_a_run_that_broke_after_its_commit_is_resumed_without_scoring_again(
 @settings(
     max_examples=5,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes minutes of Spark
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @pytest.mark.slow
@@ -400,7 +399,7 @@ def test_drivers_that_make_a_table_at_the_same_moment_all_write_to_it(tmp_path: 
         st.tuples(st.integers(0, 3), st.integers(1, 50), st.booleans()), min_size=1, max_size=9
     )
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_counted_is_what_was_committed_by_this_run(
     tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, int, bool]]
 ) -> None:

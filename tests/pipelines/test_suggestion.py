@@ -104,7 +104,7 @@ NAMES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True),
     st.lists(st.text(max_size=12) | st.sampled_from(["${HOME}", "'", "\\", "a: b #c", "\u202e", "😀", "\x00"]), min_size=2, max_size=4),

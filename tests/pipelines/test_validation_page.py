@@ -271,7 +271,7 @@ def test_a_line_stays_within_its_picture(points: list[Point]) -> None:
 SETS = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, unique=True), max_size=30)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SETS)
 def test_sets_of_rules_are_counted_as_a_loop_over_the_rows_would(
     tmp_path_factory: pytest.TempPathFactory, broken: list[list[str]]

@@ -89,7 +89,7 @@ PIECES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PIECES, st.sampled_from(["a", "b", "ab", "ba", "aab"]))
 def test_what_passes_never_takes_for_ever(pattern: str, again: str) -> None:
     try:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs.batching import cut, windows
@@ -21,7 +21,6 @@ def batches(sizes: list[int]) -> list[pa.RecordBatch]:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), max_size=12), st.integers(1, 25))
 def test_windows_hold_the_same_rows_in_order_and_only_the_last_is_short(
     sizes: list[int], rows: int
@@ -34,7 +33,6 @@ def test_windows_hold_the_same_rows_in_order_and_only_the_last_is_short(
     assert all(0 < window.num_rows <= rows for window in found)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=12), st.integers(1, 200))
 def test_a_window_exceeds_its_bytes_by_no_more_than_one_incoming_batch(
     sizes: list[int], max_bytes: int
@@ -60,7 +58,6 @@ def test_no_batches_and_empty_batches_make_no_windows() -> None:
     assert list(windows(batches([0, 0]), 4, MANY_BYTES)) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 70))
 def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
     lengths: list[int], rows: int
@@ -75,13 +72,11 @@ def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
     assert all(len(part) == rows for part in parts[:-1])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 70))
 def test_a_cut_without_lengths_keeps_the_order(count: int, rows: int) -> None:
     assert [int(i) for part in cut(count, Pinned(rows)) for i in part] == list(range(count))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 1000))
 def test_a_padded_batch_costs_no_more_than_the_budget_unless_one_row_alone_does(
     lengths: list[int], budget: int

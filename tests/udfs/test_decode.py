@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,7 +61,6 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.none() | st.binary(min_size=6, max_size=6) | st.binary(max_size=8), max_size=12),
     st.integers(0, 5),
@@ -172,7 +171,6 @@ def test_a_double_that_no_float_can_hold_is_an_error_of_its_row() -> None:
     assert (found.rows.tolist(), list(found.errors)) == ([1], [0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8))
 def test_every_integer_is_a_number_however_large(cells: list[int | None]) -> None:
     decode = columns(signature(n={"type": "bigint"}), {})

@@ -52,7 +52,7 @@ def run(folder: Path, table: pa.Table, plan: Plan = PLAN, chunk: int = 1000) -> 
 cells = st.none() | st.binary(min_size=16, max_size=16) | st.binary(max_size=17)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(cells, min_size=1, max_size=40),
     st.integers(1, 45),
@@ -80,7 +80,7 @@ def test_predictions_equal_a_plain_torch_loop_whatever_the_cuts(
             assert row["error"]["kind"] == "decode"
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.lists(st.text(max_size=30) | st.none(), min_size=1, max_size=12),
     st.integers(1, 14),
@@ -211,7 +211,7 @@ def test_a_label_that_was_taken_from_nan_is_an_error_though_the_score_is_not_ask
 # meters
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(cells, min_size=1, max_size=30), st.integers(1, 12), st.integers(1, 35))
 def test_there_is_a_meter_on_the_first_row_of_each_window_and_the_sums_are_those_of_the_rows(
     mlp: Path, pixels: list[bytes | None], batch_rows: int, window_rows: int

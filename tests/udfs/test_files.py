@@ -28,9 +28,7 @@ from udfs.json_file import read_json
 CSV = CsvSource(format="csv", path="unused")
 JSON = JsonSource(format="json", path="unused")
 TWO = {"id": "int", "text": "string"}
-quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # csv.writer cannot write a lone surrogate as UTF-8; every other character is fair.
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

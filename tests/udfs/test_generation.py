@@ -149,7 +149,7 @@ def network_of(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(
     picked=st.lists(st.sampled_from(PROMPTS[:40]), min_size=1, max_size=24),
     max_rows=st.integers(1, 12),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import RunFailed
@@ -46,7 +46,6 @@ def computed(values: Values) -> dict[str, np.ndarray[Any, Any]]:
     return {"sum": sums, "pair": np.stack([sums, -sums], axis=1)}
 
 
-@settings(deadline=None)
 @given(questions, limits)
 def test_joined_questions_get_the_answers_that_each_would_get_alone(
     asked: list[Values], limit: Limits
@@ -66,7 +65,6 @@ def test_joined_questions_get_the_answers_that_each_would_get_alone(
         assert all(np.array_equal(answers[number][name], alone[name]) for name in alone)
 
 
-@settings(deadline=None)
 @given(questions, limits)
 def test_a_joined_batch_is_within_its_limit_and_pads_little(
     asked: list[Values], limit: Limits
@@ -120,7 +118,6 @@ def test_outputs_of_every_kind_come_out_of_shared_memory_as_they_went_in() -> No
     area.close()
 
 
-@settings(deadline=None)
 @given(questions)
 def test_questions_come_out_of_shared_memory_as_they_went_in_whatever_came_before(
     asked: list[Values],

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from helpers import pixel_mlp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_host import lease, place
 
@@ -34,7 +34,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps, st.integers(0, 30))
 def test_no_more_is_held_than_the_limit_and_nothing_leased_is_evicted(
     asked: list[tuple[str, int, int, bool]], reserve_bytes: int

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from udfs.overlap import ahead
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.one_of(st.none(), st.integers(), st.lists(st.integers()))))
 def test_items_come_as_they_are_and_in_order(items: list[object]) -> None:
     assert list(ahead(iter(items))) == items

@@ -90,7 +90,7 @@ def check(found: list[Any], undisturbed: list[Any], bad: Sequence[int], kind: st
             assert np.allclose(row["probabilities"], other["probabilities"], atol=TOLERANCE)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.data(),
     st.integers(1, 150),
@@ -231,7 +231,7 @@ def test_an_outputs_type_that_one_row_spoils_is_that_rows_error(mlp: Path) -> No
 # memory
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 300), st.integers(1, 40), st.none() | st.integers(1, 300))
 def test_whatever_fits_into_memory_every_row_is_scored(
     mlp: Path, count: int, fits: int, batch_rows: int | None

@@ -26,7 +26,7 @@ VALUES = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @pytest.mark.parametrize("kind", VALUES, ids=str)
 @given(st.data())
 def test_parts_add_up_to_the_whole(kind: pa.DataType, data: st.DataObject) -> None:

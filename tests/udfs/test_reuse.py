@@ -76,7 +76,7 @@ def plan(**changes: Any) -> Plan:
     return Plan(("pixels",), ("id",), **changes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     chosen=st.lists(st.integers(0, 11), min_size=1, max_size=80),
     window=st.integers(1, 40),
@@ -105,7 +105,7 @@ def test_equal_rows_get_what_each_would_have_got_whatever_the_windows(
         assert counting.rows <= len(chosen)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     chosen=st.lists(st.integers(0, 11), min_size=1, max_size=60),
     known=st.sets(st.integers(0, 11)),

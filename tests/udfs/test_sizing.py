@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from udfs.sizing import CEILING, NEARLY, Measured, Pinned, line, next_size, sizer_for
@@ -21,7 +21,6 @@ def found(seconds: Cost, *, start: int = 16, ceiling: int = 1 << 14) -> tuple[in
     return sizer.size, tried
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 1.0), st.floats(1e-7, 1e-3))
 def test_where_time_is_a_line_the_rate_found_is_nearly_the_best_that_any_size_gives(
     a: float, b: float
@@ -45,7 +44,6 @@ def test_calls_that_cost_nothing_each_are_made_small() -> None:
     assert found(lambda n: 1e-4 * n)[0] == 16
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.floats(1e-6, 0.5))
 def test_no_size_tried_is_more_than_twice_the_largest_before(start: int, a: float) -> None:
     _, tried = found(lambda n: a + 1e-5 * n, start=start)

@@ -59,7 +59,7 @@ words = st.sampled_from(
 texts = st.lists(st.text(max_size=40) | st.lists(words, max_size=60).map(" ".join), max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts)
 def test_ids_are_those_of_transformers(bert: Path, drawn: list[str]) -> None:
     kept = [text for text in drawn if text is not None]
@@ -67,7 +67,7 @@ def test_ids_are_those_of_transformers(bert: Path, drawn: list[str]) -> None:
     assert ids_of(bert, list(kept)) == (by_transformers(bert, kept, 32) if kept else [])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts)
 def test_ids_of_a_real_tokenizer_are_those_of_transformers(minilm: Path, drawn: list[str]) -> None:
     wanted = by_transformers(minilm, drawn, 200) if drawn else []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.calibration import GAIN, Measurement, chosen
@@ -101,7 +101,6 @@ def test_what_was_not_measured_is_not_taken() -> None:
     assert chosen(measured(10.0, None), "openvino", "bf16") is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=4))
 def test_nothing_that_could_be_taken_is_much_faster_than_what_is(
     seen: list[tuple[float, bool]],
