@@ -151,9 +151,12 @@ class Expectations:
                     self._unfit_aggregates[one.name] = told
                 else:
                     found |= told
-            elif one.asked.splits and _label(one) not in found:
-                about = _considered(one.built)
-                found |= {} if about is None else {_label(one): rows_where(self._parsed & about)}
+            elif (
+                one.asked.splits
+                and _label(one) not in found
+                and (about := _considered(one.built)) is not None
+            ):
+                found[_label(one)] = rows_where(self._parsed & about)
         return found
 
     def ask(self) -> list[Any]:

@@ -115,6 +115,7 @@ def _page(facts: Facts, validation: Path) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
     held = facts.spent["slot_s"] or 0.0
+    began = [event["at"] for event in facts.events if event["state"] in BEGINS]
     shown = [_partition(row, facts.partitions[0]["slot_s"]) for row in facts.partitions]
     return _template().render(
         run=run,
@@ -122,8 +123,8 @@ def _page(facts: Facts, validation: Path) -> str:
         validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
-        attempts=sum(event["state"] in BEGINS for event in facts.events),
-        clock_s=run["wall_s"] or (run["at"] - facts.events[0]["at"]).total_seconds(),
+        attempts=len(began),
+        clock_s=run["wall_s"] or (run["at"] - began[-1]).total_seconds(),
         total=total,
         outcomes={part.label: int(part.value) for part in outcomes},
         flows=_flows(total, outcomes),

@@ -319,6 +319,20 @@ def test_a_run_that_went_on_says_that_its_time_is_the_last_attempts(tmp_path: Pa
     assert "rows a second" not in text  # other attempts scored some of them
 
 
+def test_a_run_that_went_on_and_was_stopped_counts_no_hour_between_its_attempts(
+    tmp_path: Path,
+) -> None:
+    first, last = events("stopped", detail="BudgetExceeded: the next unit is not paid for")
+    later = timedelta(hours=1)
+    resumed = {**first, "event": 1, "state": "resumed", "at": BEGAN + later}
+    write(tmp_path, RUNS, [first, resumed, {**last, "event": 2, "at": last["at"] + later}])
+
+    _, parsed = page(tmp_path)
+
+    told = " ".join(parsed.text.split())
+    assert "was stopped after 37 s in the last of its 2 attempts, by its budget" in told
+
+
 def test_the_flow_says_its_numbers_in_words(done: Path) -> None:
     text, _ = page(done)
     assert "Of 1,297 rows read: 1,279 scored, 17 refused, 1 failed." in text
