@@ -19,6 +19,7 @@ from benches.contestants import Promise
 from benches.workloads import Workload
 from pipelines.task_times import EventLog
 from schemas.model import Tolerance
+from udfs.meter import LAPS
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def runtimes(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def laps(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Meters summed over all workers: seconds by what they went into."""
-    names = [name for name in rows[0] if name.endswith("_s")]
+    names = ("wall_s", "cpu_s", *LAPS)
     return {name: round(sum(row[name] for row in rows), 3) for name in names}
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from benches import outcome
 from benches.outcome import Answers
 from benches.workloads import WORKLOADS
+from udfs.meter import LAPS
 
 
 def answers(
@@ -138,3 +139,9 @@ def test_steady_is_from_the_first_ready_model_to_the_last_batch() -> None:
     again = {"startup_s": 0.0, "load_s": 0.0, "wall_s": 4.0}
     rows = [first, later, {**again, "started_at": datetime.fromtimestamp(109, UTC)}]
     assert outcome.steady_s(rows) == pytest.approx(121 - 103)
+
+
+def test_laps_are_summed_where_no_device_was_metered() -> None:
+    lap = dict.fromkeys(("wall_s", "cpu_s", *LAPS), 0.25)
+    row = {**lap, "gpu_busy_s": None, "batches": 3, "backend": "torch"}
+    assert outcome.laps([row, row]) == dict.fromkeys(lap, 0.5)
