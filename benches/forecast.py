@@ -26,11 +26,11 @@ from benches.millrace_job import VARIANTS
 from benches.process import ROOT
 from benches.workloads import WORKLOADS
 from pipelines import score
+from pipelines.command_session import session_for
 from pipelines.forecast import LEVEL
 from pipelines.foresee import foresee
 from pipelines.plan import as_object
 from pipelines.progress import Progress
-from pipelines.work import session_for
 from schemas.config import Job
 from schemas.yaml_file import load
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benches.contestant import Told, tell, told
-from pipelines.progress import Progress
-from pipelines.score import run
-from pipelines.work import session_for
+from pipelines.command_session import session_for
 from schemas.config import Job
 from schemas.yaml_file import load
 
@@ -29,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = told(__doc__, arguments)
     job = job_of(task)
     began = time.time()
-    with session_for(job, _APART if task.apart else {}, master=f"local[{task.slots},4]") as spark:
+    apart, master = _APART if task.apart else {}, f"local[{task.slots},4]"
+    with session_for(job, apart, master=master, importing=["pipelines.score"]) as spark:
+        from pipelines.progress import Progress  # as `millrace run` does: while Spark starts
+        from pipelines.score import run
+
         session_s = time.time() - began
         summary = run(spark, job, Progress())
         run_s = time.time() - began - session_s

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pipelines import gates, ledger, runs, sink
 from pipelines.closings import closings
+from pipelines.command_session import logs
 from pipelines.gates import Books, Gate
 from pipelines.ledger import Counted
 from pipelines.progress import Progress
@@ -15,7 +16,7 @@ from pipelines.runs import Run
 from pipelines.saved import Saving, saving_of
 from pipelines.task_times import EventLog
 from pipelines.validate import Verdict
-from pipelines.work import Work, logs
+from pipelines.work import Work
 from schemas import tables
 from schemas.summary import Summary
 

@@ -23,13 +23,14 @@ from pyspark.sql import SparkSession
 from pipelines import history, place, runs, sink
 from pipelines.attempts import BEGINS
 from pipelines.calibrate import Way
+from pipelines.command_session import logs
 from pipelines.forecast import Range
 from pipelines.rate import Rate
 from pipelines.runs import Clock, Run
 from pipelines.task_times import EventLog
 from pipelines.units import DONE
 from pipelines.words import duration, money
-from pipelines.work import Work, logs
+from pipelines.work import Work
 from schemas.errors import BudgetExceeded
 from schemas.prices import METERS, PLACES, Instance
 from schemas.tables import UNITS

@@ -112,15 +112,16 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
       millrace run conf/jobs/mnist.yaml --set source.path=t10k-images-idx3-ubyte.gz
       millrace run conf/jobs/sms.yaml --set source.path=sms.tsv --set engine.batch=32 --json
     """
-    from pipelines.console import print_summary
-    from pipelines.progress import Progress
-    from pipelines.score import run as run_job
+    from pipelines.command_session import process_began, session_for
     from pipelines.signals import stop_at_sigterm
-    from pipelines.work import process_began, session_for
 
     stop_at_sigterm()
-    job = _job(job_file, overrides)
-    with session_for(job, held_since=process_began()) as spark:
+    job, began = _job(job_file, overrides), process_began()
+    with session_for(job, held_since=began, importing=["pipelines.score"]) as spark:
+        from pipelines.console import print_summary
+        from pipelines.progress import Progress
+        from pipelines.score import run as run_job
+
         summary = run_job(spark, job, Progress.of_command(quiet=as_json), fresh=fresh)
     print_summary(summary, as_json=as_json)
 
@@ -251,13 +252,14 @@ def validate(
             "validate wants a job file, or --suggest SOURCE with its options",
             next="millrace validate --help",
         )
-    from pipelines import console, score
-    from pipelines.progress import Progress
-    from pipelines.validate import gate
-    from pipelines.work import session_for
+    from pipelines.command_session import session_for
 
     job = _job(job_file, overrides)
-    with session_for(job) as spark:
+    with session_for(job, importing=["pipelines.score"], scores=False) as spark:
+        from pipelines import console, score
+        from pipelines.progress import Progress
+        from pipelines.validate import gate
+
         verdict = score.check(spark, job, Progress.of_command(quiet=as_json))
     rules = [
         {

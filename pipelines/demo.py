@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import console, score
+from pipelines.command_session import session_for
 from pipelines.progress import Progress
 from pipelines.query import query
-from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import RunFailed
 from schemas.yaml_file import load

@@ -34,12 +34,6 @@ _NO_COUNT: dict[Any, Any] = {
 }  # every predicate depends on it, none reads it
 
 
-def import_expectations(contract: Contract) -> None:
-    """Import Great Expectations where the contract has any: seconds, best spent while the JVM starts."""
-    if contract.expectations:
-        import great_expectations  # noqa: F401
-
-
 def built(expectation: Expectation) -> Any:
     """The expectation as Great Expectations has it. Raises UsageError where it takes no such arguments."""
     from great_expectations import expectations as known

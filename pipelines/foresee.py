@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import history, loop, offers, pilot, place, runs, volume
 from pipelines.calibrate import way_of
+from pipelines.command_session import spark_log
 from pipelines.faults import translated
 from pipelines.forecast import blend
 from pipelines.history import Past
@@ -23,7 +24,7 @@ from pipelines.offers import Offer, Whole
 from pipelines.pilot import Pilot
 from pipelines.progress import Progress
 from pipelines.volume import Count
-from pipelines.work import Work, prepare, spark_log
+from pipelines.work import Work, prepare
 from schemas.config import Job
 from schemas.errors import UsageError
 from schemas.prices import PriceBook

@@ -162,11 +162,10 @@ def _check(at: Pass, failed: int) -> None:
 def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tuple[Unit, int]]:
     """Each unit with its failed rows, as they are committed. Raises BudgetExceeded between units."""
     rest, purse = list(left), at.purse
-    at_once = AT_ONCE if (at.work.lake / at.work.predictions.name).exists() else 1
     with beside(at.spark, AT_ONCE) as submit:
         running: dict[Future[int], tuple[Unit, float]] = {}
         while rest or running:
-            while rest and len(running) < at_once:
+            while rest and len(running) < AT_ONCE:
                 beside_rows = [unit.expected_rows for unit, _ in running.values()]
                 if not purse.admits(rest[0].expected_rows, beside_rows):
                     break
@@ -180,7 +179,6 @@ def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tup
                 failed = one.result()
                 purse.finished(unit.expected_rows, started_s)
                 yield unit, failed
-            at_once = AT_ONCE  # the table is there: two would both have made it
 
 
 def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:

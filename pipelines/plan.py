@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 
 from pipelines import console, frontier, offers
+from pipelines.command_session import session_for
 from pipelines.forecast import Range
 from pipelines.foresee import Forecast, foresee
 from pipelines.offers import Offer
 from pipelines.progress import Progress
 from pipelines.words import NONE, duration, money
 from pipelines.words import count as counted
-from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import UsageError
 

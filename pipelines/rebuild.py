@@ -9,11 +9,11 @@ from typing import Any
 
 from pipelines import console, ledger, runs, sink
 from pipelines.closings import closings
+from pipelines.command_session import logs
 from pipelines.corrections import ORIGINAL
 from pipelines.ledger import Counted
 from pipelines.rate import Rate
 from pipelines.show import find
-from pipelines.work import logs
 from schemas.errors import RunFailed, UsageError
 from schemas.ids import digest
 from schemas.tables import LEDGER, predictions_name

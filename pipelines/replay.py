@@ -17,13 +17,14 @@ from pyspark.sql import SparkSession
 
 from pipelines import guess, ingest, runs, score, sink
 from pipelines.claim import LEASE, Lease, claimed
+from pipelines.command_session import process_began, session_for
 from pipelines.console import print_summary
 from pipelines.progress import Progress
 from pipelines.query import query
 from pipelines.runs import Clock
 from pipelines.show import find
 from pipelines.signals import stop_at_sigterm
-from pipelines.work import Replayed, Work, prepare, process_began, session_for
+from pipelines.work import Replayed, Work, prepare
 from schemas import ids
 from schemas.config import Job, Source
 from schemas.contract import Contract

@@ -39,6 +39,7 @@ from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
 from pipelines.claim import LEASE, Claim, Lease, claimed
+from pipelines.command_session import process_began, session_for, spark_log
 from pipelines.commits import Commits
 from pipelines.faults import translated
 from pipelines.gates import as_json
@@ -52,7 +53,7 @@ from pipelines.tally import Tally
 from pipelines.task_times import EventLog, settle
 from pipelines.validate import Verdict
 from pipelines.watch import watch_of
-from pipelines.work import Work, prepare, process_began, session_for, spark_log
+from pipelines.work import Work, prepare
 from schemas import ids
 from schemas.config import Job
 from schemas.errors import BudgetExceeded, ClaimLost, GateRefused, MillraceError

@@ -12,9 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
+
+# PySpark imports these when it is first asked for rows: in another thread here, and two threads that
+# import at once may find each other's modules half made.
+from pyspark.sql.classic import column as _column  # noqa: F401
+from pyspark.sql.classic import dataframe as _dataframe  # noqa: F401
+from pyspark.sql.pandas import map_ops as _map_ops  # noqa: F401
 
 from pipelines import class_archive, connect
 from udfs.daemon import PRELOAD
@@ -40,6 +46,8 @@ DEFAULTS: dict[str, str] = {
     "spark.sql.session.timeZone": "UTC",
     # Which line of ours made a column: a dozen calls to the JVM for each, and no user reads that.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # Spark's own choice, INT96, has no bounds in a file's footer, by which queries skip files.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # With more than 100 columns or counts Spark would interpret what it compiles: many rules have that.
     "spark.sql.codegen.maxFields": "1000",
     "spark.sql.execution.arrow.maxBytesPerBatch": "64m",
@@ -83,12 +91,15 @@ def open_session(
     master: str | None = None,
     preload: Sequence[str] = (),
     meanwhile: Callable[[], object] = lambda: None,
+    first: Callable[[SparkSession], object] = lambda _: None,
 ) -> SparkSession:
     """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
 
     ``settings`` go over the defaults. Without ``master``, what spark-submit or the environment says
     applies, else two task slots a machine's cores allow, each task tried four times. ``preload`` names
-    modules that the workers' fork server imports; ``meanwhile`` is called once, while the JVM starts.
+    modules that the workers' fork server imports; ``meanwhile`` is called once, while Spark starts.
+    Of a JVM that starts here, ``first`` gets the session in a thread of its own, as soon as it is there:
+    it is not waited for, and must import nothing.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -107,16 +118,33 @@ def open_session(
         builder = builder.config(key, value)
     with (
         _terminal_into(log_dir / "spark.log", when=not submitted),
-        ThreadPoolExecutor(1) as starter,
+        _leaving() as starter,
     ):
-        # The session takes the JVM that is there. All that Python does for it is to wait.
-        conf = SparkConf(loadDefaults=False).setAll(list(chosen.items()))
-        jvm = starter.submit(SparkContext._ensure_initialized, conf=conf)  # noqa: SLF001
+        # All that Python does for it is to wait: what else it has to do, it does meanwhile.
+        started = starter.submit(_started, builder)
+        if not submitted:
+            starter.submit(lambda: first(started.result()))
         meanwhile()
-        jvm.result()
-        spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("WARN")
+        spark = started.result()
     _python_logs_into(log_dir / "spark.log")
+    return spark
+
+
+@contextmanager
+def _leaving() -> Iterator[ThreadPoolExecutor]:
+    """A thread to give work to, which ends it after the block has been left."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """The session, with all that Spark makes for it when it is first asked something."""
+    spark: SparkSession = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    spark.conf.get("spark.sql.session.timeZone")
     return spark
 
 

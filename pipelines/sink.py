@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import reduce
 from operator import and_
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +22,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from pipelines.commits import MESSAGE
-from pipelines.place import is_connect
+from pipelines.data_files import adding
 from schemas.contract import quoted
 from schemas.errors import RunFailed
 from schemas.tables import Table
@@ -80,22 +82,26 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
             got=shaped.schema.simpleString(),
             allowed=schema.simpleString(),
         )
-    if is_connect(rows.sparkSession):
-        # A text column's type says its collation there, and a table made of it can be read by Spark alone.
-        _opened(lake, table)
-    (
-        shaped.write.format("delta")
-        .mode("append")
-        .option("txnAppId", transaction)
-        .option("txnVersion", 1)
-        .option("userMetadata", f"{MESSAGE}{transaction}")
-        .options(**_properties(table))  # of a table that is made by this
-        .save(str(lake / table.name))
-    )
-    if not committed(lake, table.name, transaction):
-        raise RunFailed(
-            f"table {table.name} does not show the commit {transaction}", next="run the job again"
+    try:
+        log = _existing(lake, table)
+        if log is not None and log.transaction_version(transaction) is not None:
+            return
+        with _computed(shaped, lake) as files:
+            log = log or _opened(lake, table)
+            if (
+                log.transaction_version(transaction) is not None
+            ):  # made, and committed to, meanwhile
+                raise RunFailed(f"another driver has committed {transaction} to {table.name}")
+            moved = [file.rename(lake / table.name / file.name) for file in files]
+        log.create_write_transaction(
+            [*adding(moved, table.arrow_schema, table.indexed)],
+            mode="append",
+            schema=log.schema(),
+            commit_properties=_naming(transaction),
         )
+    except (DeltaError, OSError) as error:
+        raise _unwritten(table, error) from error
+    _prove(lake, table, transaction)
 
 
 def append_values(
@@ -112,22 +118,11 @@ def append_values(
         log = _opened(lake, table)
         if log.transaction_version(transaction) is not None:
             return
-        told = CommitProperties(
-            custom_metadata={"userMetadata": f"{MESSAGE}{transaction}"},
-            app_transactions=[Transaction(transaction, 1)],
-        )
         made = pa.Table.from_pylist(rows, table.arrow_schema)
-        write_deltalake(log, made, mode="append", commit_properties=told)
+        write_deltalake(log, made, mode="append", commit_properties=_naming(transaction))
     except (DeltaError, OSError) as error:
-        raise RunFailed(
-            f"table {table.name} cannot be written",
-            got=str(error)[:500],
-            next="see what is in its folder, then run the job again",
-        ) from error
-    if not committed(lake, table.name, transaction):
-        raise RunFailed(
-            f"table {table.name} does not show the commit {transaction}", next="run the job again"
-        )
+        raise _unwritten(table, error) from error
+    _prove(lake, table, transaction)
 
 
 def count(lake: Path, table: str, **equal: str | int) -> int:
@@ -169,6 +164,62 @@ def _opened(lake: Path, table: Table) -> DeltaTable:
                 commit_properties=once,
             )
     return DeltaTable(path)
+
+
+@contextmanager
+def _computed(rows: DataFrame, lake: Path) -> Iterator[list[Path]]:
+    """``rows`` as complete Parquet files, which go unless they are moved. Their names are unique.
+
+    They are where vacuum looks for what a killed driver has left.
+    """
+    scratch = lake / "_staging" / str(uuid4())
+    try:
+        rows.write.parquet(str(scratch))
+        yield sorted(scratch.glob("*.parquet"))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _existing(lake: Path, table: Table) -> DeltaTable | None:
+    """The table, where it is there. Raises RunFailed where it has other columns than those declared."""
+    try:
+        log = DeltaTable(str(lake / table.name))
+    except TableNotFoundError:
+        return None
+    there = {one.name: one.type for one in pa.schema(log.schema().to_arrow())}
+    mine = {one.name: one.type for one in table.arrow_schema}
+    wrong = [name for name, kind in mine.items() if there.get(name) != kind]
+    if wrong:
+        raise RunFailed(
+            f"table {table.name} has other columns than this job writes",
+            got=", ".join(f"{name} {there.get(name, 'absent')}" for name in wrong),
+            allowed=", ".join(f"{name} {mine[name]}" for name in wrong),
+            next="write to another lake (output.path), or move this table away",
+        )
+    return log
+
+
+def _naming(transaction: str) -> CommitProperties:
+    return CommitProperties(
+        custom_metadata={"userMetadata": f"{MESSAGE}{transaction}"},
+        app_transactions=[Transaction(transaction, 1)],
+    )
+
+
+def _unwritten(table: Table, error: Exception) -> RunFailed:
+    return RunFailed(
+        f"table {table.name} cannot be written",
+        got=str(error)[:500],
+        next="see what is in its folder, then run the job again",
+    )
+
+
+def _prove(lake: Path, table: Table, transaction: str) -> None:
+    """Raise RunFailed where the table's log does not show the commit."""
+    if not committed(lake, table.name, transaction):
+        raise RunFailed(
+            f"table {table.name} does not show the commit {transaction}", next="run the job again"
+        )
 
 
 def _properties(table: Table) -> dict[str, str]:

@@ -16,10 +16,11 @@ from sqlglot import exp
 from pipelines import query, workers
 from pipelines.answer import Ask
 from pipelines.calibrate import native
+from pipelines.command_session import passing_session, session_for, spark_log
 from pipelines.faults import translated
 from pipelines.query import Statement
 from pipelines.views import for_spark, register
-from pipelines.work import Work, passing_session, prepare, session_for, spark_log
+from pipelines.work import Work, prepare
 from schemas.config import Job
 from schemas.errors import QueryError
 from schemas.yaml_file import load

@@ -111,7 +111,7 @@ def register(
         console.echo("".join(f"{statement};\n" for statement in told).rstrip("\n"))
         return
     settings = {"spark.sql.catalogImplementation": "hive", **_settings(conf)}
-    from pipelines.work import passing_session
+    from pipelines.command_session import passing_session
 
     with passing_session("register", settings) as spark:
         names = catalog.register(spark, lake, database)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines import console
+from pipelines.command_session import passing_session
 from pipelines.progress import Progress
 from pipelines.suggest import SAMPLE_ROWS, suggest
 from pipelines.suggested_file import as_json as values_of
 from pipelines.suggested_file import as_yaml
-from pipelines.work import passing_session
 from schemas.errors import UsageError
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, place, preflight, rule_check, store, volume
-from pipelines.expectations import import_expectations
-from pipelines.faults import translated
+from pipelines import ingest, place, preflight, rule_check, volume
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
 from pipelines.reference import pinned_references
 from pipelines.row_key import row_key
-from pipelines.session import held_from, open_session
 from schemas import ids, tables
 from schemas.config import Job
 from schemas.contract import Contract, Rule
@@ -88,71 +80,6 @@ class Work:
     def staging(self, run_id: str) -> Path:
         """A folder for what a run needs for a while."""
         return self.lake / "_staging" / run_id
-
-
-def logs(lake: Path) -> Path:
-    """Where the runs of a lake leave Spark's log and event logs."""
-    return lake / "_logs"
-
-
-def spark_log(job: Job) -> str:
-    """Where the whole story of a failure is told."""
-    return str(logs(Path(job.output.path)) / "spark.log")
-
-
-def process_began() -> datetime:
-    """When this process began: a command holds its machine since then."""
-    return datetime.fromtimestamp(psutil.Process().create_time(), UTC)
-
-
-@contextmanager
-def session_for(
-    job: Job,
-    settings: Mapping[str, str] | None = None,
-    *,
-    master: str | None = None,
-    held_since: datetime | None = None,
-) -> Iterator[SparkSession]:
-    """A session that logs into the job's lake, stopped at the end; ``settings`` go over the defaults.
-
-    Its first run is charged for machines from ``held_since`` on, or from now: a JVM starts. Raises
-    UsageError, before anything is started, for a lake on a store that is not safe.
-    """
-    since = held_since or datetime.now(UTC)
-    store.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
-    spark = open_session(
-        f"millrace {job.name}",
-        logs(Path(job.output.path)),
-        settings,
-        master=master,
-        preload=preload(job),
-        meanwhile=partial(import_expectations, job.contract),
-    )
-    held_from(spark, since)
-    try:
-        yield spark
-    finally:
-        spark.stop()
-
-
-@contextmanager
-def passing_session(name: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
-    """A session of no job, whose logs go when it ends; what fails inside is told as of a run."""
-    with TemporaryDirectory() as folder, translated(str(Path(folder) / "spark.log")):
-        spark = open_session(f"millrace {name}", Path(folder), settings)
-        try:
-            yield spark
-        finally:
-            spark.stop()
-
-
-def preload(job: Job) -> list[str]:
-    """What the workers' fork server imports beside what every worker needs.
-
-    torch where the job's words leave nothing else: it takes seconds and hundreds of megabytes, which
-    a run that calibration gives to OpenVINO would have paid for nothing.
-    """
-    return ["torch"] if job.engine.backend in ("torch", "torch_compile") else []
 
 
 def _read_as(job: Job) -> dict[str, object]:

@@ -62,6 +62,11 @@ def warmer(scorer: Scorer) -> Callable[[Batches], Batches]:
     return partial(_warm, scorer)
 
 
+def starter() -> Callable[[Batches], Batches]:
+    """The function for `DataFrame.mapInArrow` that gives its rows back: a worker starts, no more."""
+    return _start
+
+
 def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     """A scalar-iterator pandas UDF of the signature's inputs; register it to call it from SQL.
 
@@ -91,6 +96,11 @@ def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
     schema = from_arrow_schema(output_schema(pa.schema([]), card.signature))
     # Not deterministic, so that no optimizer rule computes it twice.
     return pandas_udf(classify, schema).asNondeterministic()  # type: ignore[call-overload,no-any-return]
+
+
+def _start(batches: Batches) -> Batches:
+    mark_used()  # should this worker score later, its start was not for that
+    yield from batches
 
 
 def _warm(scorer: Scorer, batches: Batches) -> Batches:

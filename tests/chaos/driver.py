@@ -22,11 +22,11 @@ from typing import Any
 
 from pipelines import console, loop, units
 from pipelines.claim import Lease
+from pipelines.command_session import session_for
 from pipelines.commits import Commits
 from pipelines.progress import Progress
 from pipelines.score import run
 from pipelines.signals import stop_at_sigterm
-from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import MillraceError
 from schemas.yaml_file import load

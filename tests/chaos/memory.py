@@ -20,9 +20,9 @@ import psutil
 from pyspark.sql import SparkSession
 
 from pipelines import units
+from pipelines.command_session import session_for
 from pipelines.progress import Progress
 from pipelines.score import run
-from pipelines.work import session_for
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 _MB = 1 << 20

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pipelines import units
 from pipelines.claim import Lease
+from pipelines.command_session import session_for
 from pipelines.progress import Progress
 from pipelines.runs import DONE_ALREADY
 from pipelines.score import run
-from pipelines.work import session_for
 from schemas.config import Job
 from schemas.errors import MillraceError
 from tests.chaos.driven import violations

@@ -101,7 +101,9 @@ def test_each_unit_is_a_commit_and_all_rows_are_there_once(
     lake = tmp_path / "lake"
     assert (summary.units_done, summary.units_total, summary.scored) == (FILES, FILES, ROWS)
     assert ids(lake) == Counter(range(ROWS))
-    assert deltalake.DeltaTable(lake / "predictions_tiny").version() == FILES - 1
+    assert (
+        deltalake.DeltaTable(lake / "predictions_tiny").version() == FILES
+    )  # it is made, then one a unit
     told = rows(lake, "SELECT unit, scored, failed FROM units WHERE state = 'done' ORDER BY unit")
     assert told == [{"unit": n, "scored": 10, "failed": 0} for n in range(FILES)]
     charged = rows(lake, "SELECT DISTINCT x_Unit FROM ledger WHERE x_CostKind = 'useful'")
@@ -146,7 +148,7 @@ def test_a_driver_that_died_between_a_commit_and_its_telling_is_made_up_for(
         score(job)
     monkeypatch.undo()
     lake = tmp_path / "lake"
-    assert len(ids(lake)) == ROWS // FILES
+    assert len(ids(lake)) in (ROWS // FILES, 2 * ROWS // FILES)  # two at once, and one may not end
     assert rows(lake, "SELECT count(*) AS n FROM units WHERE state = 'done'") == [{"n": 0}]
 
     assert score(job).scored == ROWS
@@ -174,14 +176,14 @@ def test_a_run_that_is_done_scores_nothing_and_fresh_scores_all_as_a_run_of_its_
 
 @pytest.mark.slow
 @pytest.mark.spark
-@pytest.mark.parametrize("version", [0, 2, 4])
+@pytest.mark.parametrize("version", [0, 1, 5])
 def test_a_table_that_was_restored_gets_its_rows_back_and_no_row_twice(
     score: Score, job: Job, tmp_path: Path, version: int
 ) -> None:
     first = score(job)
     table = tmp_path / "lake" / "predictions_tiny"
     deltalake.DeltaTable(table).restore(version)
-    assert len(ids(tmp_path / "lake")) == ROWS // FILES * (version + 1)
+    assert len(ids(tmp_path / "lake")) == ROWS // FILES * version
 
     summary = score(job)
 
