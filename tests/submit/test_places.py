@@ -20,14 +20,15 @@ from tests.scheduled.home import airflow
 from tests.submitted import PATIENCE_S, ROOT, submit
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults, pytest.mark.timeout(3 * PATIENCE_S)]
-ROWS, FILES, REFUSED = 1000, 4, 3
+ROWS = int(os.environ.get("MILLRACE_TEST_ROWS", "1000"))  # more, to compare times
+FILES, REFUSED = 4, 3
 SUBMITTED = ("local[2,4]", "local-cluster[2,1,1024]", "standalone")
 SCORED = "SELECT id, label, score, probabilities, error FROM predictions_tiny ORDER BY id"
 
 
 @pytest.fixture(scope="module")
 def job_file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job over a thousand images, three of which have no pixels."""
+    """A job over images, three of which have no pixels."""
     folder = tmp_path_factory.mktemp("job")
     pixels: list[bytes | None] = [*images(ROWS - REFUSED), *[None] * REFUSED]
     write_parquet(folder / "input", image_table(pixels), files=FILES)
