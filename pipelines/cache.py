@@ -60,7 +60,7 @@ class Cache:
             KNOWN,
         )
 
-    def keep(self, made: DataFrame, rows: int, transaction: str, at: datetime) -> None:
+    def keep(self, made: DataFrame, rows: int, transaction: str, run_id: str, at: datetime) -> None:
         """Keep the outputs of a unit's committed ``rows``, once; then what is too old, or too much, goes.
 
         Rows that failed are not kept: a fault may have been of that moment.
@@ -80,7 +80,7 @@ class Cache:
             "at": F.col("scored_at"),
         }
         columns = [values[column.name].alias(column.name) for column in self.table.columns]
-        sink.append(new.select(*columns), self.lake, self.table, name)
+        sink.append(new.select(*columns), self.lake, self.table, name, run_id)
         self._make_room(at)
 
     def _make_room(self, at: datetime) -> None:

@@ -38,16 +38,17 @@ def taken_up(spark: SparkSession, work: Work, run: Run, progress: Progress, now:
         name = _transaction(work, run, PLANNED)
         if not sink.committed(work.lake, REPLAYS.name, name):
             plan = _planned(spark, work, run, replays)
-            sink.append(_as_rows(plan, run, replays, PLANNED, now), work.lake, REPLAYS, name)
+            rows = _as_rows(plan, run, replays, PLANNED, now)
+            sink.append(rows, work.lake, REPLAYS, name, run.run_id)
         mine = (F.col("run_id") == run.run_id) & (F.col("state") == PLANNED)
         found = sink.read(spark, work.lake, REPLAYS.name).where(mine)
         wanted = found.where("left_out IS NULL").select(F.col("key").alias(TAKEN), "rows_before")
         keys = sink.stage(wanted, work.staging(run.run_id) / _FOLDER)
         (told,) = keys.agg(F.count("*").alias("keys"), F.sum("rows_before").alias("rows")).collect()
-    rows = (told["keys"] if replays.is_repaired else told["rows"]) or 0
+    taken = (told["keys"] if replays.is_repaired else told["rows"]) or 0
     progress.say(f"  {told['keys']:,} keys to take up")
-    found_nothing = replace(work.pinned, files=()) if not rows else work.pinned
-    return replace(work, taken=Taken(keys.select(TAKEN), rows), pinned=found_nothing)
+    found_nothing = replace(work.pinned, files=()) if not taken else work.pinned
+    return replace(work, taken=Taken(keys.select(TAKEN), taken), pinned=found_nothing)
 
 
 def tell_outcomes(
@@ -61,7 +62,8 @@ def tell_outcomes(
         return
     with progress.step(spark, run.run_id, "write", "telling what became of the refused rows"):
         ended = _ended(spark, work, run, work.taken.keys)
-        sink.append(_as_rows(ended, run, work.replays, DONE, now), work.lake, REPLAYS, name)
+        rows = _as_rows(ended, run, work.replays, DONE, now)
+        sink.append(rows, work.lake, REPLAYS, name, run.run_id)
 
 
 def _transaction(work: Work, run: Run, state: str) -> str:

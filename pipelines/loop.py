@@ -203,7 +203,8 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
             staged = at.watch.staged(named, unit.number, unit.expected_rows)
     with tagged(at.spark, at.run.run_id, "infer" if staged is None else "write", unit.number):
         reached("before_commit")
-        sink.append(named if staged is None else staged, work.lake, work.predictions, name)
+        made = named if staged is None else staged
+        sink.append(made, work.lake, work.predictions, name, at.run.run_id)
     reached("after_commit")
     failed = _told(at, unit, name, time.monotonic() - started)
     _kept(at, unit, name)

@@ -81,7 +81,7 @@ class Reuse:
         with tagged(spark, run_id, "write", unit):
             made = sink.read(spark, self.cache.lake, table.name).where(mine)
             rows = sink.count(self.cache.lake, table.name, run_id=run_id, unit=unit)
-            self.cache.keep(made, rows, transaction, at)
+            self.cache.keep(made, rows, transaction, run_id, at)
 
 
 NOTHING = Reuse()

@@ -68,8 +68,13 @@ def values(
     return found
 
 
-def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
-    """Append ``rows`` in one commit, and prove by the table's log that it is there.
+def staging(lake: Path, run_id: str) -> Path:
+    """A folder for what a run needs for a while. It goes when an attempt ends, or the next one begins."""
+    return lake / "_staging" / run_id
+
+
+def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: str) -> None:
+    """Append ``rows`` in one commit of a run, and prove by the table's log that it is there.
 
     The frame must have the table's columns, by name and type. Raises RunFailed where the log does
     not show the commit.
@@ -86,7 +91,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str) -> None:
         log = _existing(lake, table)
         if log is not None and log.transaction_version(transaction) is not None:
             return
-        with _computed(shaped, lake) as files:
+        with _computed(shaped, staging(lake, run_id)) as files:
             log = log or _opened(lake, table)
             if (
                 log.transaction_version(transaction) is not None
@@ -167,12 +172,9 @@ def _opened(lake: Path, table: Table) -> DeltaTable:
 
 
 @contextmanager
-def _computed(rows: DataFrame, lake: Path) -> Iterator[list[Path]]:
-    """``rows`` as complete Parquet files, which go unless they are moved. Their names are unique.
-
-    They are where vacuum looks for what a killed driver has left.
-    """
-    scratch = lake / "_staging" / str(uuid4())
+def _computed(rows: DataFrame, staging: Path) -> Iterator[list[Path]]:
+    """``rows`` as complete Parquet files, which go unless they are moved. Their names are unique."""
+    scratch = staging / str(uuid4())
     try:
         rows.write.parquet(str(scratch))
         yield sorted(scratch.glob("*.parquet"))

@@ -82,6 +82,6 @@ def _write_verdict(work: Work, run: Run, marked: DataFrame, verdict: Verdict, at
     elif not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
         sound = [rule for rule in work.rules if rule.name not in verdict.uncomputed]
         refused = validate.quarantined(marked, sound, work.job, run.run_id, at)
-        sink.append(refused, work.lake, tables.QUARANTINE, transaction)
+        sink.append(refused, work.lake, tables.QUARANTINE, transaction, run.run_id)
     rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
     sink.append_values(rows, work.lake, tables.VALIDATIONS, run.transaction())

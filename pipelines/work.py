@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, place, preflight, rule_check, volume
+from pipelines import ingest, place, preflight, rule_check, sink, volume
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
@@ -79,7 +79,7 @@ class Work:
 
     def staging(self, run_id: str) -> Path:
         """A folder for what a run needs for a while."""
-        return self.lake / "_staging" / run_id
+        return sink.staging(self.lake, run_id)
 
 
 def _read_as(job: Job) -> dict[str, object]:

@@ -119,7 +119,7 @@ def test_statistics_are_those_of_deltas_own_writer(spark: SparkSession, tmp_path
         for key, length in (("b", 1), ("a", 2), (None, 30))
     ]
     frame = spark.createDataFrame(rows, sink.spark_schema(QUARANTINE.arrow_schema)).coalesce(1)
-    sink.append(frame, tmp_path, QUARANTINE, "once")
+    sink.append(frame, tmp_path, QUARANTINE, "once", "run")
     frame.write.format("delta").save(str(tmp_path / "theirs"))
 
     mine, theirs = (
@@ -156,34 +156,34 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
 ) -> None:
     table = Table("numbers", "a number", (Column("n", "bigint", "one"),))
     frame = spark.range(3).toDF("n")
-    sink.append(frame, tmp_path, table, "first")
-    sink.append(frame, tmp_path, table, "first")
+    sink.append(frame, tmp_path, table, "first", "run")
+    sink.append(frame, tmp_path, table, "first", "run")
     assert DeltaTable(str(tmp_path / "numbers")).to_pyarrow_table().num_rows == 3
 
     original = sink._computed
 
     @contextmanager
-    def meanwhile(rows: DataFrame, lake: Path) -> Iterator[list[Path]]:
-        with original(rows, lake) as files:
+    def meanwhile(rows: DataFrame, staging: Path) -> Iterator[list[Path]]:
+        with original(rows, staging) as files:
             with (
                 pytest.MonkeyPatch.context() as patch
             ):  # another driver, while this one has computed
                 patch.setattr(sink, "_computed", original)
-                sink.append(frame, tmp_path, table, name)
+                sink.append(frame, tmp_path, table, name, "run")
             yield files
 
     monkeypatch.setattr(sink, "_computed", meanwhile)
     name = "second"
     with pytest.raises(sink.RunFailed, match="numbers cannot be written"):
-        sink.append(frame, tmp_path, table, name)
+        sink.append(frame, tmp_path, table, name, "run")
     table, name = Table("new", "a number", table.columns), "first"
     with pytest.raises(sink.RunFailed, match="another driver has committed first"):
-        sink.append(frame, tmp_path, table, name)
+        sink.append(frame, tmp_path, table, name, "run")
     assert DeltaTable(str(tmp_path / "new")).to_pyarrow_table().num_rows == 3
     found = DeltaTable(str(tmp_path / "numbers"))
     assert found.to_pyarrow_table().num_rows == 6
     assert found.transaction_version("second") == 1
-    assert not list((tmp_path / "_staging").iterdir())
+    assert not list((tmp_path / "_staging" / "run").iterdir())
 
 
 @pytest.mark.spark
@@ -191,10 +191,10 @@ def test_a_table_with_other_columns_is_refused_before_anything_is_written(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     columns = (Column("n", "bigint", "one"),)
-    sink.append(spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first")
+    sink.append(spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first", "run")
     wider = Table("t", "a number", (*columns, Column("text", "string", "more")))
     with pytest.raises(sink.RunFailed, match="other columns") as refused:
-        sink.append(spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second")
+        sink.append(spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second", "run")
     assert "text absent" in str(refused.value.got)
     assert (
         len(list((tmp_path / "t").glob("*.parquet")))
@@ -209,7 +209,7 @@ def test_not_a_number_is_found_though_no_bound_holds_it(
     """To Spark NaN is larger than any number: a file with one must not be skipped."""
     columns = (Column("x", "double", "one"), Column("y", "float", "one"))
     numbers = spark.sql("SELECT * FROM VALUES (1D, 1F), (double('NaN'), float('NaN')) AS (x, y)")
-    sink.append(numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once")
+    sink.append(numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", "run")
     there = spark.read.format("delta").load(str(tmp_path / "t"))
     for name in ("x", "y"):
         assert there.where(f"{name} > 5").count() == 1

@@ -45,7 +45,7 @@ def test_spark_starts_before_the_rest_is_imported_and_its_thread_imports_nothing
     tmp_path: Path,
 ) -> None:
     """Two threads that import at once may find each other's modules half made."""
-    done = subprocess.run(  # noqa: S603 - ours
+    done = subprocess.run(
         [sys.executable, "-c", _CODE, str(tmp_path)],
         capture_output=True,
         text=True,
@@ -56,5 +56,7 @@ def test_spark_starts_before_the_rest_is_imported_and_its_thread_imports_nothing
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["before"] == []
     assert told["ready"]
-    assert set(told["elsewhere"]) <= {"pyspark_connect"}  # a name that PySpark tries, and that is not there
+    assert set(told["elsewhere"]) <= {
+        "pyspark_connect"
+    }  # a name that PySpark tries, and that is not there
     assert told["jobs"] >= 1  # what the workers are forked from has been started
