@@ -113,9 +113,9 @@ def run(job_file: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool) 
       millrace run conf/jobs/sms.yaml --set source.path=sms.tsv --set engine.batch=32 --json
     """
     from pipelines.command_session import process_began, session_for
-    from pipelines.signals import stop_at_sigterm
+    from pipelines.signals import stop_at_signals
 
-    stop_at_sigterm()
+    stop_at_signals()
     job, began = _job(job_file, overrides), process_began()
     with session_for(job, held_since=began, importing=["pipelines.score"]) as spark:
         from pipelines.console import print_summary

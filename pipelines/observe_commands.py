@@ -52,9 +52,9 @@ def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: 
 def _serve(lake: Path, host: str, port: int, *, as_json: bool) -> None:
     """Answer until Ctrl-C or SIGTERM, which is how it ends."""
     from pipelines.metrics_server import server_of
-    from pipelines.signals import stop_at_sigterm
+    from pipelines.signals import stop_at_signals
 
-    stop_at_sigterm()
+    stop_at_signals()
     with server_of(lake, host, port) as server:
         url = f"http://{host}:{server.server_address[1]}/metrics"
         _say({"metrics": url}, f"serving {url}", as_json=as_json)

@@ -23,7 +23,7 @@ from pipelines.progress import Progress
 from pipelines.query import query
 from pipelines.runs import Clock
 from pipelines.show import find
-from pipelines.signals import stop_at_sigterm
+from pipelines.signals import stop_at_signals
 from pipelines.work import Replayed, Work, prepare
 from schemas import ids
 from schemas.config import Job, Source
@@ -58,7 +58,7 @@ class Request:
 
 def command(run: str, job: Job, repaired: str | None, *, failed_too: bool, as_json: bool) -> None:
     """Replay a run, whose id may be cut short, and print the totals of the increment."""
-    stop_at_sigterm()
+    stop_at_signals()
     asked = request(job, run, repaired, failed_too=failed_too)
     with session_for(job, held_since=process_began()) as spark:
         summary = replay(spark, job, asked, Progress.of_command(quiet=as_json))

@@ -47,7 +47,7 @@ from pipelines.observing import observed
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
 from pipelines.session import held_since
-from pipelines.signals import stop_at_sigterm
+from pipelines.signals import stop_at_signals
 from pipelines.steps import validate_rows
 from pipelines.tally import Tally
 from pipelines.task_times import EventLog, settle
@@ -350,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", choices=json_log.FORMS, help="what progress is told as")
     asked = parser.parse_args(arguments)
     json_log.ask(asked.log)
-    stop_at_sigterm()
+    stop_at_signals()
     try:
         job = load(asked.job_file, Job, overrides=asked.set)
         with session_for(job, held_since=process_began()) as spark:

@@ -6,9 +6,13 @@ import signal
 from types import FrameType
 
 
-def stop_at_sigterm() -> None:
-    """From now on SIGTERM raises KeyboardInterrupt in the main thread."""
-    signal.signal(signal.SIGTERM, _stop)
+def stop_at_signals() -> None:
+    """From now on SIGTERM and SIGINT raise KeyboardInterrupt in the main thread.
+
+    SIGINT too where a shell had it ignored, as it does for what a script starts in the background.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -26,7 +26,7 @@ from pipelines.command_session import session_for
 from pipelines.commits import Commits
 from pipelines.progress import Progress
 from pipelines.score import run
-from pipelines.signals import stop_at_sigterm
+from pipelines.signals import stop_at_signals
 from schemas.config import Job
 from schemas.errors import MillraceError
 from schemas.yaml_file import load
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.without:
         GUARDS[given.without]()
-    stop_at_sigterm()
+    stop_at_signals()
     units._UNKNOWN_SPEED_BYTES = given.unit_bytes
     lease = Lease(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
     try:
