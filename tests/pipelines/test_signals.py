@@ -25,7 +25,7 @@ def test_a_command_that_a_script_started_in_the_background_stops_at_a_signal(
     number: signal.Signals,
 ) -> None:
     """A shell that controls no jobs starts those with SIGINT ignored."""
-    started = subprocess.Popen(  # noqa: S603 - ours
+    started = subprocess.Popen(
         ["/bin/sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, _CODE],
         stdout=subprocess.PIPE,
         text=True,
