@@ -250,8 +250,8 @@ def test_later_units_of_a_run_find_what_earlier_ones_kept(
     summary = score(job_of(tmp_path, model, engine={**PINNED, "cache": "table"}))
 
     check(tmp_path / "lake", model, pixels)
-    assert calls.rows == ROWS // FILES
-    assert (summary.units_done, summary.saved_rows) == (FILES, ROWS - ROWS // FILES)
+    assert calls.rows in (ROWS // FILES, 2 * ROWS // FILES)  # two at once may not find each other's
+    assert (summary.units_done, summary.saved_rows) == (FILES, ROWS - calls.rows)
 
 
 @pytest.mark.slow
