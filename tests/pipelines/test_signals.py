@@ -12,8 +12,8 @@ _CODE = """
 import time
 from pipelines.signals import stop_at_signals
 stop_at_signals()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("stopped")
