@@ -74,7 +74,7 @@ def session_for(
         master=master,
         preload=preload(job) if scores else (),
         meanwhile=meanwhile,
-        first=_start_workers if scores else _leave,
+        first=_start_workers if scores else None,
     )
     held_from(spark, since)
     try:
@@ -113,7 +113,3 @@ def _start_workers(spark: SparkSession) -> None:
     with suppress(Exception):
         rows = spark.range(0, 1, 1, 1).mapInArrow(starter(), "id bigint")
         rows.groupBy("id").count().collect()
-
-
-def _leave(_: SparkSession) -> None:
-    """Ask nothing of a session that scores nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
+
+from schemas.tables import leaves
 
 _TEXT = 32  # characters of a text that a bound has
 _DIGITS = 15
@@ -31,7 +33,7 @@ def adding(files: Iterable[Path], schema: pa.Schema, indexed: int) -> list[AddAc
     Of the first ``indexed`` columns of the table's ``schema``, fields of structs counted each, it has
     statistics: rows, nulls, and the smallest and largest value where its kind has an order in Delta.
     """
-    columns = list(_leaves(schema, ()))[:indexed]
+    columns = list(leaves(schema))[:indexed]
     return [
         AddAction(
             path=path.name,
@@ -153,11 +155,3 @@ def _struct(into: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     for name in path[:-1]:
         into = into.setdefault(name, {})
     return into
-
-
-def _leaves(fields: Iterable[pa.Field], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for one in fields:
-        if pa.types.is_struct(one.type):
-            yield from _leaves(one.type, (*above, one.name))
-        else:
-            yield (*above, one.name)

@@ -91,7 +91,7 @@ def open_session(
     master: str | None = None,
     preload: Sequence[str] = (),
     meanwhile: Callable[[], object] = lambda: None,
-    first: Callable[[SparkSession], object] = lambda _: None,
+    first: Callable[[SparkSession], object] | None = None,
 ) -> SparkSession:
     """A session that can write Delta, whose JVM logs to ``log_dir/spark.log``.
 
@@ -122,7 +122,7 @@ def open_session(
     ):
         # All that Python does for it is to wait: what else it has to do, it does meanwhile.
         started = starter.submit(_started, builder)
-        if not submitted:
+        if first is not None and not submitted:
             starter.submit(lambda: first(started.result()))
         meanwhile()
         spark = started.result()

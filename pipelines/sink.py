@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
@@ -43,9 +43,8 @@ def committed(lake: Path, table: str, transaction: str) -> bool:
 
 def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
     """Those of the transactions that the table holds."""
-    try:
-        log = DeltaTable(str(lake / table))
-    except TableNotFoundError:
+    log = _table(lake, table)
+    if log is None:
         return set()
     return {name for name in names if log.transaction_version(name) is not None}
 
@@ -57,9 +56,8 @@ def values(
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of a small table for which all ``filters`` hold, without Spark; none where it is not there."""
-    try:
-        log = DeltaTable(str(lake / table.name))
-    except TableNotFoundError:
+    log = _table(lake, table.name)
+    if log is None:
         return []
     wanted = None if columns is None else list(columns)
     found: list[dict[str, Any]] = log.to_pyarrow_table(
@@ -80,7 +78,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: 
     not show the commit.
     """
     schema = spark_schema(table.arrow_schema)
-    shaped = rows.select([_declared(field.name, field.metadata) for field in schema.fields])
+    shaped = rows.select([F.col(quoted(column.name)) for column in table.columns])
     if shaped.schema.simpleString() != schema.simpleString():
         raise RunFailed(
             f"rows for table {table.name} have another schema than schemas/tables.py declares",
@@ -93,9 +91,8 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: 
             return
         with _computed(shaped, staging(lake, run_id)) as files:
             log = log or _opened(lake, table)
-            if (
-                log.transaction_version(transaction) is not None
-            ):  # made, and committed to, meanwhile
+            # Where it was not there: made meanwhile by another driver, and perhaps committed to.
+            if log.transaction_version(transaction) is not None:
                 raise RunFailed(f"another driver has committed {transaction} to {table.name}")
             moved = [file.rename(lake / table.name / file.name) for file in files]
         log.create_write_transaction(
@@ -155,6 +152,14 @@ def remove_older(lake: Path, table: Table, column: str, before: datetime) -> Non
         DeltaTable(str(lake / table.name)).delete(f"\"{column}\" < '{told}'")
 
 
+def _table(lake: Path, name: str) -> DeltaTable | None:
+    """The table as it is now, where it is there."""
+    try:
+        return DeltaTable(str(lake / name))
+    except TableNotFoundError:
+        return None
+
+
 def _opened(lake: Path, table: Table) -> DeltaTable:
     """The table as it is now; made, with its columns and their comments, where it was not there."""
     path = str(lake / table.name)
@@ -184,9 +189,8 @@ def _computed(rows: DataFrame, staging: Path) -> Iterator[list[Path]]:
 
 def _existing(lake: Path, table: Table) -> DeltaTable | None:
     """The table, where it is there. Raises RunFailed where it has other columns than those declared."""
-    try:
-        log = DeltaTable(str(lake / table.name))
-    except TableNotFoundError:
+    log = _table(lake, table.name)
+    if log is None:
         return None
     there = {one.name: one.type for one in pa.schema(log.schema().to_arrow())}
     mine = {one.name: one.type for one in table.arrow_schema}
@@ -238,7 +242,3 @@ def stage(rows: DataFrame, folder: Path) -> DataFrame:
 def read(spark: SparkSession, lake: Path, table: str) -> DataFrame:
     """A table of the lake as it is now."""
     return spark.read.format("delta").load(str(lake / table))
-
-
-def _declared(name: str, metadata: dict[str, Any]) -> Column:
-    return F.col(quoted(name)).alias(name, metadata=metadata)

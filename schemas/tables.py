@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -47,14 +48,19 @@ class Table:
     def indexed(self) -> int:
         """Columns with statistics, fields of structs each: those before the first that begins with _.
 
-        Queries skip files by what those hold. To count nulls of the others costs as much a row.
+        Queries skip files by what those hold; nobody asks for the others' bounds.
         """
         shown = takewhile(lambda field: not field.name.startswith("_"), self.arrow_schema)
-        return sum(_leaves(field.type) for field in shown)
+        return sum(1 for _ in leaves(shown))
 
 
-def _leaves(type_: pa.DataType) -> int:
-    return sum(_leaves(field.type) for field in type_) if pa.types.is_struct(type_) else 1
+def leaves(fields: Iterable[pa.Field], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of each field that is no struct: a struct's own fields stand for it."""
+    for one in fields:
+        if pa.types.is_struct(one.type):
+            yield from leaves(one.type, (*above, one.name))
+        else:
+            yield (*above, one.name)
 
 
 def struct_of(columns: tuple[Column, ...]) -> str:
