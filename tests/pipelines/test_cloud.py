@@ -128,7 +128,7 @@ def test_a_server_that_never_answers_is_given_up_in_time() -> None:
         silent.listen(8)
         began = time.monotonic()
         assert machine(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
-        assert time.monotonic() - began < 2  # 0.3 s, and what a busy machine adds
+        assert time.monotonic() - began < 4  # 0.3 s, and what a busy machine adds
 
 
 def test_a_server_that_drips_its_answer_is_given_up_in_time() -> None:
@@ -139,7 +139,7 @@ def test_a_server_that_drips_its_answer_is_given_up_in_time() -> None:
     with serving(drip) as address:
         began = time.monotonic()
         assert machine(address) is None
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("address", ["http://nowhere.invalid", "not an address", "ftp://127.0.0.1"])

@@ -198,7 +198,7 @@ def test_a_receiver_that_is_down_or_slow_holds_nothing_up() -> None:
     down = Receiver("http://ada:secret@127.0.0.1:9/x", 5.0)
     began = time.monotonic()
     down.send(event)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4  # it would wait for 5
     assert re.fullmatch("[A-Z][a-z ]+", down.close() or "")  # the system's words, without the URL
     with receiving(wait_s=30) as (address, _, _):
         slow = Receiver(f"http://{address}/", 0.5)
@@ -206,7 +206,7 @@ def test_a_receiver_that_is_down_or_slow_holds_nothing_up() -> None:
         slow.send(event)
         slow.send(event)
         assert slow.close() is not None
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # it would wait for 30
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -77,19 +77,20 @@ def test_a_run_takes_about_what_was_foreseen_and_past_runs_are_learned_from(
     growing_s = first.pilot.shape(0.0).growing.growing_s(
         first.pilot.amount(ROWS, sum(f.stat().st_size for f in (tmp_path / "input").iterdir()))
     )
-    assert growing_s == pytest.approx(ROWS / BATCH * SLEEP_S / 2, rel=0.5)
+    # The sleeps are its floor; what a busy machine adds to them has no bound that a test could state.
+    assert growing_s > 0.5 * ROWS / BATCH * SLEEP_S / 2
 
     began = time.monotonic()
     run(spark, job, QUIET)
     truth = time.monotonic() - began
-    # Sleeps do not depend on what else the machine does; the rest does, and is a benchmark's affair.
-    assert truth / 2.5 < first.here.seconds.mid < truth * 2.5
+    # Of the same order: how near it comes on a quiet machine is a benchmark's affair.
+    assert truth / 4 < first.here.seconds.mid < truth * 4
 
     second = foresee(spark, job, QUIET, 0.0, deadline_s=0.5)
     assert second.past == 1
     assert second.chosen is None
     assert any("scored already" in note for note in second.notes)
-    assert truth / 2.5 < second.here.seconds.mid < truth * 2.5
+    assert truth / 4 < second.here.seconds.mid < truth * 4
     told = as_object(second)
     assert json.loads(json.dumps(told)) == told
     assert [one["instance"] for one in told["elsewhere"]][:1] == ["c7i.xlarge"]

@@ -112,4 +112,4 @@ def test_thirty_rules_cost_about_as_much_as_one(spark: SparkSession) -> None:
 
     one, thirty = min(seconds(1) for _ in range(3)), min(seconds(30) for _ in range(3))
     print(f"one rule {one:.3f} s, thirty {thirty:.3f} s")
-    assert thirty < 1.0
+    assert thirty < 5 * one + 0.5

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,16 +17,16 @@ def test_items_come_as_they_are_and_in_order(items: list[object]) -> None:
 
 
 def test_the_next_item_is_made_while_the_last_one_is_used() -> None:
-    def slow() -> Iterator[int]:
-        for number in range(5):
-            time.sleep(0.1)
+    making = [threading.Event() for _ in range(5)]
+
+    def items() -> Iterator[int]:
+        for number, begun in enumerate(making):
+            begun.set()
             yield number
 
-    started = time.perf_counter()
-    for _ in ahead(slow()):
-        time.sleep(0.1)
-
-    assert time.perf_counter() - started < 0.85  # 1.0 in turn
+    for number in ahead(items()):
+        for begun in making[number + 1 : number + 2]:
+            assert begun.wait(30), f"item {number + 1} is not begun while {number} is used"
 
 
 def test_what_making_an_item_raises_comes_after_the_items_before_it() -> None:
