@@ -146,12 +146,12 @@ def test_measurements_of_another_machine_are_not_taken_over(
 def test_what_this_machine_does_not_have_is_refused_before_anything_is_scored(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
-    job = job_with(tmp_path, model, backend="openvino", precision="fp16")
+    job = job_with(tmp_path, model, backend="openvino", precision="int8")
 
     with pytest.raises(MillraceError) as caught:
         run(spark, job, Progress(quiet=True))
 
-    assert "fp16" in str(caught.value)
+    assert "int8" in str(caught.value)
     assert not (tmp_path / "lake" / "predictions_tiny").exists()
 
 

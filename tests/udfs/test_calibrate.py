@@ -153,7 +153,7 @@ def test_texts_are_measured_too_and_their_batches_are_counted_in_tokens(tmp_path
 
 
 def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sample: Any) -> None:
-    asked = request(mlp, tmp_path, backend="openvino", precision="fp16")
+    asked = request(mlp, tmp_path, backend="openvino", precision="int8")
 
     with pytest.raises(UsageError, match="cannot be computed as the job asks"):
         measured(asked, sample)
