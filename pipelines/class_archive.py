@@ -14,8 +14,6 @@ import pyspark
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.counting import rows_where
-
 
 def path() -> Path:
     """Where this environment's archive for its version of Spark is, or will be."""
@@ -35,6 +33,8 @@ def making(options: str) -> dict[str, str]:
 
 def use_classes(spark: SparkSession, folder: Path) -> None:
     """Let Spark do what runs do, so that the classes which that takes are loaded."""
+    from pipelines.counting import rows_where  # every session imports this module, few make an archive
+
     table, files = str(folder / "table"), str(folder / "files")
     rows = spark.range(1000).selectExpr("id", "cast(id % 7 AS string) AS text", "array(id) AS ids")
     rows.write.parquet(files)
