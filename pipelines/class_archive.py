@@ -33,7 +33,8 @@ def making(options: str) -> dict[str, str]:
 
 def use_classes(spark: SparkSession, folder: Path) -> None:
     """Let Spark do what runs do, so that the classes which that takes are loaded."""
-    from pipelines.counting import rows_where  # every session imports this module, few make an archive
+    # Every session imports this module, and few make an archive.
+    from pipelines.counting import rows_where
 
     table, files = str(folder / "table"), str(folder / "files")
     rows = spark.range(1000).selectExpr("id", "cast(id % 7 AS string) AS text", "array(id) AS ids")
