@@ -109,13 +109,18 @@ def _run(lake: Path, run: Row, every: dict[str, dict[str, Any]]) -> Row:
         "cost": cost,
         "currency": first(run["currency"], known.get("currency")),
         "per_thousand": cost * 1000 / scored if cost is not None and scored else None,
-        "rows_per_s": scored / run["infer_s"] if run["infer_s"] and scored else None,
+        # What earlier attempts scored, and how long that took, is not in the last one's times.
+        "rows_per_s": scored / run["infer_s"]
+        if run["infer_s"] and scored and run["attempts"] <= 1
+        else None,
         "refused_share": told["quarantined"] / read
         if read and told["quarantined"] is not None
         else None,
         "clock_s": None
         if run["state"] in BEGINS
-        else first(run["wall_s"], (run["at"] - run["began"]).total_seconds()),
+        else first(
+            run["wall_s"], (run["at"] - (run["last_began"] or run["began"])).total_seconds()
+        ),
         "why": report.reason(run)["kind"],
         "flow": _flow(read, told),
         "time": _time(kinds),
@@ -213,9 +218,11 @@ def _template() -> Template:
 
 
 _RUNS = """
-SELECT told.*, first.began FROM runs_current AS told
-JOIN (SELECT run_id, MIN(at) AS began FROM runs GROUP BY run_id) AS first
-  ON told.run_id = first.run_id
+SELECT told.*, events.began, events.attempts, events.last_began FROM runs_current AS told
+JOIN (
+  SELECT run_id, MIN(at) AS began, COUNT(*) FILTER (WHERE state IN ('started', 'resumed')) AS attempts,
+    MAX(at) FILTER (WHERE state IN ('started', 'resumed')) AS last_began FROM runs GROUP BY run_id
+) AS events ON told.run_id = events.run_id
 ORDER BY told.job, told.number, told.at
 """
 _ENDED = """

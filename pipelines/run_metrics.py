@@ -12,8 +12,16 @@ from schemas.tables import QUARANTINE, RUNS, UNITS, VALIDATIONS
 
 STATES = ("started", "resumed", "done", "refused", "stopped", "failed")
 _TOTALS = (
-    ("millrace_last_run_duration_seconds", "wall_s", "Seconds on the driver's clock"),
-    ("millrace_last_run_infer_seconds", "infer_s", "Seconds of scoring and its commits"),
+    (
+        "millrace_last_run_duration_seconds",
+        "wall_s",
+        "Seconds on the driver's clock, of its last attempt",
+    ),
+    (
+        "millrace_last_run_infer_seconds",
+        "infer_s",
+        "Seconds of scoring and its commits, of its last attempt",
+    ),
     (
         "millrace_last_run_model_load_seconds",
         "model_load_s",

@@ -292,7 +292,7 @@ RUNS = Table(
         Column("failed", "bigint", "rows"),
         Column("units_done", "int", "units of work"),
         Column("units_total", "int", "units of work"),
-        Column("wall_s", "double", "seconds on the driver's clock"),
+        Column("wall_s", "double", "seconds on the driver's clock, of the last attempt"),
         Column("infer_s", "double", "of wall_s: the inference stage and its commit, seconds"),
         Column("model_load_s", "double", "seconds spent loading the model, all workers together"),
         Column("cost", "decimal(38,12)", "currency; null without a price book"),

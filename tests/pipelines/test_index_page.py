@@ -89,6 +89,19 @@ def test_each_run_has_a_line_the_newest_first(lake: Path) -> None:
     assert "5 runs of 2 jobs, 3 done" in parsed.text
 
 
+@pytest.mark.parametrize(("state", "time"), [("done", "32 s"), ("failed", "37 s")])
+def test_a_run_that_went_on_says_that_its_time_is_the_last_attempts(
+    tmp_path: Path, state: str, time: str
+) -> None:
+    first, last = run_of(1, state=state)
+    later = timedelta(hours=1)
+    resumed = {**first, "event": 1, "state": "resumed", "at": first["at"] + later}
+    write(tmp_path, RUNS, [first, resumed, {**last, "event": 2, "at": last["at"] + later}])
+    (line,) = rows(page(tmp_path)[0])
+    assert f" {time} the last of 2 attempts" in line
+    assert "rows/s" not in line  # other attempts scored some of them
+
+
 def test_a_job_with_two_runs_that_are_done_has_trends_in_words(lake: Path) -> None:
     text, parsed = page(lake)
     assert "From 113 to 113 over 3 runs; between 113 and 128." in parsed.text

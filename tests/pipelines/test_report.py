@@ -560,6 +560,15 @@ def test_show_prints_every_kind_of_run(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"] == RUN
 
 
+def test_show_says_that_a_time_is_the_last_attempts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, last = events("done", **TOTALS)
+    write(tmp_path, RUNS, [first, {**first, "event": 1, "state": "resumed"}, {**last, "event": 2}])
+    show(tmp_path, RUN, as_json=False)
+    assert "time      32 s, the last of 2 attempts" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
