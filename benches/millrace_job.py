@@ -12,7 +12,7 @@ from schemas.config import Job
 from schemas.yaml_file import load
 
 # The demonstrations expect a few thousand rows; that rule stays on, with wider bounds.
-_EXPECTED = "[{expect: ExpectTableRowCountToBeBetween, min_value: 1, max_value: 100000000}]"
+EXPECTED = "[{expect: ExpectTableRowCountToBeBetween, min_value: 1, max_value: 100000000}]"
 VARIANTS: dict[str, dict[str, str]] = {
     "auto": {"engine.backend": "auto", "engine.precision": "auto"},
     "torch_bf16": {"engine.backend": "torch", "engine.precision": "bf16"},
@@ -54,7 +54,7 @@ def job_of(task: Told) -> Job:
         "source.path": task.input,
         "model.uri": task.model,
         "output.path": task.output,
-        "contract.expectations": _EXPECTED,
+        "contract.expectations": EXPECTED,
         "engine.batch": "auto",
         **VARIANTS[task.variant],
     }

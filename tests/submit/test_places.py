@@ -175,7 +175,7 @@ def test_through_connect_exit_codes_are_the_same_a_second_run_scores_nothing_and
     server: str, job_file: Path, tmp_path: Path, remote: tuple[dict[str, Any], Path]
 ) -> None:
     first, lake = remote
-    strict = ("--set", "contract.max_quarantined=0.001")
+    strict = ("--set", "contract.max_quarantined=2")
 
     refused = run_remote(server, job_file, tmp_path / "other", *strict)
     again = summary_of(run_remote(server, job_file, lake))

@@ -1,0 +1,108 @@
+"""What validation adds to the job over texts: processes of `millrace run` with its contract, and without.
+
+  python -m benches.validation_share --rounds 3
+
+Without: no rules, no expectations, no column that must be there or be unique; rows are counted, and a key
+that two rows share is refused all the same. Each way has a lake of its own; its first run measures and is
+left out, those after it take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benches.contest import CACHE, alone, commit
+from benches.inputs import Made, make
+from benches.machine import machine, slug, versions
+from benches.millrace_job import EXPECTED
+from benches.process import ROOT, Failed
+from benches.workloads import WORKLOADS
+
+MOST = 0.05  # of the run's wall time
+RESULTS = ROOT / "benches" / "results"
+_WITHOUT = {
+    "contract.expectations": "[]",
+    "contract.rules": "[]",
+    "contract.columns": "{paragraph_id: {type: bigint}, source: {type: string}, text: {type: string}}",
+}
+WAYS = {"with": {"contract.expectations": EXPECTED}, "without": _WITHOUT}
+
+
+def process_s(made: Made, way: str, lake: Path) -> float:
+    """Seconds from the start of one run's process to its end."""
+    changes = {
+        "source.path": str(made.input), "model.uri": str(made.model), "output.path": str(lake),
+        "engine.batch": "auto", **WAYS[way],
+    }  # fmt: skip
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "pipelines.cli", "run", str(ROOT / made.workload.job)]
+    began = time.perf_counter()
+    ran = subprocess.run(
+        [*command, *settings, "--fresh", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    took = time.perf_counter() - began
+    if ran.returncode:
+        raise Failed(ran.stderr[-2000:] or ran.stdout[-2000:])
+    told = json.loads(ran.stdout.splitlines()[-1])
+    if told["scored"] + told["quarantined"] != made.rows or told["failed"]:
+        raise Failed(f"a run did not score {made.rows} rows: {told}")
+    return round(took, 2)
+
+
+def measure(made: Made, rounds: int, lakes: Path) -> dict[str, list[float]]:
+    """Seconds of each way, round by round, after a first run of each."""
+    shutil.rmtree(lakes, ignore_errors=True)
+    took: dict[str, list[float]] = {way: [] for way in WAYS}
+    for round_ in range(rounds + 1):
+        for way in list(WAYS)[:: 1 if round_ % 2 else -1]:
+            seconds = process_s(made, way, lakes / way)
+            if round_:
+                took[way].append(seconds)
+            print(round_, way, seconds, flush=True)
+    return took
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, store."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, help="at most so many: a quick try")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    asked = parser.parse_args(arguments)
+    with alone():
+        made = make(WORKLOADS["docs"], asked.rows, CACHE)
+        took = measure(made, asked.rounds, CACHE / "validation-share")
+    median = {way: statistics.median(seconds) for way, seconds in took.items()}
+    told = {
+        "rows": made.rows,
+        "seconds": took,
+        "share": round(1 - median["without"] / median["with"], 4),
+        "most": MOST,
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    print(json.dumps({"share": told["share"], "most": MOST}))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    name = f"validation-share-{slug(machine()['cpu'])}.json"
+    (asked.out / name).write_text(json.dumps(told, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
