@@ -3,8 +3,8 @@
   python -m benches.validation_share --rounds 3
 
 Without: no rules, no expectations, no column that must be there or be unique; rows are counted, and a key
-that two rows share is refused all the same. Each way has a lake of its own; its first run measures and is
-left out, those after it take turns.
+that two rows share is refused all the same. Both compute in fp32, so that no measuring decides between
+them. Each way has a lake of its own; its first run is left out, those after it take turns.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def process_s(made: Made, way: str, lake: Path) -> float:
     """Seconds from the start of one run's process to its end."""
     changes = {
         "source.path": str(made.input), "model.uri": str(made.model), "output.path": str(lake),
-        "engine.batch": "auto", **WAYS[way],
+        "engine.batch": "auto", "engine.backend": "torch", "engine.precision": "fp32", **WAYS[way],
     }  # fmt: skip
     settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "pipelines.cli", "run", str(ROOT / made.workload.job)]
