@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benches.contest import commit
 from benches.figures import Figures
 from benches.machine import machine, slug, versions
 
@@ -62,6 +64,22 @@ def store(result: Figures, folder: Path) -> Path:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return part.replace(path)
+
+
+def noted(name: str, found: Figures, folder: Path) -> Path:
+    """Write ``<name>-<cpu>.json``: the figures, and on what and when they were measured; its path."""
+    here = machine()
+    told = {
+        **found,
+        "machine": here,
+        "versions": versions(),
+        "commit": commit(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{slug(here['cpu'])}.json"
+    path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return path
 
 
 def results(folder: Path) -> list[Figures]:

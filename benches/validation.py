@@ -23,9 +23,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from benches.contest import commit
-from benches.machine import machine, slug, versions
 from benches.process import ROOT
+from benches.stored import noted
 from pipelines.expectations import Expectations, suite_of
 from pipelines.session import open_session
 from pipelines.validate import Verdict, examine
@@ -244,20 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spark = open_session("millrace-bench", asked.cache / "logs", master="local[2]")
     found = measure(spark, folder, asked.rounds)
     spark.stop()
-    told = {
-        **found,
-        "rules": SCALE,
-        "ratios": ratios(found["seconds"]),
-        "targets": TARGETS,
-        "machine": machine(),
-        "versions": versions(),
-        "commit": commit(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    told = {**found, "rules": SCALE, "ratios": ratios(found["seconds"]), "targets": TARGETS}
     print(json.dumps(told["ratios"]))
-    cpu = slug(told["machine"]["cpu"])
-    asked.out.mkdir(parents=True, exist_ok=True)
-    (asked.out / f"validation-{cpu}.json").write_text(json.dumps(told, indent=1) + "\n")
+    noted("validation", told, asked.out)
 
 
 if __name__ == "__main__":

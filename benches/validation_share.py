@@ -13,22 +13,19 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benches.contest import CACHE, alone, commit
+from benches.compare import RESULTS
+from benches.contest import CACHE, alone
 from benches.inputs import Made, make
-from benches.machine import machine, slug, versions
 from benches.millrace_job import EXPECTED
-from benches.process import ROOT, Failed
+from benches.process import ROOT, Failed, measured
+from benches.stored import noted
 from benches.workloads import WORKLOADS
 
 MOST = 0.05  # of the run's wall time
-RESULTS = ROOT / "benches" / "results"
 _WITHOUT = {
     "contract.expectations": "[]",
     "contract.rules": "[]",
@@ -45,18 +42,9 @@ def process_s(made: Made, way: str, lake: Path) -> float:
     }  # fmt: skip
     settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "pipelines.cli", "run", str(ROOT / made.workload.job)]
-    began = time.perf_counter()
-    ran = subprocess.run(
-        [*command, *settings, "--fresh", "--json"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    took = time.perf_counter() - began
-    if ran.returncode:
-        raise Failed(ran.stderr[-2000:] or ran.stdout[-2000:])
-    told = json.loads(ran.stdout.splitlines()[-1])
+    log = lake.with_suffix(".log")
+    took = measured([*command, *settings, "--fresh", "--json"], log).wall_s
+    told = json.loads(log.read_text("utf-8").splitlines()[-1])
     if told["scored"] + told["quarantined"] != made.rows or told["failed"]:
         raise Failed(f"a run did not score {made.rows} rows: {told}")
     return round(took, 2)
@@ -88,20 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made = make(WORKLOADS["docs"], asked.rows, CACHE)
         took = measure(made, asked.rounds, CACHE / "validation-share")
     median = {way: statistics.median(seconds) for way, seconds in took.items()}
-    told = {
-        "rows": made.rows,
-        "seconds": took,
-        "share": round(1 - median["without"] / median["with"], 4),
-        "most": MOST,
-        "machine": machine(),
-        "versions": versions(),
-        "commit": commit(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    print(json.dumps({"share": told["share"], "most": MOST}))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    name = f"validation-share-{slug(machine()['cpu'])}.json"
-    (asked.out / name).write_text(json.dumps(told, indent=1) + "\n")
+    share = round(1 - median["without"] / median["with"], 4)
+    print(json.dumps({"share": share, "most": MOST}))
+    found = {"rows": made.rows, "seconds": took, "share": share, "most": MOST}
+    noted("validation-share", found, asked.out)
 
 
 if __name__ == "__main__":

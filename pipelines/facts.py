@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pipelines.asked import Lake, Row
+from pipelines.attempts import BEGINS
 from pipelines.views import literal, quoted
 from schemas.errors import UsageError
 from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, VALIDATIONS, predictions_name
@@ -62,6 +64,11 @@ class Facts:
     )
     ways: list[Row]  # to compute the model, as the run measured them
     energy: list[Row]  # method, wh, wh_low, wh_high, carbon_g, source; the most first
+
+    @property
+    def began(self) -> list[datetime]:
+        """When each attempt at the run began, the first one first."""
+        return [event["at"] for event in self.events if event["state"] in BEGINS]
 
 
 def read(lake: Path, run_id: str) -> Facts:

@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from pipelines import charts
 from pipelines.asked import Row
-from pipelines.attempts import BEGINS
 from pipelines.charts import Part
 from pipelines.compared import as_object, books, drawn, foretold
 from pipelines.facts import KINDS, Facts, gates_of, in_order, read
@@ -115,7 +114,6 @@ def _page(facts: Facts, validation: Path) -> str:
     run, why = facts.run, reason(facts.run)
     total, outcomes = rows_flow(facts)
     held = facts.spent["slot_s"] or 0.0
-    began = [event["at"] for event in facts.events if event["state"] in BEGINS]
     shown = [_partition(row, facts.partitions[0]["slot_s"]) for row in facts.partitions]
     return _template().render(
         run=run,
@@ -123,8 +121,8 @@ def _page(facts: Facts, validation: Path) -> str:
         validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
         began=facts.events[0]["at"],
-        attempts=len(began),
-        clock_s=run["wall_s"] or (run["at"] - began[-1]).total_seconds(),
+        attempts=len(facts.began),
+        clock_s=run["wall_s"] or (run["at"] - facts.began[-1]).total_seconds(),
         total=total,
         outcomes={part.label: int(part.value) for part in outcomes},
         flows=_flows(total, outcomes),

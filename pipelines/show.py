@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import console, index_page, report, validation_page
-from pipelines.attempts import BEGINS
 from pipelines.facts import Facts, gates_of, read
 from pipelines.named import the_run
 from pipelines.query import query
@@ -106,7 +105,7 @@ def _print(lake: Path, facts: Facts) -> None:
     flow = " + ".join(f"{part.value:,} {part.label}" for part in outcomes)
     console.echo(f"rows      {'not counted' if total is None else f'{total:,} read = {flow}'}")
     if run["wall_s"] is not None:
-        attempts = sum(event["state"] in BEGINS for event in facts.events)
+        attempts = len(facts.began)
         last = f", the last of {attempts} attempts" if attempts > 1 else ""
         console.echo(f"time      {duration(run['wall_s'])}{last}")
     console.echo(f"cost      {_cost(run)}")
