@@ -15,24 +15,29 @@ import pytest
 import yaml
 
 from tests import clusters
-from tests.helpers import image_table, images, job_of, rows, write_parquet
+from tests.helpers import CLASSES, image_table, images, job_of, pixel_mlp, rows, write_parquet
 from tests.scheduled.home import airflow
 from tests.submitted import PATIENCE_S, ROOT, submit
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults, pytest.mark.timeout(3 * PATIENCE_S)]
-ROWS = int(os.environ.get("MILLRACE_TEST_ROWS", "1000"))  # more, to compare times
+# More rows and a wider network, to compare times: 60,000 and 2,048 are a minute of computing.
+ROWS = int(os.environ.get("MILLRACE_TEST_ROWS", "1000"))
+WIDTH = int(os.environ.get("MILLRACE_TEST_WIDTH", "8"))
 FILES, REFUSED = 4, 3
 SUBMITTED = ("local[2,4]", "local-cluster[2,1,1024]", "standalone")
 SCORED = "SELECT id, label, score, probabilities, error FROM predictions_tiny ORDER BY id"
 
 
 @pytest.fixture(scope="module")
-def job_file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job over images, three of which have no pixels."""
+def job_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job over images, three of which have no pixels; each place computes it in the same way."""
     folder = tmp_path_factory.mktemp("job")
+    options = {"hidden": [WIDTH, WIDTH], "outputs": CLASSES}
+    model = pixel_mlp(folder / "model", options=options)
     pixels: list[bytes | None] = [*images(ROWS - REFUSED), *[None] * REFUSED]
     write_parquet(folder / "input", image_table(pixels), files=FILES)
     job = job_of(folder, model).model_dump(mode="json", exclude_unset=True)
+    job["engine"] = {"backend": "torch", "precision": "fp32"}
     job["cost"]["prices"] = str(ROOT / "conf" / "prices" / "example.yaml")
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     return folder / "job.yaml"
