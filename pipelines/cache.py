@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import sink
+from pipelines.driver import Driver
 from schemas.cached import KEY
 from schemas.contract import quoted
 from schemas.tables import Table
@@ -60,7 +61,7 @@ class Cache:
             KNOWN,
         )
 
-    def keep(self, made: DataFrame, rows: int, transaction: str, run_id: str, at: datetime) -> None:
+    def keep(self, made: DataFrame, rows: int, transaction: str, by: Driver, at: datetime) -> None:
         """Keep the outputs of a unit's committed ``rows``, once; then what is too old, or too much, goes.
 
         Rows that failed are not kept: a fault may have been of that moment.
@@ -80,7 +81,7 @@ class Cache:
             "at": F.col("scored_at"),
         }
         columns = [values[column.name].alias(column.name) for column in self.table.columns]
-        sink.append(new.select(*columns), self.lake, self.table, name, run_id)
+        sink.append(new.select(*columns), self.lake, self.table, name, by)
         self._make_room(at)
 
     def _make_room(self, at: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
 
@@ -51,7 +51,6 @@ class Pass:
     repeated: dict[str, Mark]  # of each rule that is not one row's predicate, what breaks it
     way: Way
     rows: int  # in the whole input
-    still_ours: Callable[[], None]  # raises where another driver has taken the run over
     now: Clock
     ceilings: Ceilings = field(default_factory=Ceilings)  # of memory, by what computes
     purse: Purse = field(default_factory=Purse)
@@ -96,6 +95,7 @@ def score_units(at: Pass, every: Sequence[Unit], progress: Progress) -> float:
         at.ceilings.failed(at.way.computed_with, known)
     names = _names(at, every)
     left, failed = _left(at, every, names)
+    _check(at, failed)  # an attempt that was given up for them is not done because it is run again
     before = len(every) - len(left)
     if before:
         progress.say(f"  {before} of {len(every)} units are committed: they are not scored again")
@@ -183,13 +183,13 @@ def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tup
 
 def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     """Score and commit one unit; its failed rows."""
-    at.still_ours()
+    at.run.driver.still_ours()
     started, work, name = time.monotonic(), at.work, names[unit.number]
     with tagged(at.spark, at.run.run_id, "infer", unit.number):
         rows = marked(work.rows(at.spark, unit.pinned), at.repeated)
         accepted = infer.accepted(rows, work.rules, work.job, work.model)
         too_large = at.ceilings.least(at.way.computed_with)
-        task = Task(at.run.run_id, unit.number, at.may_fail, too_large)
+        task = Task(at.run.driver.folder, unit.number, at.may_fail, too_large)
         scoring = scorer(at.spark, work, at.way, task)
         scoring = replace(scoring, plan=at.reuse.plan(scoring.plan))
         made = infer.scored(
@@ -204,7 +204,7 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     with tagged(at.spark, at.run.run_id, "infer" if staged is None else "write", unit.number):
         reached("before_commit")
         made = named if staged is None else staged
-        sink.append(made, work.lake, work.predictions, name, at.run.run_id)
+        sink.append(made, work.lake, work.predictions, name, at.run.driver)
     reached("after_commit")
     failed = _told(at, unit, name, time.monotonic() - started)
     _kept(at, unit, name)
@@ -215,7 +215,7 @@ def _kept(at: Pass, unit: Unit, name: str) -> None:
     """Keep what a committed unit computed for later ones, and its profile, where the job asks for that."""
     if at.watch is not None:
         at.watch.keep(unit.number, unit.expected_rows, name, at.now())
-    at.reuse.keep(at.spark, at.run.run_id, unit.number, (at.work.predictions, name), at.now())
+    at.reuse.keep(at.spark, at.run, unit.number, (at.work.predictions, name), at.now())
 
 
 def _told(at: Pass, unit: Unit, name: str, seconds: float) -> int:

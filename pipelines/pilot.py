@@ -9,7 +9,6 @@ from it. The others tell, by several sizes, what is fixed and what grows.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pipelines import index_page, ingest, ledger, loop, place, report, runs, uni
 from pipelines.account import Held, account
 from pipelines.beside import beside
 from pipelines.calibrate import Way, sample
+from pipelines.driver import Driver
 from pipelines.forecast import Amount, Line, Seen, Shape, fit, stray
 from pipelines.pinning import pin
 from pipelines.progress import Progress
@@ -182,14 +182,12 @@ def _enough(warm: Sequence[Trial]) -> bool:
 @contextmanager
 def _scratch(work: Work, plan_id: str) -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    folder = work.staging(plan_id)
-    folder.mkdir(parents=True)
+    driver = Driver.at(work.lake, plan_id)
+    driver.folder.mkdir(parents=True)
     try:
-        yield folder
+        yield driver.folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-            folder.parent.rmdir()
+        driver.end()
 
 
 def _drawn(spark: SparkSession, work: Work, scratch: Path, count: Count) -> tuple[Work, Pinned]:
@@ -232,7 +230,7 @@ class _Bench:
                 )
             repeated, verdict = validate_rows(self.spark, work, run, _QUIET, self.now)
         validated = time.monotonic()
-        at = loop.Pass(self.spark, work, run, repeated, self.way, self.rows, lambda: None, self.now)
+        at = loop.Pass(self.spark, work, run, repeated, self.way, self.rows, self.now)
         unit = units.Unit(0, part.pinned, verdict.rows)
         loop.score_units(at, units.planned(work.lake, run, [unit], self.now()), _QUIET)
         scored = time.monotonic()
@@ -266,5 +264,12 @@ class _Bench:
         facts = runs.facts(work.pinned.summary(), model.card.title, model.digest, work.settings)
         application = place.application(self.spark)
         name = f"pilot-{self.made}"
-        run = Run(name, name, work.job.name, facts, application=application)
+        run = Run(
+            name,
+            name,
+            work.job.name,
+            facts,
+            Driver.at(work.lake, name),
+            application=application,
+        )
         return runs.tell(work.lake, run, "started", self.now(), held_since=self.now())

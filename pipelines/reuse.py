@@ -68,7 +68,7 @@ class Reuse:
     def keep(
         self,
         spark: SparkSession,
-        run_id: str,
+        run: Run,
         unit: int,
         committed: tuple[Table, str],
         at: datetime,
@@ -77,11 +77,11 @@ class Reuse:
         if self.cache is None:
             return
         table, transaction = committed
-        mine = (F.col("run_id") == run_id) & (F.col("unit") == unit)
-        with tagged(spark, run_id, "write", unit):
+        mine = (F.col("run_id") == run.run_id) & (F.col("unit") == unit)
+        with tagged(spark, run.run_id, "write", unit):
             made = sink.read(spark, self.cache.lake, table.name).where(mine)
-            rows = sink.count(self.cache.lake, table.name, run_id=run_id, unit=unit)
-            self.cache.keep(made, rows, transaction, run_id, at)
+            rows = sink.count(self.cache.lake, table.name, run_id=run.run_id, unit=unit)
+            self.cache.keep(made, rows, transaction, run.driver, at)
 
 
 NOTHING = Reuse()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import sink
+from pipelines.driver import Driver
 from schemas import ids
 from schemas.summary import Summary
 from schemas.tables import RUNS
@@ -33,6 +34,7 @@ class Run:
     fingerprint: str
     job: str
     facts: dict[str, Any]  # pinned_input, model, model_digest, settings: the same on each event
+    driver: Driver
     events: int = 0
     series: int = 0  # of the runs with this fingerprint
     number: int = 1  # of the job's runs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,9 +37,10 @@ from pipelines import (
 from pipelines.account import Held, account, close_attempt
 from pipelines.beside import beside
 from pipelines.calibrate import Way, way_of
-from pipelines.claim import LEASE, Claim, Lease, claimed
+from pipelines.claim import LEASE, Lease, claimed
 from pipelines.command_session import process_began, session_for, spark_log
 from pipelines.commits import Commits
+from pipelines.driver import Driver
 from pipelines.faults import translated
 from pipelines.gates import as_json
 from pipelines.observing import observed
@@ -56,7 +56,7 @@ from pipelines.watch import watch_of
 from pipelines.work import Work, prepare
 from schemas import ids
 from schemas.config import Job
-from schemas.errors import BudgetExceeded, ClaimLost, GateRefused, MillraceError
+from schemas.errors import BudgetExceeded, GateRefused, MillraceError
 from schemas.summary import Summary
 from schemas.tables import QUARANTINE
 from schemas.yaml_file import load
@@ -103,13 +103,15 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
             run, done = _claimed(spark, work, (began, now()), nonce, fresh=fresh)
             if done:
                 return done
+            by = Driver.at(work.lake, run.run_id, claim.holder.token, claim.check)
+            run = replace(run, driver=by)
             progress.about(run.run_id)
             progress.tell("run", "resumed" if run.events > 1 else "started", job=job.name)
             if run.events > 1:
                 progress.say(f"  run {run.run_id} goes on where it stopped")
             with observed(work, run, progress, now) as untold:
                 with _told_if_it_fails(spark, work, run, held, progress, now):
-                    summary, way, closed = _scored(spark, work, run, claim, held, progress, now)
+                    summary, way, closed = _scored(spark, work, run, held, progress, now)
                 reached("before_done")
                 summary = replace(summary, wall_s=round(time.monotonic() - started, 3))
                 settings = json.dumps(work.settings | way.settings, sort_keys=True)
@@ -129,7 +131,6 @@ def _scored(
     spark: SparkSession,
     work: Work,
     run: Run,
-    claim: Claim,
     held: Held,
     progress: Progress,
     now: Clock,
@@ -148,7 +149,7 @@ def _scored(
         with progress.waiting("measuring ways to compute, beside validation"):
             way = finding.result()
         at = loop.Pass(
-            spark, work, run, repeated, way, verdict.rows, claim.check, now,
+            spark, work, run, repeated, way, verdict.rows, now,
             reuse=reuse.reuse_of(spark, work, run, way),
             purse=budget.purse_of(spark, work, run, way, now), watch=watch,
             tally=Tally(quarantined=verdict.quarantined),
@@ -158,7 +159,7 @@ def _scored(
     told += watch.output_warnings(now()) if watch else []
     candidates.tell_outcomes(spark, work, run, progress, now)
     reached("before_ledger")
-    claim.check()
+    run.driver.still_ours()
     settle(spark, held.log, run.run_id)
     closed = now()
     summary = account(work, run, held, verdict, len(every), closed, progress)
@@ -193,7 +194,7 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
             work = prepare(spark, job)
         run = replace(_new_run(work, nonce()), fingerprint=f"validate:{work.fingerprint}")
         watch = watch_of(spark, work, run)
-        with _without_traces(work, run):
+        with _without_traces(run):
             _, verdict = validate_rows(spark, work, run, progress, now)
             for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
                 progress.say(f"  {warning}")
@@ -212,7 +213,8 @@ def _new_run(work: Work, nonce: str, series: int = 0) -> Run:
         work.replays.run_id if work.replays else None,
     )
     name = ids.run_id(work.job.name, work.fingerprint, nonce)
-    return Run(name, work.fingerprint, work.job.name, facts, series=series)
+    alone = Driver.at(work.lake, name)
+    return Run(name, work.fingerprint, work.job.name, facts, alone, series=series)
 
 
 def _claimed(
@@ -261,11 +263,10 @@ def _told_if_it_fails(
 ) -> Iterator[None]:
     """What fails inside becomes an event of the run, a bill and a report, and is raised all the same."""
     try:
-        with translated(spark_log(work.job)), _without_traces(work, run):
+        with translated(spark_log(work.job)), _without_traces(run):
             yield
-    except ClaimLost:
-        raise  # the run, and its events, are another driver's
     except BaseException as error:
+        run.driver.still_ours()  # else the run, its events and its bill are another driver's
         state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
         with suppress(Exception):  # Spark itself may be what is gone
             settle(spark, held.log, run.run_id)
@@ -284,24 +285,13 @@ def _told_if_it_fails(
 
 
 @contextmanager
-def _without_traces(work: Work, run: Run) -> Iterator[None]:
+def _without_traces(run: Run) -> Iterator[None]:
     """Scratch folders of the run are removed at the end, and before: a killed attempt leaves them."""
-    scratch = work.staging(run.run_id)
-    shutil.rmtree(scratch, ignore_errors=True)
+    run.driver.begin()
     try:
         yield
-    except ClaimLost:
-        raise  # so are its scratch folders
-    except BaseException:
-        _remove(scratch)
-        raise
-    _remove(scratch)
-
-
-def _remove(scratch: Path) -> None:
-    shutil.rmtree(scratch, ignore_errors=True)
-    with suppress(OSError):  # another run's scratch is still there, or there was none
-        scratch.parent.rmdir()
+    finally:
+        run.driver.end()
 
 
 def _report(work: Work, run: Run, progress: Progress) -> str | None:

@@ -23,9 +23,11 @@ from pyspark.sql.types import StructType
 
 from pipelines.commits import MESSAGE
 from pipelines.data_files import adding
+from pipelines.driver import Driver
 from schemas.contract import quoted
 from schemas.errors import RunFailed
 from schemas.tables import Table
+from udfs.failpoint import reached
 
 
 def spark_schema(arrow: pa.Schema) -> StructType:
@@ -66,16 +68,12 @@ def values(
     return found
 
 
-def staging(lake: Path, run_id: str) -> Path:
-    """A folder for what a run needs for a while. It goes when an attempt ends, or the next one begins."""
-    return lake / "_staging" / run_id
-
-
-def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: str) -> None:
-    """Append ``rows`` in one commit of a run, and prove by the table's log that it is there.
+def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driver) -> None:
+    """Append ``rows`` in one commit of an attempt, and prove by the table's log that it is there.
 
     The frame must have the table's columns, by name and type. Raises RunFailed where the log does
-    not show the commit.
+    not show the commit, and ClaimLost where another driver has taken the run over: its first act is
+    to remove the files of this one, so that what is left of them may be a part, or nothing.
     """
     schema = spark_schema(table.arrow_schema)
     shaped = rows.select([F.col(quoted(column.name)) for column in table.columns])
@@ -89,7 +87,8 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: 
         log = _existing(lake, table)
         if log is not None and log.transaction_version(transaction) is not None:
             return
-        with _computed(shaped, staging(lake, run_id)) as files:
+        with _computed(shaped, by.folder) as files:
+            by.still_ours()  # after the files were looked for: then they are all there
             log = log or _opened(lake, table)
             # Where it was not there: made meanwhile by another driver, and perhaps committed to.
             if log.transaction_version(transaction) is not None:
@@ -102,6 +101,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, run_id: 
             commit_properties=_naming(transaction),
         )
     except (DeltaError, OSError) as error:
+        by.still_ours()  # else that is why
         raise _unwritten(table, error) from error
     _prove(lake, table, transaction)
 
@@ -177,11 +177,12 @@ def _opened(lake: Path, table: Table) -> DeltaTable:
 
 
 @contextmanager
-def _computed(rows: DataFrame, staging: Path) -> Iterator[list[Path]]:
+def _computed(rows: DataFrame, folder: Path) -> Iterator[list[Path]]:
     """``rows`` as complete Parquet files, which go unless they are moved. Their names are unique."""
-    scratch = staging / str(uuid4())
+    scratch = folder / str(uuid4())
     try:
         rows.write.parquet(str(scratch))
+        reached("computed")
         yield sorted(scratch.glob("*.parquet"))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

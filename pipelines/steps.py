@@ -41,7 +41,7 @@ def validate_rows(
                 return expectations.ask()
 
         asking = submit(ask)
-        values = _staged(work, run, breaking_values(rows, work.rules, _references(spark, work)))
+        values = _staged(run, breaking_values(rows, work.rules, _references(spark, work)))
         found, verdict = validate.examine(
             rows, (work.contract, work.rules), values, (expectations, asking.result), at
         )
@@ -52,9 +52,9 @@ def validate_rows(
     return found, verdict
 
 
-def _staged(work: Work, run: Run, values: Mapping[str, DataFrame]) -> dict[str, Mark]:
+def _staged(run: Run, values: Mapping[str, DataFrame]) -> dict[str, Mark]:
     """The values that break rules, computed once; without the rules that none breaks."""
-    folder = work.staging(run.run_id)
+    folder = run.driver.folder
     kept = {
         mark: sink.stage(one, folder / f"values-{number}")
         for number, (mark, one) in enumerate(values.items())
@@ -82,6 +82,6 @@ def _write_verdict(work: Work, run: Run, marked: DataFrame, verdict: Verdict, at
     elif not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
         sound = [rule for rule in work.rules if rule.name not in verdict.uncomputed]
         refused = validate.quarantined(marked, sound, work.job, run.run_id, at)
-        sink.append(refused, work.lake, tables.QUARANTINE, transaction, run.run_id)
+        sink.append(refused, work.lake, tables.QUARANTINE, transaction, run.driver)
     rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
     sink.append_values(rows, work.lake, tables.VALIDATIONS, run.transaction())

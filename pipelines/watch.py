@@ -154,7 +154,7 @@ class Watch:
         return found
 
     def _scratch(self, unit: int) -> Path:
-        return self.work.staging(self.run.run_id) / f"unit-{unit}"
+        return self.run.driver.folder / f"unit-{unit}"
 
     def _told(self, what: str, one: Finding) -> str:
         against = self.baseline.run_id if self.baseline else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, place, preflight, rule_check, sink, volume
+from pipelines import ingest, place, preflight, rule_check, volume
 from pipelines.kept import with_kept
 from pipelines.preflight import VerifiedModel
 from pipelines.rate import Rate
@@ -76,10 +76,6 @@ class Work:
         """This job's predictions table."""
         job, outputs = self.job, self.model.card.signature
         return tables.predictions(job.table, job.key, job.keep, self.contract, outputs)
-
-    def staging(self, run_id: str) -> Path:
-        """A folder for what a run needs for a while."""
-        return sink.staging(self.lake, run_id)
 
 
 def _read_as(job: Job) -> dict[str, object]:

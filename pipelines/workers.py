@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -19,7 +20,7 @@ from udfs.spark import warmer
 class Task:
     """The unit that is scored, how many rows of its run may fail, and what memory is known not to hold."""
 
-    run_id: str
+    folder: Path  # of the attempt
     unit: int
     may_fail: int
     too_large: int | None = None
@@ -40,7 +41,7 @@ def scorer(spark: SparkSession, work: Work, way: Way, task: Task | None = None) 
             max_failed_rows=task.may_fail,
             too_large=task.too_large,
             batch_timeout_s=work.job.run.batch_timeout_s,
-            journal=str(work.staging(task.run_id) / f"unit-{task.unit}"),
+            journal=str(task.folder / f"unit-{task.unit}"),
         )
     # A core that decodes ahead is not there for the model.
     computing = max(1, threads - 1) if plan.decode_ahead else threads

@@ -14,10 +14,11 @@ the variable from its driver's environment (``SparkContext.environment``). The s
       }
     }
 
-Actions of the driver: kill (SIGKILL), raise, sleep (``seconds``). Actions of the model: those, and segv,
-exit, hang, oom, and on what it returns nan, short, wide. ``when`` is ``[position, value]``: a call that
-holds a row with that value at that place of its flattened input; without it, every call. ``once`` names
-a file: the rule fires where it can be made, so once in all processes that see it.
+Actions of the driver: kill (SIGKILL), stop (SIGSTOP), raise, sleep (``seconds``). Actions of the model:
+kill, raise, sleep, and segv, exit, hang, oom, and on what it returns nan, short, wide. ``when`` is
+``[position, value]``: a call that holds a row with that value at that place of its flattened input;
+without it, every call. ``once`` names a file: the rule fires where it can be made, so once in all
+processes that see it.
 """
 
 from __future__ import annotations
@@ -198,6 +199,11 @@ def _kill(_rule: Rule) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _stop(_rule: Rule) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.1)  # the signal may reach another thread first
+
+
 def _exit(_rule: Rule) -> None:
     os._exit(_EXIT_CODE)
 
@@ -228,6 +234,7 @@ def _wide(array: NDArray[Any], _rows: NDArray[np.int64]) -> NDArray[Any]:
 
 _DOES: dict[str, Callable[[Rule], None]] = {
     "kill": _kill,
+    "stop": _stop,
     "raise": _raise,
     "sleep": _sleep,
     "hang": _sleep,

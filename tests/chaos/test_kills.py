@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -134,9 +136,7 @@ def test_a_signal_stops_within_ten_seconds_leaves_nobody_behind_and_says_how_to_
 
 
 def _wait_for_a_commit(driver: Driven, lake: Path) -> None:
-    while not any(row["state"] == "done" for row in table(lake, "units")):
-        assert driver.process.poll() is None, driver.log.read_text("utf-8")
-        time.sleep(0.1)
+    _wait_until(driver, lambda: any(row["state"] == "done" for row in table(lake, "units")))
 
 
 def test_of_two_drivers_one_runs_and_the_other_says_who_does(
@@ -151,3 +151,35 @@ def test_of_two_drivers_one_runs_and_the_other_says_who_does(
     assert not violations(job, model, images(ROWS), set(), set())
     held = drivers[codes.index(6)].told()
     assert str(drivers[codes.index(0)].process.pid) in held["got"]
+
+
+def test_a_driver_that_stood_still_commits_nothing_of_what_its_successor_has_removed(
+    job: Job, model: Path, tmp_path: Path
+) -> None:
+    lake, calls = Path(job.output.path), tmp_path / "calls"
+    slow = {"rules": [{"action": "sleep", "seconds": 3.0}]}
+    still = {"driver": [{"at": "computed", "action": "stop"}], "predict": {"calls": str(calls)}}
+    first = start(job, tmp_path / "first", script=still)
+    _wait_until(first, lambda: _is_stopped(first.process.pid))
+    second = start(job, tmp_path / "second", script={"predict": slow})
+    _wait_until(second, lambda: not list((lake / "_staging").rglob("*.parquet")))
+
+    send(first.process, signal.SIGCONT)
+
+    assert second.wait() == 0, second.log.read_text("utf-8")
+    assert not violations(job, model, images(ROWS), set(), set())
+    assert first.wait() == 6, first.log.read_text("utf-8")
+    assert not second.open_books()
+    events = sorted(table(lake, "runs"), key=lambda row: row["event"])
+    assert [event["state"] for event in events] == ["started", "resumed", "done"]
+    assert not (lake / "_staging").exists()
+
+
+def _wait_until(driver: Driven, is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        assert driver.process.poll() is None, driver.log.read_text("utf-8")
+        time.sleep(0.1)
+
+
+def _is_stopped(pid: int) -> bool:
+    return "State:\tT" in Path(f"/proc/{pid}/status").read_text("ascii")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import sink
 from pipelines.data_files import adding
+from pipelines.driver import Driver
+from schemas.errors import ClaimLost
 from schemas.tables import QUARANTINE, Column, Table
 
 KINDS = {
@@ -48,6 +52,10 @@ ROWS = st.lists(
     min_size=1,
     max_size=12,
 )
+
+
+def by(tmp_path: Path) -> Driver:
+    return Driver.at(tmp_path, "run")
 
 
 def read(name: str, told: Any) -> Any:
@@ -119,7 +127,7 @@ def test_statistics_are_those_of_deltas_own_writer(spark: SparkSession, tmp_path
         for key, length in (("b", 1), ("a", 2), (None, 30))
     ]
     frame = spark.createDataFrame(rows, sink.spark_schema(QUARANTINE.arrow_schema)).coalesce(1)
-    sink.append(frame, tmp_path, QUARANTINE, "once", "run")
+    sink.append(frame, tmp_path, QUARANTINE, "once", by(tmp_path))
     frame.write.format("delta").save(str(tmp_path / "theirs"))
 
     mine, theirs = (
@@ -156,8 +164,8 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
 ) -> None:
     table = Table("numbers", "a number", (Column("n", "bigint", "one"),))
     frame = spark.range(3).toDF("n")
-    sink.append(frame, tmp_path, table, "first", "run")
-    sink.append(frame, tmp_path, table, "first", "run")
+    sink.append(frame, tmp_path, table, "first", by(tmp_path))
+    sink.append(frame, tmp_path, table, "first", by(tmp_path))
     assert DeltaTable(str(tmp_path / "numbers")).to_pyarrow_table().num_rows == 3
 
     original = sink._computed
@@ -169,21 +177,47 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
                 pytest.MonkeyPatch.context() as patch
             ):  # another driver, while this one has computed
                 patch.setattr(sink, "_computed", original)
-                sink.append(frame, tmp_path, table, name, "run")
+                sink.append(frame, tmp_path, table, name, by(tmp_path))
             yield files
 
     monkeypatch.setattr(sink, "_computed", meanwhile)
     name = "second"
     with pytest.raises(sink.RunFailed, match="numbers cannot be written"):
-        sink.append(frame, tmp_path, table, name, "run")
+        sink.append(frame, tmp_path, table, name, by(tmp_path))
     table, name = Table("new", "a number", table.columns), "first"
     with pytest.raises(sink.RunFailed, match="another driver has committed first"):
-        sink.append(frame, tmp_path, table, name, "run")
+        sink.append(frame, tmp_path, table, name, by(tmp_path))
     assert DeltaTable(str(tmp_path / "new")).to_pyarrow_table().num_rows == 3
     found = DeltaTable(str(tmp_path / "numbers"))
     assert found.to_pyarrow_table().num_rows == 6
     assert found.transaction_version("second") == 1
-    assert not list((tmp_path / "_staging" / "run").iterdir())
+    assert not list(by(tmp_path).folder.iterdir())
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_driver_whose_run_was_taken_over_while_it_computed_commits_nothing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, removed: bool
+) -> None:
+    table = Table("numbers", "a number", (Column("n", "bigint", "one"),))
+    mine = by(tmp_path)
+
+    def lost() -> None:
+        raise ClaimLost("another driver took its run over")
+
+    def taken_over(at: str) -> None:
+        if at == "computed" and removed:
+            shutil.rmtree(mine.folder)
+
+    monkeypatch.setattr(sink, "reached", taken_over)
+
+    with pytest.raises(ClaimLost):
+        sink.append(
+            spark.range(3).toDF("n"), tmp_path, table, "once", replace(mine, still_ours=lost)
+        )
+
+    assert not sink.committed(tmp_path, "numbers", "once")
+    assert not list((tmp_path / "numbers").glob("*.parquet"))
 
 
 @pytest.mark.spark
@@ -191,10 +225,14 @@ def test_a_table_with_other_columns_is_refused_before_anything_is_written(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     columns = (Column("n", "bigint", "one"),)
-    sink.append(spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first", "run")
+    sink.append(
+        spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first", by(tmp_path)
+    )
     wider = Table("t", "a number", (*columns, Column("text", "string", "more")))
     with pytest.raises(sink.RunFailed, match="other columns") as refused:
-        sink.append(spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second", "run")
+        sink.append(
+            spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second", by(tmp_path)
+        )
     assert "text absent" in str(refused.value.got)
     assert (
         len(list((tmp_path / "t").glob("*.parquet")))
@@ -209,7 +247,7 @@ def test_not_a_number_is_found_though_no_bound_holds_it(
     """To Spark NaN is larger than any number: a file with one must not be skipped."""
     columns = (Column("x", "double", "one"), Column("y", "float", "one"))
     numbers = spark.sql("SELECT * FROM VALUES (1D, 1F), (double('NaN'), float('NaN')) AS (x, y)")
-    sink.append(numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", "run")
+    sink.append(numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", by(tmp_path))
     there = spark.read.format("delta").load(str(tmp_path / "t"))
     for name in ("x", "y"):
         assert there.where(f"{name} > 5").count() == 1

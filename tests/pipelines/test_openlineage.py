@@ -258,10 +258,12 @@ def test_a_url_of_another_kind_is_refused_without_being_shown(tmp_path: Path) ->
     assert "secret" not in str(refused.value)
 
 
-def test_events_have_one_id_an_attempt() -> None:
+def test_events_have_one_id_an_attempt(tmp_path: Path) -> None:
+    from pipelines.driver import Driver
     from pipelines.runs import Run
 
-    first = Run("tiny-1", "f", "tiny", {}, application="app-1")
-    again = Run("tiny-1", "f", "tiny", {}, application="app-2", events=3)
+    by = Driver(tmp_path)
+    first = Run("tiny-1", "f", "tiny", {}, by, application="app-1")
+    again = Run("tiny-1", "f", "tiny", {}, by, application="app-2", events=3)
     assert events.attempt_id(first) == events.attempt_id(first)
     assert events.attempt_id(first) != events.attempt_id(again)

@@ -1,0 +1,43 @@
+"""One driver at work on a run: where its scratch files are, and whether the run is still its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _alone() -> None:
+    """What nobody else can take over is still ours."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A folder that no other driver writes, and who may say that another one has the run now.
+
+    Two drivers can be at work on one run for a while: one that stood still, and the one that took its
+    run over. Neither may take the other's files for its own, nor remove them while they are in use.
+    """
+
+    folder: Path
+    still_ours: Callable[[], None] = _alone  # raises ClaimLost; asked before each commit
+
+    @staticmethod
+    def at(
+        lake: Path, run_id: str, name: str = "only", still_ours: Callable[[], None] = _alone
+    ) -> Driver:
+        """The driver of this name, at work on a run."""
+        return Driver(lake / "_staging" / run_id / name, still_ours)
+
+    def begin(self) -> None:
+        """Remove what the run's drivers before this one left: they are dead, or have lost the run."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+    def end(self) -> None:
+        """Remove what this driver left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # another driver, or run, is still at work there, or there was none
+            self.folder.parent.rmdir()
+            self.folder.parent.parent.rmdir()
