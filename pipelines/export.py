@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from pipelines import console, csv_text
+from pipelines.ledger import SAVED
 from pipelines.named import the_run
 from pipelines.views import tables
 from pipelines.whole_file import whole
@@ -136,7 +137,7 @@ def command(lake: Path, out: Path, run: str | None, *, as_json: bool) -> None:
 
 
 def _ledger(lake: Path, run: str | None) -> pa.Table:
-    """The ledger's rows, or one run's, with the columns that it has; those it lacks are null."""
+    """The ledger's rows of what was spent, or one run's; columns that it lacks are null."""
     tables(lake)  # which says what is wrong with a folder that is no lake
     try:
         log = DeltaTable(str(lake / LEDGER.name))
@@ -149,6 +150,7 @@ def _ledger(lake: Path, run: str | None) -> pa.Table:
         known = set(log.to_pyarrow_table(columns=["x_RunId"])["x_RunId"].to_pylist())
         mine = [("x_RunId", "=", the_run(run, sorted(known), lake))]
     table = log.to_pyarrow_table(filters=mine)
+    table = table.filter(pc.field("x_CostKind") != SAVED)  # nobody was charged for it
     for field in LEDGER.arrow_schema:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(table), field.type))

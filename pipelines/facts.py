@@ -135,7 +135,8 @@ SELECT COUNT(*) AS partitions, SUM(attempts) AS attempts, SUM(rows_scored) AS ro
   SUM(slot_s) AS slot_s, SUM(cost) AS cost, MAX(currency) AS currency,
   COUNT(DISTINCT app_id) AS applications,
   (SELECT SUM(EffectiveCost) FROM ledger
-   WHERE x_RunId = {run} AND COALESCE(x_RecordType, 'ORIGINAL') = 'ORIGINAL') AS original_cost
+   WHERE x_RunId = {run} AND x_CostKind <> 'saved'
+   AND COALESCE(x_RecordType, 'ORIGINAL') = 'ORIGINAL') AS original_cost
 FROM cost_by_partition WHERE run_id = {run}
 """
 _SAVED = """

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines import console, sink
 from pipelines.commits import Commits
 from pipelines.corrections import ORIGINAL, Row, current, restatements, retraction, root
+from pipelines.ledger import SAVED
 from pipelines.named import the_run
 from pipelines.rate import NEAREST, Rate, rate_of
 from pipelines.views import tables
@@ -201,8 +202,8 @@ def _runs(lake: Path) -> list[str]:
 
 
 def _rows(lake: Path, run_id: str) -> list[Row]:
-    """The run's ledger rows, in the order of their ids; a column that an older table lacks is null."""
-    found = sink.values(lake, LEDGER, [("x_RunId", "=", run_id)])
+    """What the run spent, in the order of the rows' ids; a column that an older table lacks is null."""
+    found = sink.values(lake, LEDGER, [("x_RunId", "=", run_id), ("x_CostKind", "!=", SAVED)])
     rows = [{column.name: row.get(column.name) for column in LEDGER.columns} for row in found]
     return sorted(rows, key=lambda row: str(row["x_RecordId"]))
 

@@ -18,11 +18,17 @@ from pyspark.sql import SparkSession
 
 from pipelines import loop, reuse, sink, units, vacuum
 from pipelines.cli import main
+from pipelines.export import export
+from pipelines.facts import read
 from pipelines.progress import Progress
+from pipelines.report import books
+from pipelines.reprice import Asked, reprice
 from pipelines.score import run
 from schemas.config import Engine, Job
 from schemas.errors import RunFailed, UsageError
+from schemas.prices import PriceBook
 from schemas.summary import Summary
+from schemas.yaml_file import load
 from tests.helpers import image_table, images, job_of, pixel_mlp, rows, torch_loop, write_parquet
 from tests.pipelines.test_units import breaking_at, min_size
 from udfs.failpoint import VARIABLE
@@ -30,6 +36,7 @@ from udfs.models.hardware import cpu_precisions
 
 QUIET = Progress(quiet=True)
 ROWS, FILES, DISTINCT = 60, 6, 15
+PRICES = Path(__file__).resolve().parents[2] / "conf" / "prices" / "example.yaml"
 PINNED = {"backend": "torch", "precision": "fp32"}
 Score = Callable[..., Summary]
 
@@ -165,6 +172,12 @@ def test_what_was_saved_is_in_the_ledger_at_the_runs_own_price_and_in_no_sum(
     assert json.loads(told)["saved"]["rows"] == ROWS - DISTINCT
     kinds = {one["kind"] for one in json.loads(told)["cost_by_kind"]}
     assert "saved" not in kinds
+    exported = export(lake, tmp_path / "focus")
+    assert (exported.cost, exported.unpriced) == ({"USD": summary.cost}, 0)
+    said = {name: holds for name, holds, _ in books(read(lake, summary.run_id))}
+    assert said["The ledger agrees on cost"] is True
+    again = reprice(lake, summary.run_id, load(PRICES, PriceBook), Asked(instance="laptop"))
+    assert (again.before, again.kept) == ({"USD": summary.cost}, 0)
 
 
 @pytest.mark.slow
