@@ -147,12 +147,16 @@ def _money(books: Books) -> Gate:
     held: Counter[tuple[int | None, Meter, str, Decimal]] = Counter()
     spent: dict[tuple[int | None, Meter, str, Decimal], Decimal] = {}
     for row in books.rows:
+        if row["EffectiveCost"] is None:  # the job named no price book then
+            continue
         key = (row["x_RunAttempt"], row["SkuMeter"], row["SkuPriceId"], row["ListUnitPrice"])
         held[key] += row["x_SlotMs"] * _cpus(books, row)
         spent[key] = spent.get(key, Decimal(0)) + row["EffectiveCost"]
     owed = {key: _owed(books.rate, key[1], key[3], ms) for key, ms in held.items()}
     off = sum((abs(spent[key] - owed[key]) for key in owed), Decimal(0))
     got = f"{sum(spent.values(), Decimal(0)):f} {books.rate.currency}, off by {off:f}"
+    if unpriced := sum(row["EffectiveCost"] is None for row in books.rows):
+        got += f"; {unpriced} rows are of attempts without a price book"
     return Gate(name, off == 0, got, allowed)
 
 

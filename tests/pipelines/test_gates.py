@@ -69,5 +69,17 @@ def test_a_run_that_computed_nothing_and_of_which_spark_left_no_log_is_not_known
     assert are_closed(found) is None
 
 
+def test_an_attempt_before_the_job_named_its_prices_has_no_cost_and_the_books_close() -> None:
+    first, second = closing(task(1)), closing(task(2))
+    free = rows_of([], [first], None, "run", "job", {})
+    paid = rows_of([], [second], RATE, "run", "job", {})
+
+    found = gates(Books([*free, *paid], [first, second], [], RATE, 7, 7))
+
+    (money,) = [gate for gate in found if "price" in gate.name]
+    assert money.passed is True
+    assert f"{len(free)} rows are of attempts without a price book" in money.got
+
+
 def test_a_run_of_no_rows_closes() -> None:
     assert are_closed(gates(books(closing(), rows=0))) is True
