@@ -12,12 +12,12 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType, DataType, StringType, StructField, StructType
 
+from pipelines.row_key import AS_JSON
 from schemas.contract import MALFORMED, Rule, quoted
 
 MOST_CHARACTERS = 200
 LARGEST_BYTES = 4_000_000  # of a cell that a payload has in full
 _HASH_DIGITS = 16
-_KEEP_NULLS = {"ignoreNullFields": "false"}
 _WHERE = r"^.*? line [0-9]+"  # what a parser's message begins with
 
 
@@ -31,7 +31,7 @@ def payload(schema: StructType, names: Sequence[str], redact: Collection[str]) -
         for name in names
     ]
     named = [cell.alias(name) for cell, name in zip(cells, names, strict=True)]
-    return F.to_json(F.struct(*named), _KEEP_NULLS)
+    return F.to_json(F.struct(*named), AS_JSON)
 
 
 def observed(rule: Rule, schema: StructType, redact: Collection[str]) -> Column:
@@ -39,7 +39,7 @@ def observed(rule: Rule, schema: StructType, redact: Collection[str]) -> Column:
     if MALFORMED in rule.columns:
         return F.lit(None).cast("string")
     cells = [_shown(schema[name], redact).alias(name) for name in rule.columns]
-    return F.substring(F.to_json(F.struct(*cells), _KEEP_NULLS), 1, MOST_CHARACTERS)
+    return F.substring(F.to_json(F.struct(*cells), AS_JSON), 1, MOST_CHARACTERS)
 
 
 def message(rule: Rule, redact: Collection[str]) -> Column:
@@ -90,5 +90,5 @@ def _hash(kind: DataType, name: str) -> Column:
     if isinstance(kind, BinaryType | StringType):
         content = cell.cast("binary")
     else:
-        content = F.to_json(F.struct(cell.alias("value"))).cast("binary")
+        content = F.to_json(F.struct(cell.alias("value")), AS_JSON).cast("binary")
     return F.when(cell.isNotNull(), F.concat(F.lit("sha256 "), _digest(content)))

@@ -9,10 +9,17 @@ from pyspark.sql import functions as F
 
 from schemas.contract import quoted
 
+# By itself Spark writes whole milliseconds: of two times within one, the keys would be the same.
+AS_JSON = {
+    "ignoreNullFields": "false",
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+
 
 def row_key(columns: Sequence[str]) -> Column:
     """The key columns as a JSON object, in this order; a null is written, not left out."""
-    return F.to_json(F.struct(*map(quoted, columns)), {"ignoreNullFields": "false"})
+    return F.to_json(F.struct(*map(quoted, columns)), AS_JSON)
 
 
 def has_null(key: Column) -> Column:
