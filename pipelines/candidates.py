@@ -28,7 +28,8 @@ _FOLDER = "taken"
 def taken_up(spark: SparkSession, work: Work, run: Run, progress: Progress, now: Clock) -> Work:
     """The work over the rows that the replay takes up, as its first attempt found them.
 
-    Work that replays nothing is given back as it is.
+    Those that another replay has scored since then are left out. Work that replays nothing is given
+    back as it is.
     """
     replays = work.replays
     if replays is None:
@@ -39,11 +40,11 @@ def taken_up(spark: SparkSession, work: Work, run: Run, progress: Progress, now:
         if not sink.committed(work.lake, REPLAYS.name, name):
             plan = _planned(spark, work, run, replays)
             rows = _as_rows(plan, run, replays, PLANNED, now)
-            sink.append(rows, work.lake, REPLAYS, name, run.run_id)
-        mine = (F.col("run_id") == run.run_id) & (F.col("state") == PLANNED)
-        found = sink.read(spark, work.lake, REPLAYS.name).where(mine)
-        wanted = found.where("left_out IS NULL").select(F.col("key").alias(TAKEN), "rows_before")
-        keys = sink.stage(wanted, work.staging(run.run_id) / _FOLDER)
+            sink.append(rows, work.lake, REPLAYS, name, run.driver)
+        # Since the plan was made, a replay under another contract may have come between.
+        scored = _scored_since(spark, work, run, replays)
+        wanted = _wanted(spark, work, run).join(scored, "key", "left_anti")
+        keys = sink.stage(wanted.withColumnRenamed("key", TAKEN), run.driver.folder / _FOLDER)
         (told,) = keys.agg(F.count("*").alias("keys"), F.sum("rows_before").alias("rows")).collect()
     taken = (told["keys"] if replays.is_repaired else told["rows"]) or 0
     progress.say(f"  {told['keys']:,} keys to take up")
@@ -61,9 +62,13 @@ def tell_outcomes(
     if sink.committed(work.lake, REPLAYS.name, name):
         return
     with progress.step(spark, run.run_id, "write", "telling what became of the refused rows"):
-        ended = _ended(spark, work, run, work.taken.keys)
+        keys = work.taken.keys.withColumnRenamed(TAKEN, "key")
+        late = _wanted(spark, work, run).join(keys, "key", "left_anti")
+        ended = _ended(spark, work, run, keys).unionByName(
+            late.withColumn("left_out", F.lit(SCORED)), allowMissingColumns=True
+        )
         rows = _as_rows(ended, run, work.replays, DONE, now)
-        sink.append(rows, work.lake, REPLAYS, name, run.run_id)
+        sink.append(rows, work.lake, REPLAYS, name, run.driver)
 
 
 def _transaction(work: Work, run: Run, state: str) -> str:
@@ -81,6 +86,13 @@ def _planned(spark: SparkSession, work: Work, run: Run, replays: Replayed) -> Da
     )
     plan = refused.join(scored, "key", "left").select("key", "rows_before", why)
     return plan.unionByName(_strangers(spark, work, refused)) if replays.is_repaired else plan
+
+
+def _wanted(spark: SparkSession, work: Work, run: Run) -> DataFrame:
+    """The keys that the plan takes up, and how many rows each had."""
+    mine = (F.col("run_id") == run.run_id) & (F.col("state") == PLANNED)
+    plan = sink.read(spark, work.lake, REPLAYS.name).where(mine)
+    return plan.where("left_out IS NULL").select("key", "rows_before")
 
 
 def _before(spark: SparkSession, work: Work, replays: Replayed) -> DataFrame:
@@ -123,8 +135,7 @@ def _ended(spark: SparkSession, work: Work, run: Run, keys: DataFrame) -> DataFr
     )
     again = sink.read(spark, work.lake, QUARANTINE.name).where(mine)
     refused = again.groupBy("key").agg(F.count("*").alias("refused"))
-    named = keys.select(F.col(TAKEN).alias("key"))
-    joined = named.join(predicted, "key", "left").join(refused, "key", "left")
+    joined = keys.join(predicted, "key", "left").join(refused, "key", "left")
     return joined.select(
         "key",
         *[F.coalesce(name, F.lit(0)).alias(name) for name in ("scored", "failed", "refused")],

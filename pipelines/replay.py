@@ -252,5 +252,5 @@ SELECT left_out AS outcome, SUM(rows_before) AS rows FROM replays
 WHERE run_id = '{run}' AND left_out IS NOT NULL GROUP BY left_out
 UNION ALL
 SELECT 'absent' AS outcome, COUNT(*) AS rows FROM replays
-WHERE run_id = '{run}' AND state = 'done' AND scored + failed + refused = 0
+WHERE run_id = '{run}' AND state = 'done' AND left_out IS NULL AND scored + failed + refused = 0
 """

@@ -410,8 +410,8 @@ REPLAYS = Table(
         Column(
             "left_out",
             "string",
-            "why it is not taken up: scored, no key, or stranger (a row of the repaired source that the "
-            "run did not refuse); null: it is",
+            "why it is not taken up: scored (where the state is done: by another replay, meanwhile), no key, "
+            "or stranger (a row of the repaired source that the run did not refuse); null: it is",
         ),
         Column("scored", "bigint", "rows that the replay scored; null while it is planned"),
         Column("failed", "bigint", "rows that it could not score; null while it is planned"),

@@ -8,7 +8,7 @@ SELECT
   before.reasons,
   planned.run_id,
   CASE
-    WHEN planned.left_out = 'scored' THEN 'left out: scored already'
+    WHEN planned.left_out = 'scored' OR ended.left_out = 'scored' THEN 'left out: scored already'
     WHEN planned.left_out IS NOT NULL THEN 'left out: no key'
     WHEN ended.key IS NULL THEN 'not finished'
     WHEN ended.scored > 0 AND ended.failed + ended.refused > 0 THEN 'scored in part'

@@ -237,6 +237,31 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     assert len(planned) == 5  # once: 2, 3, 5, 6 and the row without a key
 
 
+@pytest.mark.slow
+@pytest.mark.spark
+def test_a_replay_that_was_killed_leaves_out_what_another_has_scored_meanwhile(
+    whole: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = whole.copy(tmp_path)
+    monkeypatch.setattr(failpoint, "ON", True)
+    rule = Rule("raise", at="before_commit", nth=1)
+    monkeypatch.setattr(failpoint, "SCRIPT", Script(driver=(rule,)))
+    with pytest.raises(Fault):
+        made.replay(TWINS_TOO)
+    monkeypatch.setattr(failpoint, "ON", False)
+    assert made.replay(LONG_NOTES).scored == 2  # the keys 2 and 6
+
+    last = made.replay(TWINS_TOO)
+
+    scored = made.rows("SELECT id FROM predictions_tiny ORDER BY id")
+    assert [row["id"] for row in scored] == [1, 2, 3, 3, 4, 6, 8]
+    assert dict(made.outcomes(last)) == {
+        KEY % 2: "left out: scored already", KEY % 3: "scored", KEY % 5: "refused again",
+        KEY % 6: "left out: scored already", KEY % "null": "left out: no key",
+    }  # fmt: skip
+    assert "refused rows left out, whose keys a later run has scored: 2" in last.warnings
+
+
 @pytest.mark.spark
 def test_a_replay_reads_what_the_run_read_or_nothing(whole: Lake, tmp_path: Path) -> None:
     other = shutil.copytree(whole.input, tmp_path / "input")  # equal bytes are not the same input
