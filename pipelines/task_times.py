@@ -67,17 +67,15 @@ class TaskTime:
 
 @dataclass(frozen=True)
 class EventLog:
-    """Where an application's event log is, and from which byte on it is read."""
+    """Where an application's event log is."""
 
     path: Path
-    offset: int = 0
 
     @staticmethod
     def of(spark: SparkSession) -> EventLog | None:
-        """The session's log from now on; None where Spark keeps none that this process can read."""
+        """The session's log; None where Spark keeps none that this process can read."""
         folder = place.event_logs(spark)
-        found = EventLog.named(folder, place.application(spark)) if folder else None
-        return EventLog(found.path, found.path.stat().st_size) if found else None
+        return EventLog.named(folder, place.application(spark)) if folder else None
 
     @staticmethod
     def named(folder: Path, application: str) -> EventLog | None:
@@ -135,7 +133,6 @@ class EventLog:
 
     def _lines(self, kinds: tuple[bytes, ...]) -> Iterator[dict[str, Any] | None]:
         with self.path.open("rb") as log:
-            log.seek(self.offset)
             for line in log:
                 if line.startswith(kinds) and line.endswith(b"\n"):
                     try:

@@ -22,6 +22,8 @@ from pipelines.progress import Progress
 from pipelines.rate import Rate
 from pipelines.rebuild import Rebuilt, rebuild
 from pipelines.score import run
+from pipelines.session import held_from
+from pipelines.task_times import EventLog
 from schemas.config import Job
 from schemas.errors import GateRefused
 from schemas.prices import PLACES, Instance
@@ -182,3 +184,24 @@ def test_kinds_sum_to_the_time_that_was_held_whatever_the_worker_s_clock_says(
 
     assert sum(found.values()) == held_ms
     assert min(found.values()) >= -1 if held_ms else True
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_what_a_session_did_before_its_first_run_is_on_that_runs_bill_once(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    held_from(spark, datetime.now(UTC))
+    spark.range(0, 2, 1, 2).write.format("noop").mode(
+        "overwrite"
+    ).save()  # no run's, as the first job is
+    log = EventLog.of(spark)
+    assert log is not None
+    log.tasks([-1], timeout_s=2.0)  # Spark has written of it before the run begins
+
+    done = run(spark, job_in(tmp_path, model), QUIET)
+
+    lake, logs = tmp_path / "lake", Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
+    written = len(table(lake, "ledger"))
+    assert done.books_closed is True
+    assert rebuild(lake, done.run_id, logs) == Rebuilt(done.run_id, written, 0, ())
