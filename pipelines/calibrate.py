@@ -267,14 +267,15 @@ def _keep(
         "machine": machine,
         "expected_rows": asked.expected_rows,
     }
+    told = [json.loads(one.model_dump_json()) for one in seen]
     rows = [
         {
             **about,
-            **one.model_dump(),
-            "errors": json.dumps(one.errors),
+            **one,
+            "errors": json.dumps(one["errors"]),
             "place": place,
             "chosen": place == best,
         }
-        for place, one in enumerate(seen)
+        for place, one in enumerate(told)
     ]
     sink.append_values(rows, work.lake, CALIBRATIONS, f"millrace:{run_id}:calibration")

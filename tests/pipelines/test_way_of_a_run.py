@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ from pyspark.sql import SparkSession
 from pipelines import calibrate
 from pipelines.calibrate import way_of
 from pipelines.progress import Progress
+from pipelines.report import _way
 from pipelines.score import run
 from pipelines.work import prepare
+from schemas.calibration import Measurement
 from schemas.config import Job
 from schemas.errors import MillraceError
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
@@ -123,6 +126,30 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
     rows = calibrations(work.lake)
     assert len(rows) == 2 * len(measured)
     assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
+
+
+def test_a_difference_that_is_not_finite_is_kept_as_json_and_read_back(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    asked = calibrate._request(spark, work, 40, 2)
+    about = {"folder": str(model), "digest": work.model.digest, "rows_per_s": 1.0}
+    far = {"max_error": math.inf, "max_relative_error": math.inf}
+    seen = [
+        Measurement(**OPENVINO, **about, within=True),
+        Measurement(backend="openvino", precision="bf16", **about, errors=far),
+    ]
+    calibrate._keep(work, "tiny-1", asked, "this machine", seen, AT)
+
+    kept = calibrations(work.lake)
+    way = way_of(spark, work, "tiny-1", AT)
+    known = json.loads(calibrate._known(work, asked)["this machine"])
+
+    assert (way.runtime.backend, way.why) == ("openvino", "as the run's first attempt")
+    assert [Measurement.model_validate(one) for one in known] == seen
+    for row in kept:
+        json.loads(row["errors"], parse_constant=pytest.fail)  # Infinity is no JSON
+    assert [_way(row, 1.0)["far"] for row in kept] == ["", "off by inf of the spread"]
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.torch import load_file, save_file
 
 from schemas.calibration import Measurement, Request, chosen, merged
 from schemas.errors import ModelError, UsageError
 from tests.helpers import images, pixel_mlp, tiny_bert
 from udfs import calibrate, trials
 from udfs.models import base
+from udfs.models.folder import write_card
 
 LONG = 10**10  # rows of a run that pays for measuring anything
 
@@ -157,6 +159,43 @@ def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sampl
 
     with pytest.raises(UsageError, match="cannot be computed as the job asks"):
         measured(asked, sample)
+
+
+@pytest.mark.parametrize("far", [np.inf, -np.inf, np.nan])
+def test_a_difference_that_is_not_finite_is_told_like_any_other(far: float) -> None:
+    one = Measurement(backend="torch", precision="fp16", errors={"max_error": far, "off": 0.5})
+
+    told = Measurement.model_validate_json(one.model_dump_json())
+
+    assert told.errors == pytest.approx(one.errors, nan_ok=True)
+
+
+def test_a_precision_in_which_numbers_overflow_is_declined_and_the_run_goes_on(
+    tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    folder = overflowing(tmp_path / "model")
+    asked = request(folder, tmp_path / "converted", backend="torch")
+
+    reference, *others = trials.measured(asked, sample)
+
+    assert reference.within
+    assert chosen([reference, *others], "auto", "auto") == 0
+    for one in others:  # which there are depends on the machine
+        assert not one.within
+        if one.precision == "bf16":
+            assert one.errors["max_error"] == np.inf
+
+
+def overflowing(folder: Path) -> Path:
+    """A model with a weight that fp32 holds, while bf16 and fp16 round it to infinity."""
+    pixel_mlp(folder)
+    weights = load_file(folder / "weights.safetensors")
+    weights["layers.1.weight"][0, 0] = 3.4e38
+    weights["layers.3.weight"][:, 0] = 0
+    save_file(weights, folder / "weights.safetensors")
+    told = base.read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
+    write_card(folder, **told)
+    return folder
 
 
 def test_a_child_process_measures_and_leaves_nothing_loaded_here(
