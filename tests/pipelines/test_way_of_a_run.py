@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -22,7 +23,9 @@ from pipelines.work import prepare
 from schemas.calibration import Measurement
 from schemas.config import Job
 from schemas.errors import MillraceError
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import brittle_bert, image_table, images, job_of, pixel_mlp, write_parquet
+from udfs.models.base import read_card
+from udfs.models.folder import write_card
 
 pytestmark = pytest.mark.spark
 
@@ -179,6 +182,62 @@ def test_what_this_machine_does_not_have_is_refused_before_anything_is_scored(
         run(spark, job, Progress(quiet=True))
 
     assert "int8" in str(caught.value)
+    assert not (tmp_path / "lake" / "predictions_tiny").exists()
+
+
+def night_job(tmp: Path, **engine: Any) -> Job:
+    """Texts of which one breaks the model, whether it is scored or measured with."""
+    model = brittle_bert(tmp / "bert")
+    texts = ["good day"] * 40 + ["good night"]
+    write_parquet(tmp / "input", pa.table({"id": range(41), "text": texts}))
+    contract = {"columns": {"id": {"type": "bigint"}, "text": {"type": "string"}}}
+    return job_of(tmp, model, contract=contract, engine=engine)
+
+
+@pytest.mark.slow
+def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_scored(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)  # so little work is measured too
+    job = night_job(tmp_path)
+
+    summary = run(spark, job, Progress(quiet=True))
+
+    assert (summary.scored, summary.failed) == (40, 1)
+    assert (summary.backend, summary.precision) == ("torch", "fp32")
+    assert "nothing could be measured: IndexError" in str(summary.computed_so_because)
+    (told,) = calibrations(tmp_path / "lake")
+    assert not told["chosen"]
+    assert "IndexError" in told["why"]
+    work = prepare(spark, job)
+    assert calibrate._known(work, calibrate._request(spark, work, 41, 2)) == {}
+    monkeypatch.setattr(calibrate, "sample", None)
+    assert way_of(spark, work, summary.run_id, AT).runtime == calibrate.native(work).runtime
+
+
+def test_a_way_that_only_a_measurement_could_find_is_refused_where_a_row_breaks_the_model(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with pytest.raises(MillraceError, match="cannot be computed as the job asks") as caught:
+        run(spark, night_job(tmp_path, **OPENVINO), Progress(quiet=True))
+
+    assert "IndexError" in str(caught.value.got)
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_read_fails_its_run_with_its_own_words(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)
+    folder = pixel_mlp(tmp_path / "model")
+    (folder / "weights.safetensors").write_bytes(b"no weights")
+    told = read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
+    write_card(folder, **told)
+
+    with pytest.raises(MillraceError) as caught:
+        run(spark, job_with(tmp_path, folder), Progress(quiet=True))
+
+    assert "Error while deserializing header" in str(caught.value)
     assert not (tmp_path / "lake" / "predictions_tiny").exists()
 
 
