@@ -123,8 +123,8 @@ class Scoring:
         self._words: Callable[[str], str] = withheld if plan.hides_values else str
         self._failures = Failures(plan.max_failed_rows)
         meter.watch(model.device)
-        gauge = gauge_of(model.runtime)
-        # Of a model in a host process, the host has the clock.
+        # Of a model in a host process, the host has the clock: one here would open the GPU as well.
+        gauge = None if hasattr(model, "gpu_used") else gauge_of(model.runtime)
         self._gpu_used: Callable[[], GpuUse | None] = getattr(
             model, "gpu_used", gauge.taken if gauge else lambda: None
         )

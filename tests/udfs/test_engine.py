@@ -33,6 +33,7 @@ from udfs.engine import output_schema, score
 from udfs.meter import LAPS, Meter, Place
 from udfs.models.base import Model
 from udfs.models.folder import write_card
+from udfs.models.gpu import GpuUse
 from udfs.plan import Plan, Runtime
 
 TOLERANCE = 1e-5
@@ -303,6 +304,30 @@ def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) 
         meters.append(batch.column("_meter")[0].as_py())
 
     assert meters[1]["emit_s"] >= 0.1
+
+
+class InHost:
+    """A model as its host on a GPU shows it: computed elsewhere, with the host's own clock."""
+
+    device = "cuda:1"
+    runtime = Runtime("cuda:1", "torch")
+
+    def __init__(self, inner: Model) -> None:
+        self.card, self.decode, self.predict = inner.card, inner.decode, inner.predict
+
+    def gpu_used(self) -> GpuUse:
+        return GpuUse(0.5, 7)
+
+
+def test_a_model_that_a_host_computes_is_timed_by_the_host_alone(mlp: Path) -> None:
+    batches = image_table(images(3)).to_batches()
+
+    (out,) = score(batches, lambda: InHost(loaded(mlp)), PLAN, Meter(Place()))
+
+    # A clock of this process's own would need CUDA here: each call would be an error of its rows.
+    assert out.column("error").null_count == 3
+    meter = out.column("_meter")[0].as_py()
+    assert (meter["gpu_busy_s"], meter["gpu_memory_bytes"]) == (0.5, 7)
 
 
 def test_bytes_are_those_of_the_models_inputs_alone(mlp: Path) -> None:
