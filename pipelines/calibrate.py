@@ -129,6 +129,14 @@ def _reads_as_it_is(work: Work) -> bool:
     return backend in ("auto", _NATIVE.get(format_)) or is_torch
 
 
+def _will_do(work: Work) -> bool:
+    """Whether the model's own way is one that the job asks for, if the workers' machines have it."""
+    engine, card = work.job.engine, work.model.card
+    is_fixed = card.format in ("onnx", "torchscript") or _stored(card) != "fp32"
+    is_so = not is_fixed or engine.precision in ("auto", _stored(card))
+    return _reads_as_it_is(work) and is_so
+
+
 def _stored(card: ModelCard) -> str:
     return card.made_from.precision if card.made_from else "fp32"
 
@@ -187,9 +195,15 @@ def _spread(files: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 
 def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
-    """The best of what was measured. Raises RunFailed where none may be taken."""
+    """The best of what was measured, or the model's own way where nothing could be.
+
+    Raises RunFailed where none may be taken.
+    """
     engine = work.job.engine
     place = chosen(seen, engine.backend, engine.precision)
+    if place is None and _will_do(work) and not any(one.rows_per_s for one in seen):
+        # A row may be at fault: scoring finds it, and says itself what is wrong with a model.
+        return replace(native(work), why=f"nothing could be measured: {_last_line(seen[-1].why)}")
     if place is None:
         raise RunFailed(
             f"model {work.model.card.title} cannot be computed as the job asks",
@@ -200,6 +214,10 @@ def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
     best = seen[place]
     runtime = Runtime(engine.device, best.backend, best.precision)
     return Way(Path(best.folder), best.digest, runtime, best.batch_cost, why, best.rows_per_s)
+
+
+def _last_line(why: str) -> str:
+    return why.strip().rpartition("\n")[2].strip()
 
 
 def _compared(seen: Sequence[Measurement]) -> str:
@@ -233,10 +251,11 @@ def _known(work: Work, asked: Request) -> dict[str, str]:
 
 
 def _is_good(rows: Sequence[dict[str, Any]], asked: Request) -> bool:
+    is_measured = any(row["rows_per_s"] for row in rows)
     is_whole = not any((row["why"] or "").startswith(_NOT_MEASURED) for row in rows)
     is_large = asked.expected_rows <= _OUTGROWN * max(row["expected_rows"] for row in rows)
     there = all(Path(row["folder"]).is_dir() for row in rows if row["chosen"])
-    return there and (is_whole or is_large)
+    return there and is_measured and (is_whole or is_large)
 
 
 def _asked(request: Request) -> str:
@@ -267,14 +286,15 @@ def _keep(
         "machine": machine,
         "expected_rows": asked.expected_rows,
     }
+    told = [json.loads(one.model_dump_json()) for one in seen]
     rows = [
         {
             **about,
-            **one.model_dump(),
-            "errors": json.dumps(one.errors),
+            **one,
+            "errors": json.dumps(one["errors"]),
             "place": place,
             "chosen": place == best,
         }
-        for place, one in enumerate(seen)
+        for place, one in enumerate(told)
     ]
     sink.append_values(rows, work.lake, CALIBRATIONS, f"millrace:{run_id}:calibration")

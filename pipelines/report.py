@@ -160,7 +160,7 @@ def _way(row: Row, reference: float | None) -> Row:
         "equal_labels": "{:.2%} equal labels",
         "max_relative_error": "off by {:.2g} of the spread",
     }
-    far = [text.format(errors[name]) for name, text in told.items() if name in errors]
+    far = [text.format(float(errors[name])) for name, text in told.items() if name in errors]
     return {**row, "times": rate / reference if rate and reference else None, "far": ", ".join(far)}
 
 

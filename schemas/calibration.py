@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pydantic import ConfigDict
+
 from schemas.contract import Frozen
 
 GAIN = 1.05  # times fp32's rate that another way must reach, or nothing is gained but a difference
@@ -25,6 +27,8 @@ class Request(Frozen):
 
 class Measurement(Frozen):
     """One backend and precision on the sample. What was not measured is None, and ``why`` says why."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no infinity; null is no float
 
     backend: str
     precision: str

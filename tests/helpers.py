@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,16 @@ def tiny_bert(folder: Path, task: str, **options: Any) -> Path:
     kind(config).save_pretrained(folder)
     (folder / "training_args.bin").unlink(missing_ok=True)
     return bert_card(folder, task, **options)
+
+
+def brittle_bert(folder: Path) -> Path:
+    """A `tiny_bert` whose tokenizer knows a word that the network does not: a text with "night" breaks it."""
+    tiny_bert(folder, "embed")
+    file = folder / "tokenizer.json"
+    told = json.loads(file.read_text("utf-8"))
+    told["model"]["vocab"]["night"] = 999
+    file.write_text(json.dumps(told), "utf-8")
+    return bert_card(folder, "embed")
 
 
 def bert_card(folder: Path, task: str, max_tokens: int | None = 32) -> Path:

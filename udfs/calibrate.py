@@ -32,14 +32,16 @@ SHARE = 0.1
 WORTH_S = 8.0  # of compute in fp32; a shorter run measures nothing but its batch size
 COMPILE_WORTH_S = 600.0  # torch.compile alone takes a minute
 PASS_S = 1.0  # of compute in fp32 on the rows that everything is measured with
+_UNREAD = "not one row of the sample could be decoded"
 _COST = {True: 1024, False: 128}  # padded tokens, or rows, at which ways are compared
 
 
 def measurements(request: Request, sample: pa.RecordBatch) -> Iterator[Measurement]:
     """The reference first, then every way that the request allows and the run's length pays for.
 
-    The last is the best of them once more, at the batch size that suits it. Raises UsageError where
-    this machine has no way that the request allows.
+    The last is the best of them once more, at the batch size that suits it. Where no row of the
+    sample can be decoded, there is the reference alone, not measured. Raises UsageError where this
+    machine has no way that the request allows.
     """
     card = base.read_card(Path(request.folder))
     there = candidates(card, request)
@@ -54,6 +56,8 @@ def measurements(request: Request, sample: pa.RecordBatch) -> Iterator[Measureme
     rows = _as_many_as(PASS_S, first, sample)
     seen = [first.compare(rows)]
     yield seen[0]
+    if seen[0].rows_per_s is None:
+        return
     expected_s = request.expected_rows / (seen[0].rows_per_s or 1.0) / request.slots
     limit_s = SHARE * expected_s if expected_s >= WORTH_S else 0.0
     began, best = time.monotonic(), first
@@ -87,6 +91,9 @@ class Trial:
     def compare(self, sample: pa.RecordBatch, against: Trial | None = None) -> Measurement:
         """The rate at the size that all are compared at, and how far the outputs are from those."""
         examples = self.model.decode(sample)
+        if not len(examples.rows):
+            self.seen = _seen(self.variant, why=_UNREAD)
+            return self.seen
         cost = _COST[examples.lengths is not None]
         _pass(self.model, _some(examples, 8), cost)  # allocators and kernels wake up
         spent_s, self.outputs = _pass(self.model, examples, cost)
@@ -139,6 +146,9 @@ def _as_many_as(seconds: float, trial: Trial, sample: pa.RecordBatch) -> pa.Reco
     """Rows from all over the sample, of which computing takes about so long; at least 32."""
     probe = _spread(sample, 32)
     examples = trial.model.decode(probe)
+    if not len(examples.rows):
+        readable = sample.take(pa.array(trial.model.decode(sample).rows))
+        return _as_many_as(seconds, trial, readable) if readable.num_rows else probe
     cost = _COST[examples.lengths is not None]
     _pass(trial.model, _some(examples, 8), cost)
     spent_s, _ = _pass(trial.model, examples, cost)

@@ -105,6 +105,16 @@ def columns(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
     return decode
 
 
+def texts(cells: pa.Array) -> tuple[list[str | None], dict[int, str]]:
+    """The texts of a string column, None where a row has none, and why it has none."""
+    try:
+        found: list[str | None] = cells.to_pylist()
+    except UnicodeDecodeError:  # no reader looks at what Hive or C++ wrote for a string
+        told = [_text(content) for content in cells.cast(pa.large_binary()).to_pylist()]
+        return [text for text, _ in told], {row: why for row, (_, why) in enumerate(told) if why}
+    return found, {row: "null" for row, text in enumerate(found) if text is None}
+
+
 # `tokens` needs the model's own tokenizer: udfs/models/tokens.py brings it.
 DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
     "pixels": pixels,
@@ -112,6 +122,15 @@ DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
     "vector": vector,
     "columns": columns,
 }
+
+
+def _text(content: bytes | None) -> tuple[str | None, str]:
+    if content is None:
+        return None, "null"
+    try:
+        return content.decode(), ""
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8: {error.reason} at byte {error.start}"
 
 
 def _of_size(

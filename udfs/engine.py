@@ -77,9 +77,9 @@ def score(
     Windows that ``apart`` suspects are computed there.
     Raises TooManyFailed past ``plan.max_failed_rows``, and what the model raises where it is no row's fault.
     """
-    waiting = _timed(picked(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), plan), meter)
+    coming = picked(windows(batches, plan.window_rows, _MAX_WINDOW_BYTES), plan)
     first = None
-    for one in waiting:
+    for one in _timed(coming, meter):
         if one.asked.num_rows:
             first = one
             break
@@ -93,7 +93,7 @@ def score(
         if apart is not None:
             apart.began(0)  # it is decoded before it is computed
         for number, (one, examples) in enumerate(
-            _decoded(model, chain([first], waiting), plan, meter, apart)
+            _decoded(model, chain([first], coming), plan, meter, apart)
         ):
             if apart is not None:
                 apart.began(number)
@@ -123,8 +123,8 @@ class Scoring:
         self._words: Callable[[str], str] = withheld if plan.hides_values else str
         self._failures = Failures(plan.max_failed_rows)
         meter.watch(model.device)
-        gauge = gauge_of(model.runtime)
-        # Of a model in a host process, the host has the clock.
+        # Of a model in a host process, the host has the clock: one here would open the GPU as well.
+        gauge = None if hasattr(model, "gpu_used") else gauge_of(model.runtime)
         self._gpu_used: Callable[[], GpuUse | None] = getattr(
             model, "gpu_used", gauge.taken if gauge else lambda: None
         )
@@ -231,7 +231,7 @@ def _timed(items: Iterator[T], meter: Meter) -> Iterator[T]:
 
 def _decoded(
     model: Model,
-    waiting: Iterator[Picked],
+    coming: Iterator[Picked],
     plan: Plan,
     meter: Meter,
     apart: Apart | None,
@@ -241,11 +241,10 @@ def _decoded(
     None for one without rows to compute, and for one that is suspect: what killed a worker may have
     done so while it was decoded.
     """
-    numbered = enumerate(waiting)
-    if plan.decode_ahead:  # what is not hidden behind compute shows as time spent waiting
-        pairs = ((w, _read(model, w, n, plan, apart)) for n, w in numbered)
+    if plan.decode_ahead:  # of both, what is not hidden behind compute counts as time spent waiting
+        pairs = ((w, _read(model, w, n, plan, apart)) for n, w in enumerate(coming))
         return _timed(ahead(pairs), meter)
-    return _in_turn(model, numbered, plan, meter, apart)
+    return _in_turn(model, enumerate(_timed(coming, meter)), plan, meter, apart)
 
 
 def _in_turn(

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
@@ -25,16 +25,16 @@ _DATE = re.compile(DATE)
 _NAIVE = re.compile(f"{DATE}({TIME})?")
 _ZONED = re.compile(f"{DATE}({TIME}{ZONE}?)?")
 _LARGEST_FLOAT32 = 3.4028235677973366e38  # what is beyond it rounds to infinity
-_EXACT = Context(prec=100)
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
 def loads(text: str, *, exact: bool = False) -> Any:
     """One JSON text; ``exact`` keeps its fractions as Decimal.
 
     NaN, Infinity and -Infinity are taken, as Python writes them. Raises ValueError, also for a key
-    that is there twice, for a number beyond a double, and for nesting too deep to parse.
+    that is there twice, for a number beyond a double or a Decimal, and for nesting too deep to parse.
     """
-    parse_float = Decimal if exact else _finite
+    parse_float = _as_written if exact else _finite
     try:
         return json.loads(text, parse_float=parse_float, object_pairs_hook=_object)
     except RecursionError:
@@ -46,6 +46,13 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"number {text} is beyond a double")
     return value
+
+
+def _as_written(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except DecimalException:  # an ArithmeticError: no caller takes that for a bad value
+        raise ValueError(f"number {text} is beyond a decimal") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,18 +129,19 @@ def _integer(kind: pa.DataType) -> Convert:
 
 
 def _decimal(kind: pa.DataType) -> Convert:
-    limit, scale, name = Decimal(10) ** kind.precision, kind.scale, sql_type(kind)
+    step, name = Decimal(1).scaleb(-kind.scale), sql_type(kind)
+    limit = Decimal(10) ** (kind.precision - kind.scale)
 
     def convert(value: Any) -> Decimal:
         if type(value) not in {int, Decimal}:
             raise misfit(value, name)
-        exact = Decimal(value)
-        if not exact.is_finite() or len(exact.as_tuple().digits) > _EXACT.prec:
+        try:
+            found = _EXACT.quantize(Decimal(value), step)  # in this form Arrow takes any of them
+        except DecimalException:
+            raise misfit(value, name) from None
+        if found.copy_abs() >= limit:  # `abs` would round it
             raise misfit(value, name)
-        scaled = exact.scaleb(scale, _EXACT)
-        if abs(scaled) >= limit or scaled != scaled.to_integral_value():
-            raise misfit(value, name)
-        return exact
+        return found
 
     return convert
 

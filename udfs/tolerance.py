@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.model import Tolerance
+from udfs.outputs import not_finite
 
 Outputs = Mapping[str, NDArray[Any]]
 EXACT = 1e-5  # what fp32 may differ from fp32, relative to the largest number or absolute below one
@@ -17,29 +19,38 @@ EXACT = 1e-5  # what fp32 may differ from fp32, relative to the largest number o
 def differences(reference: Outputs, found: Outputs) -> dict[str, float]:
     """By kind: ``min_cosine`` of a row, ``equal_labels`` share, ``max_relative_error``, ``max_error``.
 
-    ``reference`` and ``found`` have the same rows in the same order. A number that is not finite in
-    one of them only counts as infinitely far.
+    ``reference`` and ``found`` have the same rows in the same order. Rows that are not finite in
+    ``reference`` are left out: the run will call them errors. A number that is not finite in
+    ``found`` alone is infinitely far, and so is everything where no row is left.
     """
+    kept = ~not_finite(reference, len(next(iter(reference.values()), ())))
+    if not kept.any():
+        return {"max_error": math.inf}
+    reference, found = _only(kept, reference), _only(kept, found)
     told: dict[str, float] = {"max_error": _largest(reference, found)}
     if "embedding" in reference:
         told["min_cosine"] = _least_cosine(reference["embedding"], found["embedding"])
     for name in ("label", "text"):
         if name in reference:
-            equal = np.asarray(reference[name] == found[name])
-            told["equal_labels"] = float(equal.mean()) if equal.size else 1.0
+            told["equal_labels"] = float(np.asarray(reference[name] == found[name]).mean())
     for name in {"values", "value"} & set(reference):
-        spread = float(np.ptp(reference[name])) or float(np.abs(reference[name]).max()) or 1.0
+        values = reference[name].astype(np.float64)  # whose spread float32 may not hold
+        spread = float(np.ptp(values)) or float(np.abs(values).max()) or 1.0
         relative = _apart(reference[name], found[name]) / spread
         told["max_relative_error"] = max(relative, told.get("max_relative_error", 0.0))
     return told
 
 
 def within(errors: Mapping[str, float], tolerance: Tolerance, precision: str) -> bool:
-    """Whether all differences are allowed. fp32 is not a matter of taste: it must be fp32's numbers."""
+    """Whether all differences are allowed. fp32 is not a matter of taste: it must be fp32's numbers.
+
+    What is not finite where it should be never is within, and neither is NaN.
+    """
     if precision == "fp32":
         return errors["max_error"] <= EXACT
     return (
-        errors.get("min_cosine", 1.0) >= tolerance.min_cosine
+        math.isfinite(errors["max_error"])
+        and errors.get("min_cosine", 1.0) >= tolerance.min_cosine
         and errors.get("equal_labels", 1.0) >= tolerance.min_equal_labels
         and errors.get("max_relative_error", 0.0) <= tolerance.max_relative_error
     )
@@ -52,16 +63,22 @@ def _largest(reference: Outputs, found: Outputs) -> float:
     return max((_apart(reference[n], found[n]) / scales[n] for n in numeric), default=0.0)
 
 
+def _only(rows: NDArray[np.bool_], outputs: Outputs) -> Outputs:
+    return {name: values[rows] for name, values in outputs.items()}
+
+
 def _apart(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    """The largest difference; ``reference`` is finite."""
     gap = np.abs(reference.astype(np.float64) - found.astype(np.float64))
-    same = (reference == found) | (np.isnan(reference) & np.isnan(found))
-    gap = np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
-    return float(gap.max(initial=0.0))
+    return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
 
 
 def _least_cosine(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    """The least cosine of a row's two vectors; -1 where ``found`` is not finite."""
     a, b = reference.astype(np.float64), found.astype(np.float64)
+    if not np.isfinite(b).all():
+        return -1.0
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosines = (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1.0)
     cosines = np.where((lengths == 0) & (a == b).all(axis=1), 1.0, cosines)
-    return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))
+    return float(cosines.min())

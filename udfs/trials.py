@@ -13,20 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from schemas.calibration import Measurement, Request, merged
-from schemas.errors import ModelError
 from udfs.child import environment
 
 TIMEOUT_S = 500  # less than Spark lets a worker be silent
 SAMPLE_ROWS = 4096
 SAMPLE_BYTES = 32 << 20
+_TOLD = 800  # last characters of what a child that died has said
 _COMPUTES = ("torch", "openvino", "onnxruntime", "transformers")
 
 
 def measured(request: Request, sample: pa.RecordBatch) -> list[Measurement]:
-    """What a child process measured; where it died, the last one says so.
-
-    Raises ModelError where not even the reference could be measured.
-    """
+    """What a child process measured; where it died, the last one says so, and may be the only one."""
     with tempfile.TemporaryDirectory(prefix="millrace-calibrate-") as folder:
         asked, rows = Path(folder, "request.json"), Path(folder, "sample.arrow")
         asked.write_text(request.model_dump_json(), "utf-8")
@@ -35,14 +32,8 @@ def measured(request: Request, sample: pa.RecordBatch) -> list[Measurement]:
         code, out, told = _child([str(asked), str(rows)], request.threads)
     lines = [line for line in out.splitlines() if line.strip()]
     found = merged(map(Measurement.model_validate_json, lines))
-    if not found:
-        raise ModelError(
-            "no way to compute the model could be measured",
-            got=f"exit code {code}: {told.strip()[-800:]}",
-            next="pin engine.backend and engine.precision, or correct the model",
-        )
     if code:
-        died = f"the process that measured it ended with {code}: {told.strip()[-200:]}"
+        died = f"the process that measured it ended with {code}: {told.strip()[-_TOLD:]}"
         found.append(Measurement(backend="next", precision="unknown", why=died))
     return found
 

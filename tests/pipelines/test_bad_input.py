@@ -236,6 +236,22 @@ def test_long_and_foreign_texts_survive_in_keys_and_payloads(
     assert json.loads(refused["payload"]) == {"key": "no text", column: None, "note": "😀"}
 
 
+def test_a_text_that_is_not_utf_8_fails_alone(score: Score, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "model", "embed")
+    texts = pa.array([b"good", b"\xff\xfe", b"bad"], pa.binary()).view(pa.string())
+    write_parquet(tmp_path / "input", pa.table({"id": [0, 1, 2], "text": texts}))
+    contract = {"columns": {"id": {"type": "bigint"}, "text": {"type": "string"}}}
+
+    summary = score(job_of(tmp_path, folder, contract=contract))
+
+    assert counts(summary) == (3, 2, 0, 1)
+    (failed,) = rows(
+        tmp_path / "lake", "SELECT id, error FROM predictions_tiny WHERE error IS NOT NULL"
+    )
+    assert failed["id"] == 1
+    assert failed["error"]["message"] == "not UTF-8: invalid start byte at byte 0"
+
+
 def renamed(table: pa.Table, names: list[str]) -> pa.Table:
     return table.rename_columns(names)
 

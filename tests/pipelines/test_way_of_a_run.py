@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -15,11 +17,15 @@ from pyspark.sql import SparkSession
 from pipelines import calibrate
 from pipelines.calibrate import way_of
 from pipelines.progress import Progress
+from pipelines.report import _way
 from pipelines.score import run
 from pipelines.work import prepare
+from schemas.calibration import Measurement
 from schemas.config import Job
 from schemas.errors import MillraceError
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from tests.helpers import brittle_bert, image_table, images, job_of, pixel_mlp, write_parquet
+from udfs.models.base import read_card
+from udfs.models.folder import write_card
 
 pytestmark = pytest.mark.spark
 
@@ -125,6 +131,30 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
     assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
 
 
+def test_a_difference_that_is_not_finite_is_kept_as_json_and_read_back(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    asked = calibrate._request(spark, work, 40, 2)
+    about = {"folder": str(model), "digest": work.model.digest, "rows_per_s": 1.0}
+    far = {"max_error": math.inf, "max_relative_error": math.inf}
+    seen = [
+        Measurement(**OPENVINO, **about, within=True),
+        Measurement(backend="openvino", precision="bf16", **about, errors=far),
+    ]
+    calibrate._keep(work, "tiny-1", asked, "this machine", seen, AT)
+
+    kept = calibrations(work.lake)
+    way = way_of(spark, work, "tiny-1", AT)
+    known = json.loads(calibrate._known(work, asked)["this machine"])
+
+    assert (way.runtime.backend, way.why) == ("openvino", "as the run's first attempt")
+    assert [Measurement.model_validate(one) for one in known] == seen
+    for row in kept:
+        json.loads(row["errors"], parse_constant=pytest.fail)  # Infinity is no JSON
+    assert [_way(row, 1.0)["far"] for row in kept] == ["", "off by inf of the spread"]
+
+
 @pytest.mark.slow
 def test_measurements_of_another_machine_are_not_taken_over(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +182,62 @@ def test_what_this_machine_does_not_have_is_refused_before_anything_is_scored(
         run(spark, job, Progress(quiet=True))
 
     assert "int8" in str(caught.value)
+    assert not (tmp_path / "lake" / "predictions_tiny").exists()
+
+
+def night_job(tmp: Path, **engine: Any) -> Job:
+    """Texts of which one breaks the model, whether it is scored or measured with."""
+    model = brittle_bert(tmp / "bert")
+    texts = ["good day"] * 40 + ["good night"]
+    write_parquet(tmp / "input", pa.table({"id": range(41), "text": texts}))
+    contract = {"columns": {"id": {"type": "bigint"}, "text": {"type": "string"}}}
+    return job_of(tmp, model, contract=contract, engine=engine)
+
+
+@pytest.mark.slow
+def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_scored(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)  # so little work is measured too
+    job = night_job(tmp_path)
+
+    summary = run(spark, job, Progress(quiet=True))
+
+    assert (summary.scored, summary.failed) == (40, 1)
+    assert (summary.backend, summary.precision) == ("torch", "fp32")
+    assert "nothing could be measured: IndexError" in str(summary.computed_so_because)
+    (told,) = calibrations(tmp_path / "lake")
+    assert not told["chosen"]
+    assert "IndexError" in told["why"]
+    work = prepare(spark, job)
+    assert calibrate._known(work, calibrate._request(spark, work, 41, 2)) == {}
+    monkeypatch.setattr(calibrate, "sample", None)
+    assert way_of(spark, work, summary.run_id, AT).runtime == calibrate.native(work).runtime
+
+
+def test_a_way_that_only_a_measurement_could_find_is_refused_where_a_row_breaks_the_model(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with pytest.raises(MillraceError, match="cannot be computed as the job asks") as caught:
+        run(spark, night_job(tmp_path, **OPENVINO), Progress(quiet=True))
+
+    assert "IndexError" in str(caught.value.got)
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_read_fails_its_run_with_its_own_words(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)
+    folder = pixel_mlp(tmp_path / "model")
+    (folder / "weights.safetensors").write_bytes(b"no weights")
+    told = read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
+    write_card(folder, **told)
+
+    with pytest.raises(MillraceError) as caught:
+        run(spark, job_with(tmp_path, folder), Progress(quiet=True))
+
+    assert "Error while deserializing header" in str(caught.value)
     assert not (tmp_path / "lake" / "predictions_tiny").exists()
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.torch import load_file, save_file
 
 from schemas.calibration import Measurement, Request, chosen, merged
-from schemas.errors import ModelError, UsageError
-from tests.helpers import images, pixel_mlp, tiny_bert
+from schemas.errors import UsageError
+from tests.helpers import brittle_bert, images, pixel_mlp, tiny_bert
 from udfs import calibrate, trials
 from udfs.models import base
+from udfs.models.folder import write_card
 
 LONG = 10**10  # rows of a run that pays for measuring anything
 
@@ -159,6 +161,43 @@ def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sampl
         measured(asked, sample)
 
 
+@pytest.mark.parametrize("far", [np.inf, -np.inf, np.nan])
+def test_a_difference_that_is_not_finite_is_told_like_any_other(far: float) -> None:
+    one = Measurement(backend="torch", precision="fp16", errors={"max_error": far, "off": 0.5})
+
+    told = Measurement.model_validate_json(one.model_dump_json())
+
+    assert told.errors == pytest.approx(one.errors, nan_ok=True)
+
+
+def test_a_precision_in_which_numbers_overflow_is_declined_and_the_run_goes_on(
+    tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    folder = overflowing(tmp_path / "model")
+    asked = request(folder, tmp_path / "converted", backend="torch")
+
+    reference, *others = trials.measured(asked, sample)
+
+    assert reference.within
+    assert chosen([reference, *others], "auto", "auto") == 0
+    for one in others:  # which there are depends on the machine
+        assert not one.within
+        if one.precision == "bf16":
+            assert one.errors["max_error"] == np.inf
+
+
+def overflowing(folder: Path) -> Path:
+    """A model with a weight that fp32 holds, while bf16 and fp16 round it to infinity."""
+    pixel_mlp(folder)
+    weights = load_file(folder / "weights.safetensors")
+    weights["layers.1.weight"][0, 0] = 3.4e38
+    weights["layers.3.weight"][:, 0] = 0
+    save_file(weights, folder / "weights.safetensors")
+    told = base.read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
+    write_card(folder, **told)
+    return folder
+
+
 def test_a_child_process_measures_and_leaves_nothing_loaded_here(
     mlp: Path, tmp_path: Path, sample: pa.RecordBatch
 ) -> None:
@@ -175,10 +214,45 @@ def test_a_model_that_cannot_be_read_is_told_with_the_childs_own_words(
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
 
-    with pytest.raises(ModelError, match="could be measured") as caught:
-        trials.measured(request(folder, tmp_path / "converted"), sample)
+    (only,) = trials.measured(request(folder, tmp_path / "converted"), sample)
 
-    assert "weights.safetensors" in str(caught.value.got)
+    assert only.rows_per_s is None
+    assert "weights.safetensors" in only.why
+
+
+def test_a_row_that_breaks_the_model_leaves_nothing_measured_and_says_why(tmp_path: Path) -> None:
+    folder = brittle_bert(tmp_path / "bert")
+    texts = pa.RecordBatch.from_pydict({"text": ["good day"] * 40 + ["good night"]})
+
+    (only,) = trials.measured(request(folder, tmp_path / "converted"), texts)
+
+    assert only.rows_per_s is None
+    assert "IndexError" in only.why
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_sample_without_a_row_that_can_be_decoded_measures_nothing_and_says_so(
+    mlp: Path, tmp_path: Path, rows: int
+) -> None:
+    unreadable = pa.RecordBatch.from_pydict({"pixels": pa.array([b"short"] * rows, pa.binary())})
+
+    (only,) = measured(request(mlp, tmp_path), unreadable)
+
+    assert only.rows_per_s is None
+    assert not only.within
+    assert only.why == "not one row of the sample could be decoded"
+
+
+def test_rows_that_can_be_decoded_are_looked_for_where_the_first_looked_at_cannot(
+    mlp: Path, tmp_path: Path
+) -> None:
+    looked_at = set(np.linspace(0, 299, 32).astype(int).tolist())
+    cells = [None if row in looked_at else cell for row, cell in enumerate(images(300))]
+    mixed = pa.RecordBatch.from_pydict({"pixels": pa.array(cells, pa.binary())})
+
+    reference, *_ = measured(request(mlp, tmp_path, expected_rows=10), mixed)
+
+    assert reference.rows_per_s
 
 
 def test_a_sample_is_bounded_in_rows_and_none_for_no_rows() -> None:

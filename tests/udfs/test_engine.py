@@ -33,6 +33,7 @@ from udfs.engine import output_schema, score
 from udfs.meter import LAPS, Meter, Place
 from udfs.models.base import Model
 from udfs.models.folder import write_card
+from udfs.models.gpu import GpuUse
 from udfs.plan import Plan, Runtime
 
 TOLERANCE = 1e-5
@@ -262,6 +263,37 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
     assert sum(sum(m[lap] for lap in LAPS) for m in meters) >= 0.9 * elapsed
 
 
+class Slow:
+    """A model whose every call takes so many seconds more."""
+
+    def __init__(self, inner: Model, seconds: float) -> None:
+        self.card, self.device, self.runtime = inner.card, inner.device, inner.runtime
+        self.decode, self._inner, self._seconds = inner.decode, inner, seconds
+
+    def predict(self, values: Any) -> Any:
+        time.sleep(self._seconds)
+        return self._inner.predict(values)
+
+
+@pytest.mark.parametrize("decode_ahead", [True, False])
+def test_waiting_that_is_hidden_behind_compute_is_not_counted_beside_it(
+    mlp: Path, decode_ahead: bool
+) -> None:
+    def late() -> Iterator[pa.RecordBatch]:
+        for batch in image_table(images(50)).to_batches(max_chunksize=10):
+            time.sleep(0.2)
+            yield batch
+
+    plan = Plan(("pixels",), ("id",), 10, 10, decode_ahead=decode_ahead)
+    out = list(score(late(), lambda: Slow(loaded(mlp), 0.25), plan, Meter(Place())))
+
+    meters = [batch.column("_meter")[0].as_py() for batch in out]
+    assert sum(m["compute_s"] for m in meters) >= 5 * 0.25
+    assert sum(m["wait_s"] for m in meters) >= (0.2 if decode_ahead else 5 * 0.2)
+    laps = sum(m[lap] for m in meters for lap in LAPS)
+    assert laps <= sum(m["wall_s"] for m in meters) + 0.01
+
+
 def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) -> None:
     plan = Plan(("pixels",), ("id",), 4, 10)
     meters = []
@@ -272,6 +304,30 @@ def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) 
         meters.append(batch.column("_meter")[0].as_py())
 
     assert meters[1]["emit_s"] >= 0.1
+
+
+class InHost:
+    """A model as its host on a GPU shows it: computed elsewhere, with the host's own clock."""
+
+    device = "cuda:1"
+    runtime = Runtime("cuda:1", "torch")
+
+    def __init__(self, inner: Model) -> None:
+        self.card, self.decode, self.predict = inner.card, inner.decode, inner.predict
+
+    def gpu_used(self) -> GpuUse:
+        return GpuUse(0.5, 7)
+
+
+def test_a_model_that_a_host_computes_is_timed_by_the_host_alone(mlp: Path) -> None:
+    batches = image_table(images(3)).to_batches()
+
+    (out,) = score(batches, lambda: InHost(loaded(mlp)), PLAN, Meter(Place()))
+
+    # A clock of this process's own would need CUDA here: each call would be an error of its rows.
+    assert out.column("error").null_count == 3
+    meter = out.column("_meter")[0].as_py()
+    assert (meter["gpu_busy_s"], meter["gpu_memory_bytes"]) == (0.5, 7)
 
 
 def test_bytes_are_those_of_the_models_inputs_alone(mlp: Path) -> None:

@@ -324,6 +324,59 @@ def test_json_decimals_lose_no_digit(tmp_path: Path) -> None:
     found = parsed_json(tmp_path, b'{"p": 12345678901234567890.10}', {"p": "decimal(38,2)"})
     assert found == [(Decimal("12345678901234567890.10"), None)]
     assert parsed_json(tmp_path, b'{"p": 1.001}', {"p": "decimal(38,2)"})[0][0] is None
+    nines = b"-" + b"9" * 36 + b".99"
+    found = parsed_json(tmp_path, b'{"p": %b}' % nines, {"p": "decimal(38,2)"})
+    assert found == [(Decimal(nines.decode()), None)]
+
+
+@pytest.mark.parametrize("number", ["1e999999", "1e99999999999999999999", "1e-2000000", "1" * 200])
+def test_a_number_that_no_decimal_holds_costs_its_own_row_alone(
+    tmp_path: Path, number: str
+) -> None:
+    columns = {"p": "decimal(10,2)"}
+    lines = f'{{"p": {number}}}\n{{"p": 1}}\n'.encode()
+    cells = f'p\n"[{number}]"\n[1]\n'.encode()
+
+    malformed, good = parsed_json(tmp_path, lines, columns)
+    listed, also_good = parsed(tmp_path, cells, {"p": "array<decimal(10,2)>"})
+
+    assert malformed[1].startswith("reviews.jsonl line 1: ")
+    assert listed[1].startswith("reviews.csv line 2: column p: ")
+    assert good == (Decimal(1), None)
+    assert also_good == ([Decimal(1)], None)
+
+
+def test_a_number_beyond_decimals_under_a_key_that_nobody_declared_costs_its_own_row_alone(
+    tmp_path: Path,
+) -> None:
+    lines = b'{"p": 1, "more": 1e99999999999999999999}\n{"p": 1}\n'
+
+    malformed, good = parsed_json(tmp_path, lines, {"p": "decimal(10,2)"})
+
+    assert "not JSON (number 1e99999999999999999999 is beyond a decimal)" in malformed[1]
+    assert good == (Decimal(1), None)
+
+
+exponents = st.integers(-12, 12) | st.integers() | st.integers(-(10**25), 10**25)
+
+
+@quick
+@given(digits=st.text("0123456789", min_size=1, max_size=12), exponent=exponents)
+def test_any_number_is_the_decimal_that_is_written_or_a_malformed_row(
+    tmp_path: Path, digits: str, exponent: int
+) -> None:
+    text = f"{int(digits[:1])}.{digits}e{exponent}"
+
+    ((value, why),) = parsed_json(tmp_path, f'{{"p": {text}}}'.encode(), {"p": "decimal(9,3)"})
+
+    assert (value is None) is (why is not None)
+    if value is not None:
+        assert value == Decimal(text)
+        assert value.as_tuple().exponent == -3
+    elif abs(exponent) < 10**5:
+        wanted = Decimal(text)
+        is_whole = wanted.is_zero() or int(wanted.normalize().as_tuple().exponent) >= -3
+        assert not is_whole or abs(wanted) >= 10**6
 
 
 @quick

@@ -270,6 +270,16 @@ def test_a_prompt_that_leaves_no_room_for_its_text_is_an_error_of_its_row(folder
     assert (last["text"], last["tokens_out"], last["finish"]) == (None, None, None)
 
 
+def test_a_prompt_that_is_not_utf_8_is_an_error_of_its_row(folder: Path) -> None:
+    cells = [PROMPTS[0].encode(), b"\xc3(", None, PROMPTS[1].encode()]
+    batch = pa.record_batch({"text": pa.array(cells, pa.binary()).view(pa.string())})
+
+    found = model_of(folder).decode(batch)
+
+    assert found.rows.tolist() == [0, 3]
+    assert found.errors == {1: "not UTF-8: invalid continuation byte at byte 0", 2: "null"}
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_long_prompt_is_cut_at_the_side_that_the_card_names(folder: Path, side: str) -> None:
     long = " ".join(PROMPTS[:40])

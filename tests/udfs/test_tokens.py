@@ -129,6 +129,18 @@ def test_a_tokenizer_that_cannot_be_read_is_the_models_fault(
         TokenDecoder(folder, card)
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_a_text_that_is_not_utf_8_is_an_error_of_its_row(bert: Path, kind: pa.DataType) -> None:
+    raw = pa.binary() if kind == pa.string() else pa.large_binary()
+    texts = pa.array([b"good", b"da\xffy", None, b"bad"], raw).view(kind)
+
+    found = TokenDecoder(bert, read_card(bert))(pa.record_batch({"text": texts}))
+
+    assert found.rows.tolist() == [0, 3]
+    assert found.errors == {1: "not UTF-8: invalid start byte at byte 2", 2: "null"}
+    assert [one.tolist() for one in found.values] == ids_of(bert, ["good", "bad"])
+
+
 @given(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=9), min_size=1, max_size=6))
 def test_padding_is_what_is_beyond_a_rows_own_tokens(drawn: list[list[int]]) -> None:
     ids, mask = padded([np.array(one, np.int32) for one in drawn], pad_id=7)

@@ -73,6 +73,76 @@ def test_a_number_that_is_not_finite_in_one_of_them_is_infinitely_far(bad: float
     assert not within(differences(reference, found), DEFAULT, "bf16")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_row_that_the_reference_cannot_compute_neither_hides_nor_makes_a_difference(
+    bad: float,
+) -> None:
+    values = np.array([1.0, bad, 3.0], np.float32)
+    reference = {"value": values, "values": np.stack([values, values], axis=1)}
+    off = {name: one + np.float32(0.5) for name, one in reference.items()}
+    near = {"value": np.array([1.0, 7.0, 3.0], np.float32), "values": reference["values"]}
+
+    assert not within(differences(reference, off), DEFAULT, "bf16")
+    assert not within(differences(reference, off), DEFAULT, "fp32")
+    assert within(differences(reference, near), DEFAULT, "bf16")
+    assert within(differences(reference, near), DEFAULT, "fp32")
+
+
+def test_an_embedding_of_nan_in_the_reference_declines_no_lower_precision() -> None:
+    reference = embeddings(3)
+    reference["embedding"][1] = np.nan
+
+    errors = differences(reference, {"embedding": reference["embedding"].copy()})
+
+    assert errors == {"max_error": 0.0, "min_cosine": pytest.approx(1.0)}
+    assert within(errors, DEFAULT, "bf16")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_outside_though_its_label_is_the_same(bad: float) -> None:
+    reference = {"label": np.zeros(3, np.int64), "score": np.ones(3, np.float32)}
+    found = {"label": reference["label"], "score": np.array([1.0, 1.0, bad], np.float32)}
+
+    assert not within(differences(reference, found), DEFAULT, "bf16")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_embedding_that_is_not_finite_is_outside(bad: float) -> None:
+    reference = embeddings(3)
+    found = {"embedding": reference["embedding"].copy()}
+    found["embedding"][2, 4] = bad
+
+    assert not within(differences(reference, found), DEFAULT, "bf16")
+
+
+def test_where_the_reference_computed_no_row_nothing_is_known_to_be_within() -> None:
+    nothing = {"value": np.full(4, np.nan, np.float32)}
+
+    assert not within(differences(nothing, nothing), DEFAULT, "bf16")
+    assert not within(differences(nothing, nothing), DEFAULT, "fp32")
+
+
+def test_a_spread_that_float32_does_not_hold_is_still_a_number() -> None:
+    reference = {"value": np.array([-3e38, 3e38, 0.0], np.float32)}
+    found = {"value": np.array([-3e38, 3e38, 1e38], np.float32)}
+
+    assert not within(differences(reference, found), DEFAULT, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        ("max_error", "fp32"),
+        ("max_error", "bf16"),
+        ("min_cosine", "bf16"),
+        ("equal_labels", "bf16"),
+        ("max_relative_error", "bf16"),
+    ],
+)
+def test_what_is_not_a_number_is_never_within(kind: str, precision: str) -> None:
+    assert not within({"max_error": 0.0} | {kind: np.nan}, DEFAULT, precision)
+
+
 def measured(*rates: float | None, within: tuple[bool, ...] = ()) -> list[Measurement]:
     names = [("torch", "fp32"), ("openvino", "bf16"), ("torch", "bf16"), ("onnxruntime", "int8")]
     good = within or (True,) * len(rates)

@@ -81,14 +81,16 @@ class CudaRunner:
 
     def _recorded(self, given: tuple[Tensor, ...]) -> Replay:
         inputs = tuple(one.clone() for one in given)
-        warming = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        warming.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(warming):
+        aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(aside):
             for _ in range(_WARM_UP_CALLS):
                 self._float(inputs)
-        torch.cuda.current_stream(self._device).wait_stream(warming)
+        torch.cuda.current_stream(self._device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Without a stream torch takes one of the current device, on which nothing of this is computed:
+        # the graph of any other device would be empty, and each replay give this batch's outputs.
+        with torch.cuda.graph(graph, stream=aside):
             output = self._float(inputs)
         return Replay(inputs, output, graph)
 

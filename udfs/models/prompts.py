@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.model import ModelCard
-from udfs.decode import Examples
+from udfs.decode import Examples, texts
 
 
 class PromptDecoder:
@@ -23,10 +23,10 @@ class PromptDecoder:
 
     def __call__(self, batch: pa.RecordBatch) -> Examples:
         """Ids, one sequence a row; cut at the side that the card names, else refused when too long."""
-        texts = batch.column(self._column).to_pylist()
-        errors = {row: "null" for row, text in enumerate(texts) if text is None}
-        rows = [row for row, text in enumerate(texts) if text is not None]
-        ids = self._encoded([texts[row] for row in rows]) if rows else []
+        cells, errors = texts(batch.column(self._column))
+        there = [text for text in cells if text is not None]
+        rows = [row for row, text in enumerate(cells) if text is not None]
+        ids = self._encoded(there) if there else []
         values, good = [], []
         for row, one in zip(rows, ids, strict=True):
             if reason := self._refusal(len(one)):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ModelError
 from schemas.model import ModelCard
-from udfs.decode import Examples
+from udfs.decode import Examples, texts
 from udfs.models.json_file import json_object
 
 # Each task has its own cores; a tokenizer with threads of its own would take its neighbour's.
@@ -36,11 +36,11 @@ class TokenDecoder:
         self._encode, self.pad_id = made(folder, longest)
 
     def __call__(self, batch: pa.RecordBatch) -> Examples:
-        """Token ids, one sequence a row that is not null."""
-        texts = batch.column(self._column).to_pylist()
-        rows = np.array([row for row, text in enumerate(texts) if text is not None], np.int64)
-        errors = {row: "null" for row, text in enumerate(texts) if text is None}
-        found = self._encode([texts[row] for row in rows]) if len(rows) else []
+        """Token ids, one sequence a row that has a text."""
+        cells, errors = texts(batch.column(self._column))
+        there = [text for text in cells if text is not None]
+        rows = np.array([row for row, text in enumerate(cells) if text is not None], np.int64)
+        found = self._encode(there) if there else []
         ids = [np.array(one, np.int32) for one in found]
         lengths = np.array([len(one) for one in ids], np.int64)
         errors |= {int(row): "no token in it" for row in rows[lengths == 0]}
