@@ -104,6 +104,26 @@ def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) 
     assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]
 
 
+@pytest.mark.parametrize("kind", ["table", "csv", "json", "parquet"])
+def test_two_columns_of_one_name_are_refused_before_a_row_is_written(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A row by its names would have the last one's value twice, or once."""
+    joined = "FROM labels_many one, labels_many two WHERE one.n = 1 AND two.n = 2"
+    path = tmp_path / "rows"
+
+    code, out, err = said(
+        lake, capsys, f"SELECT one.n, two.n {joined}", "--format", kind, "--out", str(path)
+    )
+
+    assert (code, out, path.exists()) == (2, "", False)
+    assert "got:     n\n" in err
+    assert "give them names with AS" in err
+    assert said(lake, capsys, f"SELECT one.n, two.n AS m {joined}", "--json")[1] == (
+        '[{"n": 1, "m": 2}]\n'
+    )
+
+
 @pytest.mark.parametrize("kind", ["csv", "json", "table"])
 def test_a_reader_that_has_had_enough_is_no_error(lake: Path, kind: str) -> None:
     """``millrace sql ... | head`` ends as quietly as other programs do."""
