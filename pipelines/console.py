@@ -29,7 +29,7 @@ def print_json(value: Any) -> None:
 def print_error(error: MillraceError, *, as_json: bool) -> int:
     """Say what went wrong; the exit code for it."""
     if json_log.is_asked():
-        told = error.as_json()
+        told = error.unquoted().as_json()
         json_log.write("error", str(told.pop("error")), level="error", **told)
     if as_json:
         print_json(error.as_json())

@@ -133,12 +133,21 @@ def test_an_exit_code_decides_whether_and_when_airflow_tries_again() -> None:
     codes = found["codes"]
     assert {codes[code][0] for code in ("2", "3", "4")} == {"AirflowFailException"}
     assert {codes[code][0] for code in ("1", "5", "-9")} == {"Resumable"}
-    assert all("why; got: this; next: that" in one[1] for one in codes.values())
+    assert all("why; got: this; next: that" in codes[code][1] for code in ("2", "4", "6"))
     assert [codes[code][2:] for code in ("5", "6")] == [["default", None], ["retry", 120.0]]
     assert found["in_message"][0] == 3
     assert found["in_message"][1]["error"] == "why"
     assert (found["killed"], found["elsewhere"]) == (-9, None)
     assert found["by_event"] == [5, 3, 4, 5, 5]
+
+
+def test_what_a_row_may_say_is_in_no_exception_of_airflows_and_so_in_no_alert() -> None:
+    detail = "TooManyFailed: too many rows\n  got:     33, the first with SECRET\n  next:    look"
+    found = outcomes({"state": "failed", "detail": detail})
+
+    for code in ("1", "3", "5", "-9"):
+        assert found["codes"][code][1].endswith("why; next: that")
+    assert found["told_by_event"][-1].endswith("TooManyFailed: too many rows; next: look")
 
 
 def test_the_entries_on_the_page_and_in_the_tree_make_dags(tmp_path: Path) -> None:
