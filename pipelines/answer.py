@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import TextIO
 import pyarrow as pa
 
 from pipelines import console, csv_text
+from pipelines.json_text import json_text
 from pipelines.listing import listed
 from pipelines.query import query
 from schemas.errors import QueryError, UsageError
@@ -110,7 +110,7 @@ def _json(found: pa.Table, file: TextIO) -> None:
     separator = ""
     for batch in found.to_batches():
         for row in batch.to_pylist():
-            file.write(separator + json.dumps(row, default=csv_text.plain))
+            file.write(separator + json_text(row, csv_text.plain))
             separator = ", "
     file.write("]\n")
 
