@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -12,9 +11,10 @@ from typing import TextIO
 import pyarrow as pa
 
 from pipelines import console, csv_text
+from pipelines.json_text import json_text
 from pipelines.listing import listed
 from pipelines.query import query
-from schemas.errors import UsageError
+from schemas.errors import QueryError, UsageError
 
 Ask = Callable[[int | None, int], pa.Table]  # how many rows, None: all; from which on
 
@@ -42,14 +42,27 @@ def show(
 ) -> None:
     """Ask, and write the rows as a table, csv, json or parquet, to a file or to standard output.
 
-    ``page``: how many rows, None: all; from which on. Raises UsageError for what cannot be written.
+    ``page``: how many rows, None: all; from which on. Raises QueryError where two columns have one name,
+    and UsageError for what cannot be written.
     """
     limit, offset = page
     found = ask(None if limit is None else limit + 1, offset)
+    _refuse_namesakes(found.column_names)
     shown = found if limit is None else found.slice(0, limit)
     _write(shown, kind, out)
     if len(found) > len(shown):
         sys.stderr.write(f"there are more rows: --offset {offset + len(shown)}, or --limit N\n")
+
+
+def _refuse_namesakes(names: list[str]) -> None:
+    """A row is told by its columns' names: of two that share one, the first's value would be lost."""
+    if several := sorted({name for name in names if names.count(name) > 1}):
+        raise QueryError(
+            "columns of the answer share a name",
+            got=", ".join(several),
+            allowed="every name once",
+            next="give them names with AS",
+        )
 
 
 def _write(found: pa.Table, kind: str, out: Path | None) -> None:
@@ -97,7 +110,7 @@ def _json(found: pa.Table, file: TextIO) -> None:
     separator = ""
     for batch in found.to_batches():
         for row in batch.to_pylist():
-            file.write(separator + json.dumps(row, default=csv_text.plain))
+            file.write(separator + json_text(row, csv_text.plain))
             separator = ", "
     file.write("]\n")
 

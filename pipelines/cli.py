@@ -71,7 +71,9 @@ def _trace(error: Exception) -> None:
     from pipelines import json_log
 
     if json_log.is_asked():
-        json_log.write("error", repr(error), level="error", trace=traceback.format_exc())
+        where = "".join(traceback.format_tb(error.__traceback__))
+        # Without its text, which may quote a row.
+        json_log.write("error", type(error).__name__, level="error", trace=where)
     else:
         traceback.print_exc()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -14,28 +15,33 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines import json_log
+from pipelines.json_text import json_text
 from pipelines.words import drawn
 from schemas.errors import MillraceError
+from schemas.excerpt import shown
 from schemas.summary import Summary
 
 _PIPE_WIDTH = 10_000
+_COMMANDS = re.compile(  # control characters but tab and newline, and those of bidirectional text
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def print_json(value: Any) -> None:
     """One object, or an array of them, as the last line of standard output."""
-    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
 
 
 def print_error(error: MillraceError, *, as_json: bool) -> int:
     """Say what went wrong; the exit code for it."""
     if json_log.is_asked():
-        told = error.as_json()
+        told = error.unquoted().as_json()
         json_log.write("error", str(told.pop("error")), level="error", **told)
     if as_json:
         print_json(error.as_json())
     elif not json_log.is_asked():
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]error[/] {escape(str(error))}"
+            f"[bold red]error[/] {escape(seen(str(error)))}"
         )
     return error.exit_code
 
@@ -83,7 +89,8 @@ def print_rows(
     table = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in names:
         numeric = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(name, justify="right" if numeric and rows else "left", overflow="fold")
+        told = escape(seen(name))
+        table.add_column(told, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row[name]) for name in names])
     console = Console(highlight=False, file=file)
@@ -97,13 +104,18 @@ def echo(text: str) -> None:
     click.echo(text)
 
 
+def seen(text: str) -> str:
+    """The text with what would command a terminal, or turn the direction of writing, as escapes."""
+    return _COMMANDS.sub(lambda found: shown(found[0]), text)
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "[dim]null[/dim]"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     text = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
-    return escape(text if len(text) <= 200 else text[:199] + "…")  # noqa: PLR2004 - a screenful
+    return escape(seen(text if len(text) <= 200 else text[:199] + "…"))  # noqa: PLR2004 - a screenful
 
 
 def _saved(summary: Summary) -> str:

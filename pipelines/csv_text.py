@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
+from pipelines.json_text import json_text
 from pipelines.words import exact
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
@@ -40,11 +40,7 @@ def cell(value: Any) -> str:
 
 def as_json(value: Any) -> str:
     """A value as JSON; bytes in base64, and what JSON has no type for as a text."""
-    return (
-        plain(value)
-        if isinstance(value, bytes)
-        else json.dumps(value, sort_keys=True, default=plain)
-    )
+    return plain(value) if isinstance(value, bytes) else json_text(value, plain, sort_keys=True)
 
 
 def plain(value: Any) -> str:

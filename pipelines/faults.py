@@ -51,9 +51,9 @@ def translate(text: str, log: str) -> MillraceError:
             next="make room where the lake or Spark's local folders are, then run the job again",
         )
     if match := _FILE.search(text):
+        name = unquote(match[1]).removeprefix("file://")
         return InputCorrupt(
-            "a file of the input cannot be read; nothing of this unit was committed",
-            got=unquote(match[1]).removeprefix("file://"),
+            f"{name}: cannot be read; nothing of this unit was committed",
             next="restore the file or take it out of source.path, then run the job again",
         )
     if match := _PYTHON.search(text):

@@ -46,9 +46,9 @@ class Progress:
         """From now on it is about this run."""
         self._run_id = run_id
 
-    def say(self, text: str) -> None:
-        """One line."""
-        self._say(escape(text), "note", text.strip())
+    def say(self, text: str, logged: str | None = None) -> None:
+        """One line; ``logged`` is what machines get of it, where it may quote a row."""
+        self._say(escape(text), "note", (logged or text).strip())
 
     def tell(self, event: str, message: str, **facts: Any) -> None:
         """What only a log for machines says."""

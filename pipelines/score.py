@@ -197,7 +197,7 @@ def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc
         with _without_traces(run):
             _, verdict = validate_rows(spark, work, run, progress, now)
             for warning in watch.input_warnings(progress, now(), is_kept=False) if watch else []:
-                progress.say(f"  {warning}")
+                progress.say(f"  {warning}", logged=warning.partition("; ")[0])  # no categories
         if page := _rule_pages(work, run, progress):
             progress.say(f"  page      {page}")
     return verdict
@@ -273,14 +273,15 @@ def _told_if_it_fails(
         try:
             closed = now()
             told = {"detail": _one_line(error), "books_closed_at": closed}
-            progress.tell("run", state, level="error", detail=told["detail"])
+            progress.tell("run", state, level="error", detail=_unquoted(error))
             run = runs.tell(work.lake, run, state, closed, **told)
             close_attempt(work, run, held, closed)
             if state == "refused":  # else they were made beside the first unit
                 _rule_pages(work, run, progress)
             _report(work, run, progress)
         except Exception as other:  # noqa: BLE001 - Spark itself may be what is gone: the first error counts
-            progress.say(f"  the run's end could not be written: {_one_line(other)[:200]}")
+            what = "  the run's end could not be written: "
+            progress.say(f"{what}{_one_line(other)[:200]}", logged=f"{what}{_unquoted(other)}")
         raise
 
 
@@ -320,12 +321,23 @@ def _page(
     try:
         return write(work.lake, run.run_id)
     except (MillraceError, OSError) as error:
-        progress.say(f"  no {what}: {error}{later}")
+        progress.say(f"  no {what}: {error}{later}", logged=f"no {what}: {_unquoted(error)}{later}")
         return None
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:2000]
+    """As the table runs has it; of an error that is not Millrace's the text is what was got."""
+    text = str(error)
+    if text and not isinstance(error, MillraceError):
+        text = str(MillraceError("the driver failed", got=text))
+    return f"{type(error).__name__}: {text}"[:2000]
+
+
+def _unquoted(error: BaseException) -> str:
+    """The error without what it may quote of a row: of one that is not Millrace's, its kind."""
+    if isinstance(error, MillraceError):
+        return _one_line(error.unquoted())
+    return type(error).__name__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -98,7 +98,7 @@ def _print(lake: Path, facts: Facts) -> None:
     run = facts.run
     console.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
     if run["detail"]:
-        console.echo(run["detail"])
+        console.echo(console.seen(run["detail"]))
     if run.get("replays"):
         console.echo(f"replays   refused rows of {run['replays']}")
     total, outcomes = report.rows_flow(facts)

@@ -30,6 +30,7 @@ FUNCTION = "classify"
 INPUT = "input"
 # They call any method of the JVM: a query that only reads has no use for them.
 UNSAFE = frozenset({"reflect", "try_reflect", "java_method"})
+SUBSTITUTE = "spark.sql.variable.substitute"
 
 
 @contextmanager
@@ -61,14 +62,11 @@ def ask(
     """
     statement = query.read_only(sql)
     _refuse_unsafe(statement)
-    found = register(spark, lake) if lake.is_dir() else []
-    added = [INPUT] if spark.catalog.tableExists(INPUT) else []
-    query.names(statement, [*found, *added])
-    try:
-        rows = spark.sql(f"{statement.explain} {for_spark(statement.text)}".strip()).offset(offset)
-        return (rows if limit is None else rows.limit(limit)).toArrow()
-    except (AnalysisException, ParseException) as error:
-        raise QueryError(f"the query cannot be answered: {_first_line(error)}") from None
+    with _as_written(spark):
+        found = register(spark, lake) if lake.is_dir() else []
+        added = [INPUT] if spark.catalog.tableExists(INPUT) else []
+        query.names(statement, [*found, *added])
+        return _rows(spark, statement, limit, offset)
 
 
 def with_model(spark: SparkSession, work: Work) -> None:
@@ -83,6 +81,28 @@ def with_model(spark: SparkSession, work: Work) -> None:
     alone = replace(scorer, plan=replace(scorer.plan, passthrough=()))
     spark.udf.register(FUNCTION, pandas_scorer(alone, work.model.card))
     work.rows(spark).createOrReplaceTempView(INPUT)
+
+
+@contextmanager
+def _as_written(spark: SparkSession) -> Iterator[None]:
+    """While open, Spark parses SQL as it stands: ``${env:NAME}`` and settings are not filled in.
+
+    A Connect server parses a query when its rows are asked for, so that they are to be taken inside.
+    """
+    before = spark.conf.get(SUBSTITUTE, "true") or "true"
+    spark.conf.set(SUBSTITUTE, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(SUBSTITUTE, before)
+
+
+def _rows(spark: SparkSession, statement: Statement, limit: int | None, offset: int) -> pa.Table:
+    try:
+        rows = spark.sql(f"{statement.explain} {for_spark(statement.text)}".strip()).offset(offset)
+        return (rows if limit is None else rows.limit(limit)).toArrow()
+    except (AnalysisException, ParseException) as error:
+        raise QueryError(f"the query cannot be answered: {_first_line(error)}") from None
 
 
 def _refuse_unsafe(statement: Statement) -> None:

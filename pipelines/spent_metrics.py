@@ -21,13 +21,14 @@ def ledger(lake: Lake) -> Iterator[Family]:
     )
     cost = Family("millrace_cost", "gauge", "What all runs cost, currency; falls when repriced so")
     last_cost = Family("millrace_last_run_cost", "gauge", "What the run cost, currency; by kind")
-    for row in lake.rows(_KINDS.format(runs=lake.chosen), LEDGER.name):
+    for row in lake.rows(_HELD.format(runs=lake.chosen), LEDGER.name):
         kind = {"job": row["job"], "kind": row["kind"]}
         held.add(row["slot_s"], **kind)
         last.add(row["last_slot_s"], **kind)
-        if row["currency"] is not None:
-            cost.add(row["cost"], **kind, currency=row["currency"])
-            last_cost.add(row["last_cost"], **kind, currency=row["currency"])
+    for row in lake.rows(_COST.format(runs=lake.chosen), LEDGER.name):
+        paid = {"job": row["job"], "kind": row["kind"], "currency": row["currency"]}
+        cost.add(row["cost"], **paid)
+        last_cost.add(row["last_cost"], **paid)
     yield from (held, last, cost, last_cost)
 
 
@@ -90,15 +91,18 @@ def drift(lake: Lake) -> Iterator[Family]:
     yield from (far, over)
 
 
-_KINDS = """
-SELECT x_Job AS job, x_CostKind AS kind, MAX(BillingCurrency) AS currency,
+_HELD = """
+SELECT x_Job AS job, x_CostKind AS kind,
   SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) / 1000.0 AS slot_s,
   SUM(CASE WHEN SkuMeter = 'Core' AND x_RunId IN ({runs}) THEN x_SlotMs ELSE 0 END) / 1000.0
-    AS last_slot_s,
-  SUM(EffectiveCost) AS cost,
+    AS last_slot_s
+FROM ledger WHERE x_CostKind <> 'saved' GROUP BY x_Job, x_CostKind ORDER BY job, kind
+"""
+_COST = """
+SELECT x_Job AS job, x_CostKind AS kind, BillingCurrency AS currency, SUM(EffectiveCost) AS cost,
   SUM(CASE WHEN x_RunId IN ({runs}) THEN EffectiveCost END) AS last_cost
-FROM ledger WHERE x_CostKind <> 'saved'
-GROUP BY x_Job, x_CostKind, COALESCE(BillingCurrency, '') ORDER BY job, kind
+FROM ledger WHERE x_CostKind <> 'saved' AND BillingCurrency IS NOT NULL
+GROUP BY x_Job, x_CostKind, BillingCurrency ORDER BY job, kind, currency
 """
 _WASTE = """
 SELECT job, kind, MAX(share_of_cost) AS share_of_cost FROM waste

@@ -21,7 +21,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+# Exit codes of what fails while rows are read: there `got` may quote one.
+OF_ROWS = (3, 5)
 
 
 class MillraceError(Exception):
@@ -50,6 +53,12 @@ class MillraceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the named fields: errors cross from Spark's workers to the driver."""
         return _rebuild, (type(self), self.what, self.got, self.allowed, self.next)
+
+    def unquoted(self) -> Self:
+        """The error as logs and other machines are told it: without `got`, where that may quote a row."""
+        if self.exit_code not in OF_ROWS:
+            return self
+        return type(self)(self.what, allowed=self.allowed, next=self.next)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for an error."""

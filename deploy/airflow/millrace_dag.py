@@ -18,6 +18,7 @@ from millrace_settings import Home, Scheduled, job_of, scheduled
 from millrace_steps import MillraceOperator, PlanOperator, PublishOperator, RunOperator
 
 _MAX_DELAY = timedelta(minutes=10)
+_IN_THE_IMAGE = "local:///opt/millrace/pipelines/score.py"  # as deploy/Dockerfile has it
 
 
 def dag_of(home: Home, entry: Scheduled) -> DAG:
@@ -72,17 +73,20 @@ def _steps(home: Home, entry: Scheduled, job: dict[str, Any]) -> list[BaseOperat
 
 
 def _run(home: Home, entry: Scheduled, folder: str, words: list[str]) -> RunOperator:
-    """spark-submit. A driver on a cluster outlives Airflow's worker: a retry finds it by its id."""
-    on_cluster = entry.cluster is not None
+    """spark-submit. A driver on a cluster outlives Airflow's worker: a retry finds it by its id.
+
+    YARN is sent Millrace; on Kubernetes it is in the image, and Spark has no place to upload files to.
+    """
+    on_cluster, in_image = entry.cluster is not None, entry.cluster == "kubernetes"
     return RunOperator(
         task_id="run",
         home=home,
         folder=folder,
         name="millrace {{ dag.dag_id }} {{ run_id }}",
-        application=home.path("pipelines/score.py"),
+        application=_IN_THE_IMAGE if in_image else home.path("pipelines/score.py"),
         application_args=[*words, "--json"],
         properties_file=home.path(entry.properties),
-        py_files=home.path("dist/millrace.zip") if on_cluster else None,
+        py_files=home.path("dist/millrace.zip") if entry.cluster == "yarn" else None,
         conn_id=entry.spark,
         pool=entry.pool,
         deploy_mode="cluster" if on_cluster else "client",

@@ -16,6 +16,9 @@ NO_RETRY = {
     REFUSED: "the input breaks its contract",
     BUDGET: "stopped by the budget; raise cost.budget and clear this task to go on",
 }
+# What failed before a row was read: of all else `got` may quote one, and an alert leaves the house.
+_QUOTED = (2, BUDGET, CLAIM_HELD)
+_FIELD = re.compile(r"\n  (got|allowed|next): +")  # of an event's detail
 _CODE = re.compile(r"Error code is: (-?\d+)")  # what SparkSubmitHook says
 
 
@@ -40,7 +43,8 @@ def retry_policy(claim_delay_s: int) -> ExceptionRetryPolicy:
 
 def raise_for(code: int, told: dict[str, Any]) -> NoReturn:
     """The exception for an exit code; ``told`` is Millrace's own object about the error."""
-    parts = (told.get("error"), *(f"{name}: {told.get(name)}" for name in ("got", "next")))
+    names = ("got", "next") if code in _QUOTED else ("next",)
+    parts = (told.get("error"), *(f"{name}: {told.get(name)}" for name in names))
     why = "; ".join(str(part) for part in parts if part and not str(part).endswith(": None"))
     if code in NO_RETRY:
         raise AirflowFailException(f"exit code {code}, {NO_RETRY[code]}: {why}")
@@ -71,7 +75,8 @@ def code_of(event: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
     """The exit code that a run's last event stands for, and its reason."""
     if event is None:
         return FAILED, {"error": "the driver ended before the run began"}
-    told = {"error": event["detail"] or f"the run's last event is {event['state']}"}
+    what, *fields = _FIELD.split(event["detail"] or f"the run's last event is {event['state']}")
+    told = {"error": what, **dict(zip(fields[::2], fields[1::2], strict=True))}
     if event["state"] == "refused":
         return REFUSED, told
     budget = event["state"] == "stopped" and "BudgetExceeded" in (event["detail"] or "")

@@ -13,18 +13,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from millrace_last import last_of
 from millrace_outcome import code_in, code_of, raise_for, told_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
     from millrace_settings import Home
-
-_LAST = """\
-SELECT r.run_id, r.state, r.detail, r.fingerprint, r.rows_read, r.scored, r.quarantined, r.failed,
-  r.wall_s, CAST(r.cost AS VARCHAR) AS cost, r.currency, r.books_closed, r.model, r.model_digest
-FROM runs_current AS r
-WHERE r.job = '{job}' AND r.model_digest = '{model_digest}' AND r.pinned_input LIKE '%{sha256}%'
-ORDER BY r.at DESC LIMIT 1"""
 
 
 class MillraceOperator(BaseOperator):
@@ -98,7 +92,7 @@ class RunOperator(SparkSubmitOperator):
                 asking = MillraceOperator(
                     task_id="last", home=self.home, folder=self.folder, words=[]
                 )
-                code, told = code_of(last_event(asking, job))
+                code, told = code_of(_found(asking, job))
             raise_for(code, told)
 
 
@@ -112,23 +106,22 @@ class PublishOperator(MillraceOperator):
     def execute(self, context: Context) -> Any:
         """The totals. Raises AirflowFailException where the lake has no such run that is done."""
         job = context["ti"].xcom_pull(task_ids="preflight")
-        event = last_event(self, job)
-        if event is None or event["state"] != "done":
+        event = _found(self, job, done=True)
+        if event is None:
             raise AirflowFailException(
-                f"nothing to publish: got {event and event['state']} for {job['input']['root']} in"
-                f" {job['lake']}, allowed: a run that is done; clear preflight if the input has changed"
+                f"nothing to publish: no run over {job['input']['root']} in {job['lake']} is done;"
+                " clear preflight if the input has changed"
             )
         totals = event | {"lake": job["lake"], "table": job["table"], "input": job["input"]["root"]}
         context["outlet_events"][self.asset].extra = totals
         return totals
 
 
-def last_event(asking: MillraceOperator, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The last event of the latest run over the input and with the model that preflight saw."""
-    query = _LAST.format(
-        job=job["job"], model_digest=job["model_digest"], sha256=job["input"]["sha256"]
-    )
-    found = asking.ask("sql", query, "--lake", job["lake"])
+def _found(
+    asking: MillraceOperator, job: dict[str, Any], *, done: bool = False
+) -> dict[str, Any] | None:
+    """What `last_of` finds in the lake."""
+    found = asking.ask("sql", last_of(job, done=done), "--lake", job["lake"])
     return found[0] if found else None
 
 

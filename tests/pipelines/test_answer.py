@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import inf, nan
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +30,7 @@ ROWS = [
     {"id": 2, "name": 'a "b", c', "cost": None, "at": None, "raw": None, "tags": None},
     {"id": 3, "name": "two\nlines", "cost": Decimal("-1.00"), "at": AT, "raw": b"", "tags": []},
 ]
+HOSTILE = ["\x1b]0;title\x07", "a\x9b31mb", "\u202egnp.exe", "one\ttwo\nthree", "[red]ähnlich[/]"]
 ASKED = "SELECT * FROM labels_odd ORDER BY id"
 
 
@@ -36,6 +39,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
     write_deltalake(str(folder / "labels_odd"), pa.Table.from_pylist(ROWS))
     write_deltalake(str(folder / "labels_many"), pa.table({"n": range(1000)}))
+    spoiled = {"n": nan, "whole": {"a": [inf, 1.5], "b": {"c": -inf}}}
+    write_deltalake(str(folder / "labels_spoiled"), pa.Table.from_pylist([spoiled]))
+    hostile = pa.table({"said": HOSTILE, "x\x1b[2J": [1] * len(HOSTILE)})
+    write_deltalake(str(folder / "labels_hostile"), hostile)
     return folder
 
 
@@ -68,6 +75,20 @@ def test_json_is_one_line_that_programs_read(
     assert said(lake, capsys, "SELECT * FROM labels_odd WHERE false", "--json")[1] == "[]\n"
 
 
+def test_a_number_that_is_none_is_null_in_json_and_in_a_cell_of_csv_that_is_json(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NaN and Infinity are Python's words: other programs refuse the whole answer for one of them."""
+    whole = {"a": [None, 1.5], "b": {"c": None}}
+    asked = "SELECT * FROM labels_spoiled"
+
+    assert json.loads(said(lake, capsys, asked, "--json")[1], parse_constant=pytest.fail) == [
+        {"n": None, "whole": whole}
+    ]
+    (row,) = csv.DictReader(said(lake, capsys, asked, "--format", "csv")[1].splitlines())
+    assert json.loads(row["whole"], parse_constant=pytest.fail) == whole
+
+
 def test_parquet_keeps_the_types_and_wants_a_file(
     lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +116,23 @@ def test_a_table_on_the_terminal_is_a_screenful_and_says_how_to_go_on(
     assert not err
 
 
+def test_a_cell_cannot_speak_to_the_terminal(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = said(lake, capsys, "SELECT * FROM labels_hostile")
+
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", out)
+    for shown in (
+        r"\x1b]0;title\x07",
+        r"a\x9b31mb",
+        r"\u202egnp.exe",
+        "three",
+        "[red]ähnlich[/]",
+        r"x\x1b[2J",
+    ):
+        assert shown in out
+
+
 @given(limit=st.integers(0, 30), offset=st.integers(0, 1100))
 def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) -> None:
     asked = "SELECT n FROM labels_many ORDER BY n"
@@ -102,6 +140,26 @@ def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) 
     found = query(lake, asked, limit=limit, offset=offset)
 
     assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "json", "parquet"])
+def test_two_columns_of_one_name_are_refused_before_a_row_is_written(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A row by its names would have the last one's value twice, or once."""
+    joined = "FROM labels_many one, labels_many two WHERE one.n = 1 AND two.n = 2"
+    path = tmp_path / "rows"
+
+    code, out, err = said(
+        lake, capsys, f"SELECT one.n, two.n {joined}", "--format", kind, "--out", str(path)
+    )
+
+    assert (code, out, path.exists()) == (2, "", False)
+    assert "got:     n\n" in err
+    assert "give them names with AS" in err
+    assert said(lake, capsys, f"SELECT one.n, two.n AS m {joined}", "--json")[1] == (
+        '[{"n": 1, "m": 2}]\n'
+    )
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "table"])
@@ -137,7 +195,10 @@ def test_what_the_terminal_does_not_take_is_told(lake: Path) -> None:
 def test_what_there_is_to_ask_is_told(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(lake, capsys, "show  tables;", "--format", "csv")
     assert code == 0
-    assert out.splitlines() == ["name,kind", "labels_many,table", "labels_odd,table"]
+    assert out.splitlines() == [
+        "name,kind", "labels_hostile,table", "labels_many,table", "labels_odd,table",
+        "labels_spoiled,table",
+    ]  # fmt: skip
     code, out, _ = said(lake, capsys, "DESCRIBE TABLE Labels_Odd", "--format", "json")
     assert [(row["col_name"], row["data_type"]) for row in json.loads(out)] == [
         ("id", "bigint"), ("name", "string"), ("cost", "decimal(3,2)"), ("at", "timestamp"),

@@ -166,6 +166,25 @@ def test_prometheus_own_parsers_read_it(lake: Path) -> None:
     assert len(found) == len(lines(told))  # and no two samples have the same labels
 
 
+def test_seconds_of_a_ledger_in_several_currencies_are_told_once(lake: Path) -> None:
+    """A run that was priced later, or again in another currency: its seconds have no currency."""
+    rows = [
+        spent("idle", 500, "0", BillingCurrency=None),
+        spent("idle", -2003, "-0.000002"),
+        spent("idle", 2003, "0.25", BillingCurrency="EUR"),
+    ]
+    write(lake, LEDGER, rows)
+    told = metrics.exposed(lake)
+    assert {
+        'millrace_slot_seconds_total{job="digits",kind="idle"} 2.51',
+        'millrace_last_run_slot_seconds{job="digits",kind="idle"} 2.503',
+        'millrace_cost{job="digits",kind="idle",currency="EUR"} 0.25',
+        'millrace_cost{job="digits",kind="idle",currency="USD"} 0.5',
+        'millrace_last_run_cost{job="digits",kind="idle",currency="USD"} 0.0',
+    } <= lines(told)
+    assert len(parsed(told)) == len(lines(told))
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on this machine")
 def test_promtool_has_nothing_to_say_about_names_and_types(lake: Path) -> None:
     checked = subprocess.run(

@@ -21,13 +21,21 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from pipelines import json_log, units
+from pipelines import console, json_log, units
 from pipelines.display import Display
 from pipelines.progress import Progress
+from pipelines.query import query
 from pipelines.score import run
 from pipelines.tally import Spent, Tally, Tasks
 from schemas.config import Job
-from schemas.errors import GateRefused
+from schemas.errors import (
+    BudgetExceeded,
+    GateRefused,
+    MillraceError,
+    RunFailed,
+    TooManyFailed,
+    UsageError,
+)
 from tests.helpers import image_table, images, job_of, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +155,25 @@ def test_a_run_that_fails_says_so_in_the_log_for_machines(
     assert failed["detail"].startswith("GateRefused: ")
 
 
+@pytest.mark.spark
+def test_what_a_model_says_of_a_row_is_told_to_people_and_the_table_and_to_no_log_for_machines(
+    spark: SparkSession, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quoted = "5 bytes, expected 16"
+    write_parquet(tmp_path / "input", image_table([b"short"] * 200 + images(40)))
+
+    with pytest.raises(TooManyFailed, match=quoted) as failed:
+        run(spark, job_of(tmp_path, model, run={"max_failed": 0}), Progress(as_json=True))
+
+    told = capsys.readouterr().err
+    assert "TooManyFailed: too many rows have failed in one task" in told
+    assert quoted not in told
+    (last,) = query(tmp_path / "lake", "SELECT detail FROM runs WHERE state = 'failed'").to_pylist()
+    assert quoted in last["detail"]
+    console.print_error(failed.value, as_json=False)
+    assert quoted in capsys.readouterr().err
+
+
 def written(tmp: Path, made: Job) -> Path:
     path = tmp / "job.yaml"
     path.write_text(yaml.safe_dump(made.model_dump(mode="json", exclude_unset=True)))
@@ -195,6 +222,50 @@ def test_an_error_is_an_object_too(
     found = json.loads(told.err)
     assert (found["level"], found["event"], found["exit_code"]) == ("error", "error", 2)
     assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"),
+    [
+        (UsageError("no such key", got="SECRET", next="correct it"), True),
+        (BudgetExceeded("the forecast exceeds it", got="SECRET", next="raise it"), True),
+        (GateRefused("the input was refused", got="SECRET", next="look at the rows"), False),
+        (RunFailed("a task failed", got="SECRET", next="see the log"), False),
+    ],
+)
+def test_once_rows_are_read_an_object_in_the_log_does_not_have_what_was_got(
+    error: MillraceError,
+    is_told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(json_log.VARIABLE, "json")
+    assert console.print_error(error, as_json=True) == error.exit_code
+    told = capsys.readouterr()
+    line = json.loads(told.err)
+    assert (line["message"], line["next"]) == (error.what, error.next)
+    assert ("got" in line) == is_told
+    assert json.loads(told.out)["got"] == "SECRET"  # what the command says to who asked
+
+
+def test_a_bug_is_an_object_with_its_trace_and_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from pipelines import show
+    from pipelines.cli import main
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("SECRET")
+
+    monkeypatch.setattr(show, "show", broken)
+    monkeypatch.setenv(json_log.VARIABLE, "json")
+    with pytest.raises(SystemExit) as left:
+        main(["show", "any", "--lake", str(tmp_path)])
+    assert left.value.code == RunFailed.exit_code
+    bug, ended = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (bug["message"], ended["message"]) == ("ValueError", "a bug in Millrace")
+    assert "in broken" in bug["trace"]
+    assert "SECRET" not in json.dumps(ended)
 
 
 def in_terminal(words: list[str], columns: int = 120) -> str:

@@ -21,6 +21,14 @@ def outcome(code: int) -> list[object]:
         return [type(error).__name__, str(error), decision.action.value, delay]
 
 
+def by_event(event: dict[str, object] | None) -> str:
+    """The exception's text where the exit code did not come back."""
+    try:
+        raise_for(*code_of(event))
+    except AirflowException as error:
+        return str(error)
+
+
 def main() -> None:
     message = f"Cannot execute: spark-submit. Error code is: 3.\nLog\n{json.dumps(TOLD)}\nmore {{"
     events = json.loads(sys.argv[1])
@@ -32,6 +40,7 @@ def main() -> None:
                 "killed": code_in("Error code is: -9."),
                 "elsewhere": code_in("Driver driver-1 exited with status FAILED"),
                 "by_event": [code_of(event)[0] for event in [None, *events]],
+                "told_by_event": [by_event(event) for event in [None, *events]],
             }
         )
     )

@@ -133,12 +133,33 @@ def test_an_exit_code_decides_whether_and_when_airflow_tries_again() -> None:
     codes = found["codes"]
     assert {codes[code][0] for code in ("2", "3", "4")} == {"AirflowFailException"}
     assert {codes[code][0] for code in ("1", "5", "-9")} == {"Resumable"}
-    assert all("why; got: this; next: that" in one[1] for one in codes.values())
+    assert all("why; got: this; next: that" in codes[code][1] for code in ("2", "4", "6"))
     assert [codes[code][2:] for code in ("5", "6")] == [["default", None], ["retry", 120.0]]
     assert found["in_message"][0] == 3
     assert found["in_message"][1]["error"] == "why"
     assert (found["killed"], found["elsewhere"]) == (-9, None)
     assert found["by_event"] == [5, 3, 4, 5, 5]
+
+
+def test_what_a_row_may_say_is_in_no_exception_of_airflows_and_so_in_no_alert() -> None:
+    detail = "TooManyFailed: too many rows\n  got:     33, the first with SECRET\n  next:    look"
+    found = outcomes({"state": "failed", "detail": detail})
+
+    for code in ("1", "3", "5", "-9"):
+        assert found["codes"][code][1].endswith("why; next: that")
+    assert found["told_by_event"][-1].endswith("TooManyFailed: too many rows; next: look")
+
+
+def said_by_dags(folder: Path, entries: Any, script: str) -> Any:
+    """What a script that imports the DAGs of these entries prints, in Airflow's Python."""
+    environment_made()
+    (folder / "dags.yaml").write_text(yaml.safe_dump(entries))
+    done = subprocess.run(
+        [BIN / "python", "-c", script], capture_output=True, text=True, check=False, timeout=120,
+        env={**Airflow(folder).environment, "PYTHONPATH": str(ROOT / "deploy" / "airflow")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_the_entries_on_the_page_and_in_the_tree_make_dags(tmp_path: Path) -> None:
@@ -156,16 +177,29 @@ def test_the_entries_on_the_page_and_in_the_tree_make_dags(tmp_path: Path) -> No
         " sorted(n for n in vars(d) if n.startswith('millrace_digits')),"
         " list(d.millrace_digits.task_ids), d.millrace_digits.get_task('run').pool]))"
     )
-    environment_made()
     for entries, pool in ((shown, "millrace_gpu"), (shipped, "default_pool")):
-        (tmp_path / "dags.yaml").write_text(yaml.safe_dump(entries))
-        home = Airflow(tmp_path)
-        done = subprocess.run(
-            [BIN / "python", "-c", script], capture_output=True, text=True, check=False, timeout=120,
-            env={**home.environment, "PYTHONPATH": str(ROOT / "deploy" / "airflow")},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        keys, dags, steps, held = json.loads(done.stdout.splitlines()[-1])
+        keys, dags, steps, held = said_by_dags(tmp_path, entries, script)
         assert set(keys) <= listed
         assert (dags, held) == (["millrace_digits"], pool)
         assert steps == ["preflight", "validate", "run", "publish"]
+
+
+def test_a_driver_on_kubernetes_runs_what_is_in_its_image_and_nothing_of_this_machine(
+    tmp_path: Path,
+) -> None:
+    """Spark would have to upload a local file there, and refuses one unless it is told where to."""
+    script = (
+        "import json, millrace_dag as d; run = d.millrace_digits.get_task('run');"
+        "print(json.dumps([run.application, run.py_files]))"
+    )
+    entry = {"job": "conf/jobs/digits.yaml", "start": DAYS[0]}
+    home = str(ROOT)
+    for cluster, wanted in (
+        ("kubernetes", ["local:///opt/millrace/pipelines/score.py", None]),
+        ("yarn", [f"{home}/pipelines/score.py", f"{home}/dist/millrace.zip"]),
+        (None, [f"{home}/pipelines/score.py", None]),
+    ):
+        assert said_by_dags(tmp_path, [entry | {"cluster": cluster}], script) == wanted
+    manifest = ROOT / "deploy" / "kubernetes" / "sparkapplication-kubeflow.yaml"
+    spec = yaml.safe_load(manifest.read_text())["spec"]
+    assert spec["mainApplicationFile"] == "local:///opt/millrace/pipelines/score.py"
