@@ -153,6 +153,7 @@ def _request(spark: SparkSession, work: Work, rows: int, slots: int) -> Request:
         expected_rows=rows,
         slots=slots,
         converted=str(work.lake / "_models" / model.digest[:16]),
+        hides_values=infer.hides_values(work.job, model),
     )
 
 
@@ -202,8 +203,11 @@ def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
     engine = work.job.engine
     place = chosen(seen, engine.backend, engine.precision)
     if place is None and _will_do(work) and not any(one.rows_per_s for one in seen):
-        # A row may be at fault: scoring finds it, and says itself what is wrong with a model.
-        return replace(native(work), why=f"nothing could be measured: {_last_line(seen[-1].why)}")
+        # A row may be at fault: scoring finds it, and says itself what is wrong with a model. The words of
+        # whatever failed may quote that row: they are in the table alone.
+        return replace(
+            native(work), why="nothing could be measured: calibrations.why has the error"
+        )
     if place is None:
         raise RunFailed(
             f"model {work.model.card.title} cannot be computed as the job asks",
@@ -214,10 +218,6 @@ def _taken(work: Work, seen: Sequence[Measurement], why: str) -> Way:
     best = seen[place]
     runtime = Runtime(engine.device, best.backend, best.precision)
     return Way(Path(best.folder), best.digest, runtime, best.batch_cost, why, best.rows_per_s)
-
-
-def _last_line(why: str) -> str:
-    return why.strip().rpartition("\n")[2].strip()
 
 
 def _compared(seen: Sequence[Measurement]) -> str:

@@ -46,13 +46,18 @@ def scored(
     return SURFACES[job.engine.surface](accepted, schema, model, scorer)
 
 
+def hides_values(job: Job, model: VerifiedModel) -> bool:
+    """Whether the text of a model's error may not be told: the contract redacts what the model reads."""
+    return bool(set(job.contract.redact) & set(model.card.signature.inputs))
+
+
 def plan_of(job: Job, model: VerifiedModel, batch_rows: int | None) -> Plan:
     """What the engine reads and hands through for this job."""
     return Plan(
         inputs=tuple(model.card.signature.inputs),
         passthrough=(*job.key, *job.keep, WARNINGS),
         batch_rows=batch_rows,
-        hides_values=bool(set(job.contract.redact) & set(model.card.signature.inputs)),
+        hides_values=hides_values(job, model),
     )
 
 

@@ -23,6 +23,7 @@ class Request(Frozen):
     expected_rows: int  # of the run, about
     slots: int  # workers that will compute at the same time
     converted: str  # a folder for what is converted from this model; kept
+    hides_values: bool = False  # of an error only its kind is told: its text may quote a row
 
 
 class Measurement(Frozen):

@@ -23,6 +23,7 @@ from udfs.decode import Examples
 from udfs.models import base
 from udfs.models.base import Model
 from udfs.outputs import Gathered, Outputs
+from udfs.poison import withheld
 from udfs.sizing import CEILING, Measured, next_size
 from udfs.tolerance import differences, within
 from udfs.variants import Variant, candidates, reference
@@ -139,7 +140,8 @@ def _measured(
         trial = Trial(request, variant)
         return trial.compare(rows, against=first), trial
     except Exception as error:  # noqa: BLE001 - a backend's own error declines the backend, not the run
-        return _seen(variant, why=f"{type(error).__name__}: {error}"[:500]), None
+        why = f"{type(error).__name__}: {error}"[:500]
+        return _seen(variant, why=withheld(why) if request.hides_values else why), None
 
 
 def _as_many_as(seconds: float, trial: Trial, sample: pa.RecordBatch) -> pa.RecordBatch:

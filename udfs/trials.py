@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from schemas.calibration import Measurement, Request, merged
 from udfs.child import environment
+from udfs.poison import withheld
 
 TIMEOUT_S = 500  # less than Spark lets a worker be silent
 SAMPLE_ROWS = 4096
@@ -34,6 +35,7 @@ def measured(request: Request, sample: pa.RecordBatch) -> list[Measurement]:
     found = merged(map(Measurement.model_validate_json, lines))
     if code:
         died = f"the process that measured it ended with {code}: {told.strip()[-_TOLD:]}"
+        died = withheld(died) if request.hides_values else died
         found.append(Measurement(backend="next", precision="unknown", why=died))
     return found
 

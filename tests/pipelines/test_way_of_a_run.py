@@ -24,6 +24,7 @@ from schemas.calibration import Measurement
 from schemas.config import Job
 from schemas.errors import MillraceError
 from tests.helpers import brittle_bert, image_table, images, job_of, pixel_mlp, write_parquet
+from udfs import trials
 from udfs.models.base import read_card
 from udfs.models.folder import write_card
 
@@ -185,12 +186,12 @@ def test_what_this_machine_does_not_have_is_refused_before_anything_is_scored(
     assert not (tmp_path / "lake" / "predictions_tiny").exists()
 
 
-def night_job(tmp: Path, **engine: Any) -> Job:
+def night_job(tmp: Path, redact: tuple[str, ...] = (), **engine: Any) -> Job:
     """Texts of which one breaks the model, whether it is scored or measured with."""
     model = brittle_bert(tmp / "bert")
     texts = ["good day"] * 40 + ["good night"]
     write_parquet(tmp / "input", pa.table({"id": range(41), "text": texts}))
-    contract = {"columns": {"id": {"type": "bigint"}, "text": {"type": "string"}}}
+    contract = {"columns": {"id": {"type": "bigint"}, "text": {"type": "string"}}, "redact": redact}
     return job_of(tmp, model, contract=contract, engine=engine)
 
 
@@ -205,7 +206,8 @@ def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_sc
 
     assert (summary.scored, summary.failed) == (40, 1)
     assert (summary.backend, summary.precision) == ("torch", "fp32")
-    assert "nothing could be measured: IndexError" in str(summary.computed_so_because)
+    assert "nothing could be measured" in str(summary.computed_so_because)
+    assert "IndexError" not in str(summary.computed_so_because)
     (told,) = calibrations(tmp_path / "lake")
     assert not told["chosen"]
     assert "IndexError" in told["why"]
@@ -213,6 +215,18 @@ def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_sc
     assert calibrate._known(work, calibrate._request(spark, work, 41, 2)) == {}
     monkeypatch.setattr(calibrate, "sample", None)
     assert way_of(spark, work, summary.run_id, AT).runtime == calibrate.native(work).runtime
+
+
+def test_of_an_error_while_measuring_a_contract_that_redacts_keeps_the_kind_alone(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    work = prepare(spark, night_job(tmp_path, redact=("text",)))
+    asked = calibrate._request(spark, work, 10**6, 2)
+
+    seen = trials.measured(asked, pa.record_batch({"text": ["good night"] * 40}))
+
+    assert seen[-1].why.endswith("its text is withheld, as contract.redact asks")
+    assert not any("IndexError: " in one.why for one in seen)
 
 
 def test_a_way_that_only_a_measurement_could_find_is_refused_where_a_row_breaks_the_model(
