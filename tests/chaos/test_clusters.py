@@ -54,9 +54,9 @@ def master(request: pytest.FixtureRequest) -> str:
     return where
 
 
-def slow(calls: Path) -> dict[str, Any]:
-    """Calls that are counted, and take a second each."""
-    return {"predict": {"calls": str(calls), "rules": [{"action": "sleep", "seconds": 1.0}]}}
+def slow(calls: Path, seconds: float = 1.0) -> dict[str, Any]:
+    """Calls that are counted, and take so long each."""
+    return {"predict": {"calls": str(calls), "rules": [{"action": "sleep", "seconds": seconds}]}}
 
 
 def check_bill(driver: Driven, lake: Path, *kinds: str) -> None:
@@ -103,7 +103,8 @@ def test_an_executor_killed_in_the_middle_repeats_its_own_tasks_and_nothing_that
     pixels, calls = images(ROWS), tmp_path / "calls"
     job = job_on(tmp_path, model, pixels)
 
-    driver = start(job, tmp_path / "drivers", "--master", standalone, script=slow(calls))
+    # Long enough to be under way still when the executor is found and killed.
+    driver = start(job, tmp_path / "drivers", "--master", standalone, script=slow(calls, 4.0))
     wait_for_calls(driver, calls, 3)  # one has made the table, two are under way
     send(executors(driver.family())[0], KILL)
 

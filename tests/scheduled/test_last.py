@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines import runs
+from pipelines.driver import Driver
 from pipelines.query import query
 from pipelines.runs import Run
 from tests.scheduled.home import ROOT
@@ -22,7 +23,7 @@ JOB = {"job": "digits", "model_digest": "ab" * 32, "input": {"sha256": "cd" * 32
 def told(lake: Path, run_id: str, hour: int, state: str, *, replays: str | None = None) -> None:
     """A run over the day's input, from its first event to its last."""
     facts = runs.facts(JOB["input"], "mlp:1", JOB["model_digest"], {}, replays=replays)  # type: ignore[arg-type]
-    run = Run(run_id, f"of {run_id}", "digits", facts, number=hour)
+    run = Run(run_id, f"of {run_id}", "digits", facts, Driver(lake), number=hour)
     at = NOON + timedelta(hours=hour)
     run = runs.tell(lake, run, "started", at)
     runs.tell(lake, run, state, at + timedelta(minutes=5), scored=hour)
