@@ -120,6 +120,7 @@ class Purse:
     held_s: Callable[[], float] = time.monotonic
     expect: Callable[[float], Range] | None = None  # seconds of so many rows; None: nothing tells
     basis: str = ""  # what it rests on
+    untold: str = "no past run of this job and model, nothing calibrated"  # why nothing tells
     forecast: dict[str, Any] | None = None  # as `begin` foretold it
     _done: list[tuple[float, float]] = field(default_factory=list)  # rows, seconds of each unit
     _last_s: float = 0.0
@@ -136,8 +137,8 @@ class Purse:
         limit = f"{money(self.budget)} {self.currency}"
         if self.expect is None:
             return (
-                f"  budget {limit}: nothing tells yet what this run will cost (no past run of this job"
-                " and model, nothing calibrated); it starts, and is watched between units"
+                f"  budget {limit}: nothing tells yet what this run will cost ({self.untold}); it starts,"
+                " and is watched between units"
             )
         rest = self.expect(rows)
         seconds = {"low": rest.low, "mid": rest.mid, "high": rest.high}
@@ -229,6 +230,8 @@ def purse_of(spark: SparkSession, work: Work, run: Run, way: Way, now: Clock) ->
     if pace is not None:
         purse.expect = partial(history.paced_range, pace)
         purse.basis = "its own units so far"
+    elif work.job.engine.cache != "off":
+        purse.untold = "how many of its rows the cache has is found while they are scored"
     elif past:
         purse.expect = partial(history.inference_range, past, slots)
         purse.basis = f"{len(past)} past run{'s' * (len(past) > 1)}"

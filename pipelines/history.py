@@ -45,6 +45,8 @@ def past_runs(lake: Path, job: str, model_digest: str) -> list[Past]:
         for event in sorted(events, key=lambda event: event["number"])
         if event["state"] == DONE and event["run_id"] not in resumed and event["scored"]
         if not event.get("replays")  # few rows, looked for in a whole input
+        if json.loads(event["settings"] or "{}").get("cache", "off")
+        == "off"  # it may have had most
     ]
     steady = _steady(lake, job) if done else {}
     found = [_past(event, steady.get(event["run_id"])) for event in done]

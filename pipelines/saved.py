@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from schemas.prices import PLACES
 from schemas.tables import LEDGER, RUNS
 
 _SUMMED = ("x_SlotMs", "x_RowsIn", "ConsumedQuantity", "EffectiveCost")
-# Of what a priced meter's rows have in common.
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# What says how a meter is priced.
 _SKU = (
     "SkuMeter", "SkuId", "SkuPriceId", "ConsumedUnit", "ListUnitPrice", "BillingCurrency",
     "PricingCategory", "x_PriceBookVersion", "x_CostBasis",
@@ -82,18 +84,26 @@ def saving_of(work: Work, run: Run, rows: int, computed: int, spent: Sequence[An
 
 
 def _per_row(spent: Sequence[Any]) -> list[dict[str, Any]]:
-    """Of each priced meter, what one computed row took of it for useful work."""
-    groups: dict[tuple[Any, ...], list[Any]] = {}
+    """Of each meter, what one computed row took of it for useful work, on the average of all prices.
+
+    What the price was is said as it was last; rows in another currency than that are left out.
+    """
+    groups: dict[str, list[Any]] = {}
     for row in spent:
         if row["x_CostKind"] == "useful" and row.get("x_Committed") is not False:
-            groups.setdefault(tuple(row.get(name) for name in _SKU), []).append(row)
+            groups.setdefault(row["SkuMeter"], []).append(row)
     found = []
-    for sku, rows in groups.items():
+    for every in groups.values():
+        last = max(
+            every, key=lambda row: (row["ChargePeriodStart"] or _LONG_AGO, row["x_TaskId"] or 0)
+        )
+        sku = [last.get(name) for name in _SKU]
+        rows = [row for row in every if row.get("BillingCurrency") == last.get("BillingCurrency")]
         sums = {name: sum(Decimal(row.get(name) or 0) for row in rows) for name in _SUMMED}
         count = sums.pop("x_RowsIn")
         if count:
             each = {name: value / count for name, value in sums.items()}
-            is_priced = rows[0].get("EffectiveCost") is not None
+            is_priced = last.get("EffectiveCost") is not None
             found.append(dict(zip(_SKU, sku, strict=True)) | each | {"is_priced": is_priced})
     return found
 

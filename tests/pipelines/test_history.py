@@ -69,6 +69,7 @@ def test_only_runs_that_were_done_in_one_attempt_with_this_model_tell(tmp_path: 
         event("d", 4, "done", **done, model_digest="other"),
         event("e", 5, "done", **done, settings="{}"),
         event("f", 6, "done", **{**done, "scored": 0, "failed": 0}),
+        event("g", 7, "done", **done, settings='{"slots": 3, "instance": "x", "cache": "table"}'),
     ]  # fmt: skip
     sink.append_values(events, tmp_path, RUNS, "t")
     charged = [

@@ -133,6 +133,20 @@ def test_another_currency_takes_the_place_of_the_first_in_every_view(lake: Path)
     assert (run["rows_scored"], run["slot_s"], run["cost"]) == (97, 11.0, done.after["EUR"])
 
 
+def test_rows_that_were_saved_are_a_runs_rows_once_in_whatever_currency_it_is_priced(
+    lake: Path,
+) -> None:
+    saved = charge(MACHINE, 9, 100, x_CostKind="saved", ChargePeriodStart=None, x_RowsOut=900)
+    lake_of(lake, saved, "saved")
+    sql = "SELECT rows_scored, currency FROM cost_by_run WHERE run_id = 'digits-a1'"
+    assert query(lake, sql).to_pylist() == [{"rows_scored": 997, "currency": "USD"}]
+
+    done = reprice(lake, "digits", book(entry("0.30"), currency="EUR"))
+
+    assert query(lake, sql).to_pylist() == [{"rows_scored": 997, "currency": "EUR"}]
+    assert done.kept == 0
+
+
 @pytest.mark.slow
 @pytest.mark.spark
 def test_spark_and_millrace_sql_agree_on_a_run_that_was_repriced(

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from pipelines import loop, reuse, sink, units, vacuum
+from pipelines import loop, reuse, saved, sink, units, vacuum
 from pipelines.cli import main
 from pipelines.export import export
 from pipelines.facts import read
@@ -30,6 +30,7 @@ from schemas.prices import PriceBook
 from schemas.summary import Summary
 from schemas.yaml_file import load
 from tests.helpers import image_table, images, job_of, pixel_mlp, rows, torch_loop, write_parquet
+from tests.ledgers import book, charge, entry
 from tests.pipelines.test_units import breaking_at, min_size
 from udfs.failpoint import VARIABLE
 from udfs.models.hardware import cpu_precisions
@@ -102,6 +103,19 @@ def check(lake: Path, model: Path, pixels: list[bytes], job: str = "tiny") -> No
         assert row["error"] is None
         assert row["label"] == labels[row["id"]]
         assert row["probabilities"] == pytest.approx(probabilities[row["id"]].tolist(), abs=1e-5)
+
+
+def test_a_row_is_saved_once_where_computed_ones_had_two_prices() -> None:
+    spent = [
+        *charge(book(entry("0.40")).instances[0], 1, 1000, version="day", x_RowsIn=100),
+        *charge(book(entry("0.80")).instances[0], 2, 1000, version="night", x_RowsIn=100),
+    ]
+
+    core, memory = saved._per_row(spent)
+
+    assert (core["SkuMeter"], memory["SkuMeter"]) == ("Core", "Memory")
+    assert core["EffectiveCost"] == (spent[0]["EffectiveCost"] + spent[2]["EffectiveCost"]) / 200
+    assert core["x_PriceBookVersion"] == "night"
 
 
 def test_reuse_with_the_surface_that_cannot_carry_it_is_refused() -> None:
