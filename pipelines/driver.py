@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -22,14 +22,25 @@ class Driver:
     """
 
     folder: Path
-    still_ours: Callable[[], None] = _alone  # raises ClaimLost; asked before each commit
+    may_commit: Callable[[], None] = (
+        _alone  # raises ClaimLost, or what else forbids it; asked before each
+    )
 
     @staticmethod
     def at(
-        lake: Path, run_id: str, name: str = "only", still_ours: Callable[[], None] = _alone
+        lake: Path, run_id: str, name: str = "only", may_commit: Callable[[], None] = _alone
     ) -> Driver:
         """The driver of this name, at work on a run."""
-        return Driver(lake / "_staging" / run_id / name, still_ours)
+        return Driver(lake / "_staging" / run_id / name, may_commit)
+
+    def only_if(self, check: Callable[[], None]) -> Driver:
+        """The same driver, which asks this too before it commits."""
+
+        def both() -> None:
+            self.may_commit()
+            check()
+
+        return replace(self, may_commit=both)
 
     def begin(self) -> None:
         """Remove what the run's drivers before this one left: they are dead, or have lost the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def is_known(kind: str) -> bool:
 
 def _first_file(pinned: Pinned) -> Pinned:
     kept = pinned.files if pinned.format == "idx" else pinned.files[:1]
-    return Pinned(pinned.format, pinned.root, kept, pinned.version)
+    return replace(pinned, files=kept)
 
 
 def _csv_types(source: CsvSource, file: InputFile) -> dict[str, str]:

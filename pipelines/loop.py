@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -17,6 +18,7 @@ from pipelines.calibrate import Way
 from pipelines.commits import Commits
 from pipelines.marks import Mark, marked
 from pipelines.patience import patient
+from pipelines.pinning import check_unchanged
 from pipelines.progress import Progress
 from pipelines.reuse import NOTHING, Reuse
 from pipelines.runs import Clock, Run
@@ -183,7 +185,8 @@ def _each(at: Pass, left: Sequence[Unit], names: dict[int, str]) -> Iterator[tup
 
 def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     """Score and commit one unit; its failed rows."""
-    at.run.driver.still_ours()
+    at.run.driver.may_commit()
+    by = at.run.driver.only_if(partial(check_unchanged, unit.pinned))
     started, work, name = time.monotonic(), at.work, names[unit.number]
     with tagged(at.spark, at.run.run_id, "infer", unit.number):
         rows = marked(work.rows(at.spark, unit.pinned), at.repeated)
@@ -204,7 +207,7 @@ def _scored(at: Pass, names: dict[int, str], unit: Unit) -> int:
     with tagged(at.spark, at.run.run_id, "infer" if staged is None else "write", unit.number):
         reached("before_commit")
         made = named if staged is None else staged
-        sink.append(made, work.lake, work.predictions, name, at.run.driver)
+        sink.append(made, work.lake, work.predictions, name, by)
     reached("after_commit")
     failed = _told(at, unit, name, time.monotonic() - started)
     _kept(at, unit, name)

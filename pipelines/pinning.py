@@ -13,7 +13,7 @@ from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
 from schemas.config import DeltaSource, IdxSource, Source
-from schemas.errors import UsageError
+from schemas.errors import InputCorrupt, UsageError
 from schemas.pinned import Pinned, PinnedFile
 from udfs.files import locate
 
@@ -41,6 +41,33 @@ def pin(source: Source) -> Pinned:
     suffixes = IMAGE_SUFFIXES if source.format == "images" else ""
     files = tuple(file for file in found if file.path.lower().endswith(suffixes))
     return Pinned(format=source.format, root=root, files=files)
+
+
+def check_unchanged(pinned: Pinned) -> None:
+    """Raise InputCorrupt where the input is not any more what was pinned, as far as its store tells.
+
+    A file that is replaced in place while a run reads it gives one pass some rows, and the next others.
+    """
+    if pinned.format == "delta":
+        try:
+            is_there = str(_table(pinned.root, pinned.version).metadata().id) == pinned.table_id
+        except (DeltaError, OSError):
+            is_there = False
+        changed = [] if is_there else [f"{pinned.root} at version {pinned.version}"]
+    else:
+        changed = [file.path for file in pinned.files if not _is_as_it_was(file)]
+    if changed:
+        raise InputCorrupt(
+            f"{changed[0]}: changed while the run read it, and {len(changed) - 1} more; what was read of it"
+            " is not committed",
+            next="run the job again: changed input is a new run; replace no file that is being read",
+        )
+
+
+def _is_as_it_was(file: PinnedFile) -> bool:
+    filesystem, inside = locate(file.path)
+    info = filesystem.get_file_info(inside)
+    return info.is_file and (info.size, info.mtime_ns or 0) == (file.size_bytes, file.modified_ns)
 
 
 def name_in(pinned: Pinned, path: str) -> str:
@@ -150,9 +177,8 @@ def _inside(root: str, path: str) -> str:
 def _pin_delta(source: DeltaSource) -> Pinned:
     root = _absolute(source.path)
     _info(root)
-    uri = root.replace("s3a://", "s3://", 1)  # Hadoop's name for the same store
     try:
-        version = DeltaTable(uri, version=source.version).version()
+        table = _table(root, source.version)
     except TableNotFoundError as error:
         raise UsageError(
             f"source.path is not a Delta table: {root}",
@@ -165,4 +191,10 @@ def _pin_delta(source: DeltaSource) -> Pinned:
             got=str(error),
             next="leave source.version out for the latest, or name one that the table has",
         ) from None
-    return Pinned(format=source.format, root=root, version=version)
+    return Pinned(source.format, root, version=table.version(), table_id=str(table.metadata().id))
+
+
+def _table(root: str, version: int | None) -> DeltaTable:
+    return DeltaTable(
+        root.replace("s3a://", "s3://", 1), version=version
+    )  # Hadoop's name for the same

@@ -159,7 +159,7 @@ def _scored(
     told += watch.output_warnings(now()) if watch else []
     candidates.tell_outcomes(spark, work, run, progress, now)
     reached("before_ledger")
-    run.driver.still_ours()
+    run.driver.may_commit()
     settle(spark, held.log, run.run_id)
     closed = now()
     summary = account(work, run, held, verdict, len(every), closed, progress)
@@ -266,7 +266,7 @@ def _told_if_it_fails(
         with translated(spark_log(work.job)), _without_traces(run):
             yield
     except BaseException as error:
-        run.driver.still_ours()  # else the run, its events and its bill are another driver's
+        run.driver.may_commit()  # else the run, its events and its bill are another driver's
         state = next((told for kind, told in _STATES.items() if isinstance(error, kind)), "failed")
         with suppress(Exception):  # Spark itself may be what is gone
             settle(spark, held.log, run.run_id)

@@ -88,7 +88,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driv
         if log is not None and log.transaction_version(transaction) is not None:
             return
         with _computed(shaped, by.folder) as files:
-            by.still_ours()  # after the files were looked for: then they are all there
+            by.may_commit()  # after the files were looked for: then they are all there
             log = log or _opened(lake, table)
             # Where it was not there: made meanwhile by another driver, and perhaps committed to.
             if log.transaction_version(transaction) is not None:
@@ -101,7 +101,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driv
             commit_properties=_naming(transaction),
         )
     except (DeltaError, OSError) as error:
-        by.still_ours()  # else that is why
+        by.may_commit()  # else that is why
         raise _unwritten(table, error) from error
     _prove(lake, table, transaction)
 

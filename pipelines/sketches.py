@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 MOST_CELLS = 1024
 MOST_CATEGORIES = 256
 LONGEST_CATEGORY = 64  # characters; longer texts are no names of kinds
+LONG = f"(more than {LONGEST_CATEGORY} characters)"
 _DROPPED_BITS = 32  # of a double's 64: sign, exponent and 20 bits of the fraction are left, 1e-6
 _SIGN = np.int64(2**63 - 1)  # all bits but the sign's
 
@@ -85,7 +86,10 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Categories:
-    """How often each value occurs; None where there are too many different ones, or too long ones."""
+    """How often each value occurs; None where there are too many different ones.
+
+    Values that are too long to be names of kinds are one category together.
+    """
 
     counts: Mapping[str, int] | None = field(default_factory=dict)
 
@@ -94,10 +98,8 @@ class Categories:
         """The sketch of values that occur so often each; a value may be named several times."""
         summed: Counter[str] = Counter()
         for value, count in counts:
-            summed[value] += count
-        is_told = len(summed) <= MOST_CATEGORIES and all(
-            len(value) <= LONGEST_CATEGORY for value in summed
-        )
+            summed[value if len(value) <= LONGEST_CATEGORY else LONG] += count
+        is_told = len(summed) <= MOST_CATEGORIES
         return Categories(dict(sorted(summed.items())) if is_told else None)
 
     @property

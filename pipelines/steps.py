@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -13,6 +14,7 @@ from pipelines.beside import beside
 from pipelines.commits import Commits
 from pipelines.expectations import Expectations
 from pipelines.marks import Mark, breaking_values, marked
+from pipelines.pinning import check_unchanged
 from pipelines.progress import Progress
 from pipelines.runs import Clock, Run
 from pipelines.task_times import tagged
@@ -81,7 +83,8 @@ def _write_verdict(work: Work, run: Run, marked: DataFrame, verdict: Verdict, at
         sink.append_values([], work.lake, tables.QUARANTINE, transaction)
     elif not sink.committed(work.lake, tables.QUARANTINE.name, transaction):
         sound = [rule for rule in work.rules if rule.name not in verdict.uncomputed]
+        by = run.driver.only_if(partial(check_unchanged, work.pinned))
         refused = validate.quarantined(marked, sound, work.job, run.run_id, at)
-        sink.append(refused, work.lake, tables.QUARANTINE, transaction, run.driver)
+        sink.append(refused, work.lake, tables.QUARANTINE, transaction, by)
     rows = validate.as_rows(verdict, run.run_id, work.job.name, at)
     sink.append_values(rows, work.lake, tables.VALIDATIONS, run.transaction())

@@ -17,7 +17,7 @@ from pipelines.marks import breaking_values
 from pipelines.progress import Progress
 from pipelines.suggestion import SuggestedColumn, key_of, suggest_columns
 from schemas.config import CsvSource, JsonSource, Source
-from schemas.contract import MALFORMED, Contract
+from schemas.contract import MALFORMED, WELL_FORMED, Contract
 from schemas.errors import UsageError
 from schemas.pinned import Pinned
 from udfs.profile import Profile, merged
@@ -189,7 +189,7 @@ def _kept(spark: SparkSession, draft: Suggestion, pinned: Pinned) -> Suggestion:
     dropped = tuple(
         Dropped(rule, count, verdict.rows)
         for rule, count in failed.items()
-        if count and rule != "record.well_formed"
+        if count and rule != WELL_FORMED
     )
     is_key = any(one.name == draft.key and one.unique and not one.nullable for one in columns)
     return replace(
@@ -197,7 +197,7 @@ def _kept(spark: SparkSession, draft: Suggestion, pinned: Pinned) -> Suggestion:
         columns=columns,
         dropped=dropped,
         key=draft.key if is_key else None,
-        malformed=failed.get("record.well_formed", 0),
+        malformed=failed.get(WELL_FORMED, 0),
     )
 
 

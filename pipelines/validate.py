@@ -21,7 +21,7 @@ from pipelines.marks import Mark, predicates
 from pipelines.row_key import row_key
 from pipelines.scan import Scanned, broken, scan
 from schemas.config import Job
-from schemas.contract import MALFORMED, MARK, Contract, Expectation, Rule
+from schemas.contract import MALFORMED, MARK, WELL_FORMED, Contract, Expectation, Rule
 from schemas.errors import GateRefused
 from schemas.ids import digest
 from schemas.tables import REASON
@@ -197,11 +197,17 @@ def _of_rule(rule: Rule, scanned: Scanned) -> Checked:
         checked=scanned.rows,
         failed=failed,
         threshold=round(1 - mostly, 12),
-        passed=failed is not None and scanned.rows - failed >= mostly * scanned.rows,
+        passed=failed is not None and _good(rule, scanned, failed) >= mostly * scanned.rows,
         fingerprint=rule.fingerprint,
         observed=why and f"could not be computed: {why[:300]}",
         shuts=rule.mostly is not None or why is not None,
     )
+
+
+def _good(rule: Rule, scanned: Scanned, failed: int) -> int:
+    """Rows that satisfy the rule; of a share of all, those that could not be parsed do not."""
+    unread = scanned.broken.get(WELL_FORMED, 0) if rule.mostly is not None else 0
+    return scanned.rows - failed - (unread if isinstance(unread, int) else 0)
 
 
 def _of_age(column: str, hours: float, scanned: Scanned, at: datetime) -> Checked:

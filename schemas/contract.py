@@ -28,6 +28,7 @@ from schemas.types import arrow_type
 
 Severity = Literal["error", "warn"]
 MALFORMED = "_malformed"  # a reader's own column: why a record could not be parsed, else null
+WELL_FORMED = "record.well_formed"  # the rule that a reader could parse the record
 MARK = "_broken_"  # what begins the names of the columns that `Rule.mark` names
 
 # What each of Great Expectations' severities does with the rows that an expectation is not true of.
@@ -190,7 +191,7 @@ class Contract(Frozen):
 
     @model_validator(mode="after")
     def _rules_are_sound(self) -> Contract:
-        names = [rule.name for rule in self.rules]
+        names = [rule.name.lower() for rule in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rule names must differ; twice: {', '.join(twice)}")
         folded = [name.lower() for name in self.columns]
@@ -211,7 +212,19 @@ class Contract(Frozen):
                 predicates.checked(rule.holds, list(self.columns))
             except ValueError as error:
                 raise ValueError(f"rule {rule.name!r}: {error}") from None
+        if taken := sorted(set(names) & self._own_names()):
+            raise ValueError(f"rules have names of the contract's own checks: {', '.join(taken)}")
         return self
+
+    def _own_names(self) -> set[str]:
+        """What checks are called that no rule of `rules` is; in small letters, as columns are told apart."""
+        checks = self.model_copy(update={"rules": ()}).row_rules(
+            tuple(self.columns), malformed=True
+        )
+        ages = [f"{name}.fresh" for name in self.columns]
+        return {
+            name.lower() for name in (*(c.name for c in checks), *self.expectation_names, *ages)
+        }
 
     @model_validator(mode="after")
     def _expectations_are_of_its_columns(self) -> Contract:
@@ -334,7 +347,7 @@ def _digest(parts: dict[str, Any]) -> str:
 
 def _well_formed() -> Rule:
     return Rule(
-        name="record.well_formed",
+        name=WELL_FORMED,
         kind="row",
         columns=(MALFORMED,),
         predicate=f"{quoted(MALFORMED)} IS NULL",

@@ -24,6 +24,9 @@ class Pinned:
     root: str
     files: tuple[PinnedFile, ...] = ()
     version: int | None = None
+    table_id: str | None = (
+        None  # of the Delta table: one that was made anew begins with version 0, too
+    )
 
     @property
     def size_bytes(self) -> int:
@@ -33,7 +36,10 @@ class Pinned:
     @property
     def digest(self) -> str:
         """sha256 (hex) over everything pinned; equal for equal input."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        told = asdict(self)
+        if self.table_id is None:  # so that files have the digest that they always had
+            del told["table_id"]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def summary(self) -> dict[str, str | int | None]:
         """What the runs table keeps of it: a line a run, whatever the number of files."""

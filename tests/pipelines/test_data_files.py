@@ -213,7 +213,7 @@ def test_a_driver_whose_run_was_taken_over_while_it_computed_commits_nothing(
 
     with pytest.raises(ClaimLost):
         sink.append(
-            spark.range(3).toDF("n"), tmp_path, table, "once", replace(mine, still_ours=lost)
+            spark.range(3).toDF("n"), tmp_path, table, "once", replace(mine, may_commit=lost)
         )
 
     assert not sink.committed(tmp_path, "numbers", "once")

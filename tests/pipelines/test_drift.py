@@ -25,7 +25,7 @@ from pipelines.measured import Sampling
 from pipelines.profiles import Measure, Profile, measures_of, output_measures
 from pipelines.progress import Progress
 from pipelines.score import check
-from pipelines.sketches import Categories, Numbers
+from pipelines.sketches import LONG, Categories, Numbers
 from schemas.config import Job
 from schemas.errors import GateRefused, OutputRefused, UsageError
 from schemas.summary import Summary
@@ -112,7 +112,8 @@ def test_a_profile_has_every_value_and_beside_other_aggregates_of_the_same_pass(
     assert numbers("vector", "length").sketch == sketch(2, 0, 1, 1, 1, 1, 1)
     assert numbers("vector", "mean").sketch == sketch(1.5, 3, 4, 5)
     assert found[Measure("yes", "category")].sketch == Categories({"false": 1, "true": 6})
-    assert found[Measure("kind", "category")].sketch == Categories(None)  # one is too long
+    kinds = {"": 1, "a": 3, "b": 1, "ü😀": 1, LONG: 1}
+    assert found[Measure("kind", "category")].sketch == Categories(kinds)
 
 
 def test_a_sample_is_the_same_at_each_look_and_counts_are_of_all_rows(spark: SparkSession) -> None:

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import ingest
 from pipelines.ingest import check_schema, has_malformed, pin, read
+from pipelines.pinning import check_unchanged
 from schemas.config import Source
 from schemas.contract import MALFORMED, Contract
 from schemas.errors import InputCorrupt, SchemaMismatch, UsageError
@@ -121,6 +122,40 @@ def test_a_delta_version_is_resolved_and_must_exist(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     with pytest.raises(UsageError, match="not a Delta table"):
         pin(source("delta", tmp_path / "plain"))
+
+
+def test_a_delta_table_that_was_made_anew_is_another_input_though_its_version_is_the_same(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "t"
+    deltalake.write_deltalake(str(folder), GOOD)
+    first = pin(source("delta", folder))
+    check_unchanged(first)
+    shutil.rmtree(folder)
+    with pytest.raises(InputCorrupt, match="changed while the run read it"):
+        check_unchanged(first)
+
+    deltalake.write_deltalake(str(folder), GOOD)
+
+    assert pin(source("delta", folder)).digest != first.digest
+    with pytest.raises(InputCorrupt, match="changed while the run read it"):
+        check_unchanged(first)
+
+
+def test_a_file_that_is_replaced_is_not_what_was_pinned_whatever_its_size(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pq.write_table(GOOD, tmp_path / f"{name}.parquet")
+    pinned = pin(source("parquet", tmp_path))
+    check_unchanged(pinned)
+
+    replaced = tmp_path / "b.parquet"
+    replaced.write_bytes(replaced.read_bytes())
+
+    with pytest.raises(InputCorrupt, match=r"b\.parquet: changed while the run read it"):
+        check_unchanged(pinned)
+    replaced.unlink()
+    with pytest.raises(InputCorrupt, match=r"b\.parquet: changed"):
+        check_unchanged(pinned)
 
 
 # Schemas

@@ -15,6 +15,7 @@ from scipy.stats import ks_2samp
 from pipelines import distances
 from pipelines.distances import FLOOR, aligned, compared, grouped
 from pipelines.sketches import (
+    LONG,
     LONGEST_CATEGORY,
     MOST_CATEGORIES,
     MOST_CELLS,
@@ -111,7 +112,12 @@ def test_more_categories_than_can_be_told_apart_are_not_told_in_any_order_of_mer
     assert words(values[:3]).merged(words(values[3:])).counts is None
     assert words(values).merged(words([])).counts is None
     assert words(["x" * LONGEST_CATEGORY]).counts is not None
-    assert words(["x" * (LONGEST_CATEGORY + 1)]).counts is None
+
+
+def test_texts_too_long_for_names_of_kinds_are_one_category_and_hide_none() -> None:
+    long = ["x" * (LONGEST_CATEGORY + 1), "y" * (LONGEST_CATEGORY + 9)]
+    assert words(["DE", *long]).counts == {LONG: 2, "DE": 1}
+    assert words(long[:1]).merged(words(["DE", long[1]])).counts == {LONG: 2, "DE": 1}
 
 
 @given(WORDS, WORDS)

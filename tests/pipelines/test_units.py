@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from pipelines.progress import Progress
 from pipelines.query import query
 from pipelines.score import run
 from schemas.config import Engine, Job, ParquetSource
-from schemas.errors import RunFailed, TooManyFailed
+from schemas.errors import InputCorrupt, RunFailed, TooManyFailed
 from schemas.pinned import Pinned, PinnedFile
 from schemas.summary import Summary
 from tests.helpers import image_table, images, job_of, rows, write_parquet
@@ -89,6 +91,37 @@ def test_a_known_speed_makes_units_of_so_many_minutes(tmp_path: Path) -> None:
 def test_a_source_without_files_is_one_unit() -> None:
     pinned = Pinned("idx", "/in/x", (PinnedFile("/in/x", 5, 0), PinnedFile("/in/y", 5, 0)))
     assert [unit.pinned for unit in units.cut(pinned, 1.0, 1.0)] == [pinned]
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_of_a_file_that_was_replaced_after_its_rows_were_checked_nothing_is_committed(
+    score: Score, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = max((tmp_path / "input").glob("*.parquet"))
+    others = pq.read_table(last)
+
+    def replaced(at: str) -> None:
+        if at == "before_commit" and pq.read_table(last).equals(others):
+            spoiled = others.set_column(1, "pixels", pa.array([b"bad"] * len(others), pa.binary()))
+            pq.write_table(spoiled, last)
+
+    monkeypatch.setattr(loop, "reached", replaced)
+    with pytest.raises(InputCorrupt, match="changed while the run read it"):
+        score(job)
+    before = ids(tmp_path / "lake")
+    monkeypatch.undo()
+
+    done = score(job)
+
+    assert not before.keys() & set(others["id"].to_pylist())
+    found = rows(
+        tmp_path / "lake", f"SELECT id FROM predictions_tiny WHERE run_id = '{done.run_id}'"
+    )
+    assert (
+        done.scored + done.quarantined + done.failed == ROWS
+    )  # a run of its own, over what is there now
+    assert len(found) == done.scored + done.failed
 
 
 @pytest.mark.slow

@@ -20,9 +20,10 @@ from pipelines import data_docs, marks, scan, validate
 from pipelines.expectations import Expectations
 from pipelines.progress import Progress
 from pipelines.query import query
+from pipelines.scan import Scanned
 from pipelines.score import run
 from pipelines.validate import Checked, Verdict
-from schemas.contract import Contract
+from schemas.contract import WELL_FORMED, Contract
 from schemas.errors import GateRefused
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
@@ -250,3 +251,21 @@ def test_the_gate_opens_up_to_so_many_rows_or_such_a_share(
     share = most / 1000
     open_ = rows == 0 or refused / rows <= share
     assert (verdict_of(refused, rows, share).refusals == []) == open_
+
+
+def test_records_that_could_not_be_parsed_satisfy_no_share_of_all_rows() -> None:
+    contract = Contract.model_validate(
+        {
+            "columns": {"n": {"type": "bigint"}},
+            "rules": [{"name": "small", "holds": "n < 9", "mostly": 0.95}],
+        }
+    )
+    rules = {rule.name: rule for rule in contract.row_rules((), malformed=True)}
+
+    def passed(unread: int, name: str = "small") -> bool:
+        seen = Scanned(100, unread, {WELL_FORMED: unread, "small": 5}, {}, {})
+        return validate._of_rule(rules[name], seen).passed
+
+    assert passed(0)
+    assert not passed(5)
+    assert passed(0, WELL_FORMED)

@@ -101,3 +101,32 @@ def test_a_rule_keeps_its_fingerprint_until_its_meaning_changes() -> None:
     assert fingerprint() == "745899e37ab6c295"  # as it was before rules had a mostly
     changed = [{"holds": "n > 1"}, {"severity": "warn"}, {"on_null": "pass"}, {"mostly": 0.9}]
     assert len({fingerprint(**one) for one in ({}, *changed)}) == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "id.unique",
+        "ID.Not_Null",
+        "record.well_formed",
+        "id.fresh",
+        "id.ExpectColumnValuesToNotBeNull",
+    ],
+)
+def test_a_rule_cannot_take_the_name_of_a_check_of_the_contracts_own(name: str) -> None:
+    expectation = {"expect": "ExpectColumnValuesToNotBeNull", "column": "id"}
+    rule = {"name": name, "holds": "id > 0"}
+    with pytest.raises(ValidationError, match="names of the contract's own checks"):
+        Contract.model_validate(
+            {
+                "columns": {"id": {"type": "bigint", "nullable": False, "unique": True}},
+                "expectations": [expectation],
+                "rules": [rule],
+            }
+        )
+
+
+def test_rules_that_differ_in_case_alone_have_one_name() -> None:
+    rules = [{"name": name, "holds": "id > 0"} for name in ("some", "Some")]
+    with pytest.raises(ValidationError, match="rule names must differ"):
+        Contract.model_validate({"columns": {"id": {"type": "bigint"}}, "rules": rules})
