@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
+from pipelines import json_log
 from pipelines.session import open_session
 
 if "PYTEST_XDIST_WORKER" in os.environ and not hasattr(sys, "ps1"):
@@ -30,6 +31,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_log_stays_asked_for() -> Iterator[None]:
+    """A command asks for its log in the environment, where the next test would find it."""
+    yield
+    os.environ.pop(json_log.VARIABLE, None)
 
 
 @pytest.fixture(scope="module")

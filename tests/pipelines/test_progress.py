@@ -161,9 +161,7 @@ def test_what_a_model_says_of_a_row_is_told_to_people_and_the_table_and_to_no_lo
     tmp_path: Path,
     model: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv(json_log.VARIABLE, raising=False)  # a command asked for it in this process
     quoted = "5 bytes, expected 16"
     write_parquet(tmp_path / "input", image_table([b"short"] * 200 + images(40)))
 
