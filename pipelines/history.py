@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines import sink
 from pipelines.forecast import Amount, Line, Range, Seen, blend, fit
-from pipelines.runs import DONE
+from pipelines.runs import DONE, tells_speed
 from schemas.tables import LEDGER, RUNS
 
 _STEADY = ("useful", "read", "write")  # kinds of cost that grow with the rows
@@ -44,9 +44,7 @@ def past_runs(lake: Path, job: str, model_digest: str) -> list[Past]:
         event
         for event in sorted(events, key=lambda event: event["number"])
         if event["state"] == DONE and event["run_id"] not in resumed and event["scored"]
-        if not event.get("replays")  # few rows, looked for in a whole input
-        if json.loads(event["settings"] or "{}").get("cache", "off")
-        == "off"  # it may have had most
+        if tells_speed(event)
     ]
     steady = _steady(lake, job) if done else {}
     found = [_past(event, steady.get(event["run_id"])) for event in done]

@@ -195,6 +195,5 @@ def _pin_delta(source: DeltaSource) -> Pinned:
 
 
 def _table(root: str, version: int | None) -> DeltaTable:
-    return DeltaTable(
-        root.replace("s3a://", "s3://", 1), version=version
-    )  # Hadoop's name for the same
+    uri = root.replace("s3a://", "s3://", 1)  # Hadoop's name for the same store
+    return DeltaTable(uri, version=version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -72,20 +72,25 @@ def closed_at(told: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str
 
 
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
-    """How fast the job's last run with this model scored, all workers together; None: there was none.
-
-    A run with a cache may have found most of its rows there, and a replay looks for few rows in a whole
-    input: neither says much of the next run.
-    """
+    """How fast the job's last run with this model scored, all workers together; None: there was none."""
     done = [
         event
         for event in sink.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
-        if not event.get("replays")
-        if json.loads(event["settings"] or "{}").get("cache", "off") == "off"
+        if tells_speed(event)
     ]
     last = max(done, key=lambda event: event["number"], default=None)
     return None if last is None else float(last["scored"] / last["infer_s"])
+
+
+def tells_speed(event: Mapping[str, Any]) -> bool:
+    """Whether an event is of a run whose time says much of the next one's.
+
+    A run with a cache may have found most of its rows there, and a replay looks for few rows in a whole
+    input.
+    """
+    cache = json.loads(event["settings"] or "{}").get("cache", "off")
+    return cache == "off" and not event.get("replays")
 
 
 def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:

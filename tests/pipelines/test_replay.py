@@ -93,6 +93,14 @@ class Lake:
         asked = request(job, self.first, failed_too=failed_too)
         return replay(self.spark, job, asked, QUIET)
 
+    def replay_that_dies(self, contract: dict[str, Any], at: str) -> None:
+        """A replay whose driver fails when it is first at a failpoint."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(failpoint, "ON", True)
+            patch.setattr(failpoint, "SCRIPT", Script(driver=(Rule("raise", at=at, nth=1),)))
+            with pytest.raises(Fault):
+                self.replay(contract)
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = query(self.lake, sql).to_pylist()
         return found
@@ -215,13 +223,8 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     made = whole.copy(tmp_path)
     monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 1)  # each file is a unit
     monkeypatch.setattr(runs, "rows_per_s", lambda *_: None)
-    monkeypatch.setattr(failpoint, "ON", True)
-    rule = Rule("raise", at="after_commit", nth=1)
-    monkeypatch.setattr(failpoint, "SCRIPT", Script(driver=(rule,)))
-    with pytest.raises(Fault):
-        made.replay(TWINS_TOO)
+    made.replay_that_dies(TWINS_TOO, "after_commit")
     committed = made.count("predictions_tiny")
-    monkeypatch.setattr(failpoint, "ON", False)
 
     second = made.replay(TWINS_TOO)
 
@@ -240,15 +243,10 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
 @pytest.mark.slow
 @pytest.mark.spark
 def test_a_replay_that_was_killed_leaves_out_what_another_has_scored_meanwhile(
-    whole: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Lake, tmp_path: Path
 ) -> None:
     made = whole.copy(tmp_path)
-    monkeypatch.setattr(failpoint, "ON", True)
-    rule = Rule("raise", at="before_commit", nth=1)
-    monkeypatch.setattr(failpoint, "SCRIPT", Script(driver=(rule,)))
-    with pytest.raises(Fault):
-        made.replay(TWINS_TOO)
-    monkeypatch.setattr(failpoint, "ON", False)
+    made.replay_that_dies(TWINS_TOO, "before_commit")
     assert made.replay(LONG_NOTES).scored == 2  # the keys 2 and 6
 
     last = made.replay(TWINS_TOO)
