@@ -37,13 +37,17 @@ def taken_up(spark: SparkSession, work: Work, run: Run, progress: Progress, now:
     label = f"finding the refused rows of {replays.run_id}"
     with progress.step(spark, run.run_id, "validate", label):
         name = _transaction(work, run, PLANNED)
-        if not sink.committed(work.lake, REPLAYS.name, name):
+        is_resumed = sink.committed(work.lake, REPLAYS.name, name)
+        if not is_resumed:
             plan = _planned(spark, work, run, replays)
             rows = _as_rows(plan, run, replays, PLANNED, now)
             sink.append(rows, work.lake, REPLAYS, name, run.driver)
-        # Since the plan was made, a replay under another contract may have come between.
-        scored = _scored_since(spark, work, run, replays)
-        wanted = _wanted(spark, work, run).join(scored, "key", "left_anti")
+        wanted = _wanted(spark, work, run)
+        if (
+            is_resumed
+        ):  # since the plan was made, a replay under another contract may have come between
+            scored = _scored_since(spark, work, run, replays)
+            wanted = wanted.join(scored, "key", "left_anti")
         keys = sink.stage(wanted.withColumnRenamed("key", TAKEN), run.driver.folder / _FOLDER)
         (told,) = keys.agg(F.count("*").alias("keys"), F.sum("rows_before").alias("rows")).collect()
     taken = (told["keys"] if replays.is_repaired else told["rows"]) or 0

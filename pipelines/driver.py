@@ -22,9 +22,8 @@ class Driver:
     """
 
     folder: Path
-    may_commit: Callable[[], None] = (
-        _alone  # raises ClaimLost, or what else forbids it; asked before each
-    )
+    # Asked before each commit; raises ClaimLost, or what else forbids it.
+    may_commit: Callable[[], None] = _alone
 
     @staticmethod
     def at(
