@@ -24,9 +24,9 @@ $(VENV)/.done: pyproject.toml constraints.txt
 java:
 	@bash deploy/system.sh java
 
-$(VENV)/.jars: $(VENV)/.done pipelines/session.py pipelines/class_archive.py
+$(VENV)/.jars: $(VENV)/.done pipelines/spark/session.py pipelines/spark/session_settings.py pipelines/spark/class_data_sharing.py
 	@echo "fetching Delta's JARs, and archiving the JVM's classes: once"
-	@$(PYTHON) -m pipelines.session
+	@$(PYTHON) -m millrace.pipelines.spark.session
 	@touch $@
 
 .PHONY: setup
@@ -62,19 +62,22 @@ long: setup airflow  ## twenty budgets, a scheduler that is killed, an environme
 
 .PHONY: test-docs
 test-docs: setup airflow  ## the commands of every page, run as the page says, in each place that can be had here
-	$(PYTHON) -m pytest tests/docs tests/submit tests/scheduled tests/pipelines/test_connect.py -m "not long"
+	$(PYTHON) -m pytest tests/docs tests/submit tests/scheduled tests/pipelines/spark/test_connect.py -m "not long"
 
 .PHONY: chaos
 chaos: setup  ## runs under random faults, SECONDS=1200 of them; what must hold is checked after each
 	$(PYTHON) -m tests.chaos.campaign --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
 
 .PHONY: check
-check: setup  ## lint, types, import contracts, and the snippets in the docs
+check: $(VENV)/.done docs  ## lint, types, import contracts and the documentation's links
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTHON) -m pytest tests/docs
+
+.PHONY: docs
+docs: $(VENV)/.done  ## the documentation site, build/site: fails on broken links
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 .PHONY: reference
 reference: setup  ## docs/REFERENCE.md anew, from the code

@@ -1,4 +1,4 @@
-"""``python -m examples.ask``: the scored paragraphs that answer a question best."""
+"""``python -m millrace.examples.ask``: the scored paragraphs that answer a question best."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.query import query
-from udfs.models.base import digest_of, load
-from udfs.plan import Runtime
+from millrace.pipelines.query.engine import query
+from millrace.udfs.models.model_loading import digest_of, load
+from millrace.udfs.runtime.plan import Runtime
 
 BEST = 5
 _SHOWN_CHARS = 320
@@ -46,15 +46,15 @@ def nearest(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer the question on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m examples.ask", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.examples.ask", description=__doc__)
     parser.add_argument("--lake", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--question", required=True)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    paragraphs = query(asked.lake, "SELECT source, text, embedding FROM docs_current")
-    best = nearest(embedding(asked.question, asked.model), paragraphs)
-    if asked.json:
+    options = parser.parse_args(arguments)
+    paragraphs = query(options.lake, "SELECT source, text, embedding FROM docs_current")
+    best = nearest(embedding(options.question, options.model), paragraphs)
+    if options.json:
         print(json.dumps(best))
         return 0
     for rank, found in enumerate(best, start=1):

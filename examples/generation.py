@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from examples.paragraphs import different, from_topics
-from udfs.models.folder import write_card
+from millrace.examples.paragraphs import different, from_topics
+from millrace.udfs.models.model_folder import write_card
 
 END = "<end>"
 CONTEXT = 512  # tokens

@@ -1,4 +1,4 @@
-"""True labels as a Delta table beside the predictions, so that accuracy is a query."""
+"""True labels as a Delta table next to the predictions, so that accuracy is a query."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from numpy.typing import NDArray
+
+from millrace.pipelines.lake import live_rows
 
 
 def write_labels(
@@ -27,7 +29,7 @@ def write_labels(
         }
     )
     if DeltaTable.is_deltatable(str(path)):
-        there = DeltaTable(str(path)).to_pyarrow_table()
+        there = live_rows.rows(DeltaTable(str(path)))
         if there.schema.names == table.schema.names and there.sort_by(key).equals(table):
             return False
     path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``python -m examples.mnist --images IDX.gz --labels IDX.gz --out DIR``: a model for MNIST.
+"""``python -m millrace.examples.mnist --images IDX.gz --labels IDX.gz --out DIR``: a model for MNIST.
 
 The files are yours to bring (LeCun, Cortes, Burges; CC BY-SA 3.0). The first 80 % of the images are
 trained on, and the accuracy on the others is reported.
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.digits import train
-from examples.files import say
-from examples.labels import write_labels
-from schemas.errors import InputCorrupt, MillraceError, UsageError
+from millrace.examples.digits import train
+from millrace.examples.files import say
+from millrace.examples.labels import write_labels
+from millrace.schemas.errors import InputCorrupt, MillraceError, UsageError
 
 EPOCHS = 3
 TRAINED = 0.8
@@ -65,15 +65,15 @@ def make(images_path: Path, labels_path: Path, out: Path) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m examples.mnist", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.examples.mnist", description=__doc__)
     parser.add_argument(
         "--images", type=Path, required=True, help="idx or idx.gz, [n, 28, 28] bytes"
     )
     parser.add_argument("--labels", type=Path, required=True, help="idx or idx.gz, [n] bytes")
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and lake/")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        make(given.images, given.labels, given.out)
+        make(options.images, options.labels, options.out)
     except MillraceError as error:
         say(str(error))
         return error.exit_code

@@ -13,7 +13,7 @@ from pydoc_data.topics import topics
 
 import pyarrow as pa
 
-from schemas.errors import UsageError
+from millrace.schemas.errors import UsageError
 
 FEWEST_WORDS, MOST_WORDS = 5, 400
 # Tests, programs, and what Python carries for others: not the library's own text.
@@ -64,8 +64,8 @@ def corpus(count: int) -> pa.Table:
             next="use a Python with its standard library's source files, or a smaller --rows",
         )
     free = max(0, count - len(about_language))
-    taken = sorted(sorted(range(len(others)), key=lambda at: _rank(others[at]))[:free])
-    chosen = [*about_language[:count], *(others[at] for at in taken)]
+    picked = sorted(sorted(range(len(others)), key=lambda at: _rank(others[at]))[:free])
+    chosen = [*about_language[:count], *(others[at] for at in picked)]
     sources, texts = zip(*chosen, strict=True)
     return pa.table([range(count), sources, texts], schema=SCHEMA)
 

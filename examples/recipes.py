@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import MillraceError
-from udfs.models.base import read_card, verify
+from millrace.schemas.errors import MillraceError
+from millrace.udfs.models.model_loading import read_card, verify
 
 RECIPE = "recipe.json"  # lies in the model's folder; its card lists it, like the weights
 

@@ -16,15 +16,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from examples.files import only, say, write_same
-from examples.recipes import RECIPE
-from udfs.models.base import CARD
-from udfs.models.folder import write_card
-from udfs.models.networks import build, save
+from millrace.examples.files import only, say, write_same
+from millrace.examples.recipes import RECIPE
+from millrace.udfs.graphs.networks import build, save
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import CARD
 
 Images = NDArray[np.uint8]  # [n, 1, 28, 28], 0 is paper and 255 is ink
 Labels = NDArray[np.int64]  # [n], 0 to 9
-Told = Callable[[int, float], None]  # epochs done, mean loss of the last one
+EpochReport = Callable[[int, float], None]  # epochs done, mean loss of the last one
 
 SHAPE = (1, 28, 28)
 SCALE = 1 / 255
@@ -35,7 +35,7 @@ _PEAK_RATE = 3e-3
 
 
 def train_cnn(
-    images: Images, labels: Labels, *, epochs: int, seed: int, progress: Told | None = None
+    images: Images, labels: Labels, *, epochs: int, seed: int, progress: EpochReport | None = None
 ) -> nn.Module:
     """The shipped CNN, trained with Adam on cross-entropy; the same seed gives the same weights.
 
@@ -109,7 +109,7 @@ def write_cnn_model(
 
 
 @contextmanager
-def told(epochs: int) -> Iterator[Told]:
+def epoch_reporter(epochs: int) -> Iterator[EpochReport]:
     """A bar on standard error with epochs and loss; where that is no terminal, a line an epoch."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -1,16 +1,16 @@
-"""The table in which a model's outputs are kept, each once, under the hash of what it read."""
+"""The table that caches a model's outputs, each once, by the hash of its input."""
 
 from __future__ import annotations
 
-from schemas.model import Signature
-from schemas.tables import Column, Table
+from millrace.schemas.model import Signature
+from millrace.schemas.tables import Column, Table
 
 KEY = "input"  # in the cache; `_input` in a predictions table
 _DIGITS = 16  # of the model's digest
 
 
 def cache(model_digest: str, signature: Signature) -> Table:
-    """The cache of one model. Its outputs stand in a struct, so that no name of theirs is in the way."""
+    """Return the cache of one model. Outputs are in a struct, so that their names conflict with no column."""
     fields = ",".join(f"{name}:{spec.type}" for name, spec in signature.outputs.items())
     return Table(
         f"cache_{model_digest[:_DIGITS]}",

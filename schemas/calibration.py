@@ -1,4 +1,4 @@
-"""What was measured of a model before a run: every way to compute it, and the one to take."""
+"""Input and result of a calibration: the measured variants of a model, and the one to use."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import ConfigDict
 
-from schemas.contract import Frozen
+from millrace.schemas.frozen import Frozen
 
 GAIN = 1.05  # times fp32's rate that another way must reach, or nothing is gained but a difference
+# Ways in which a row's outputs depend on the other rows of its batch: a rerun may give others.
+DEPENDS_ON_BATCH = (("onnxruntime", "int8"),)
 
 
-class Request(Frozen):
-    """What is asked of a calibration."""
+class CalibrationRequest(Frozen):
+    """Input of a calibration: the model, the device, and what the job pins."""
 
     folder: str
     digest: str
@@ -22,37 +24,39 @@ class Request(Frozen):
     threads: int = 1
     expected_rows: int  # of the run, about
     slots: int  # workers that will compute at the same time
-    converted: str  # a folder for what is converted from this model; kept
-    hides_values: bool = False  # of an error only its kind is told: its text may quote a row
+    converted: str  # a persistent folder for conversions of this model
+    hides_values: bool = False  # report only the kind of an error: its text may quote a row
 
 
 class Measurement(Frozen):
-    """One backend and precision on the sample. What was not measured is None, and ``why`` says why."""
+    """One backend and precision on the sample. Unmeasured values are None; ``why`` has the reason."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no infinity; null is no float
+    # A precision that failed has an infinite error. JSON has no infinity; null is no float.
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)
 
     backend: str
     precision: str
     rows_per_s: float | None = None  # on one worker's cores
     batch_cost: int | None = None  # the size found good: padded tokens, or rows of equal shape
     load_s: float | None = None  # converting and loading, seconds
-    errors: dict[str, float] = {}  # against fp32, by kind (udfs/tolerance.py)
+    errors: dict[str, float] = {}  # against fp32, by kind (udfs/calibration/tolerance.py)
     within: bool = False  # of the model's tolerance
     why: str = ""
     folder: str = ""  # what it read: the model's own, or one converted from it
     digest: str = ""  # of that folder
 
 
-def merged(told: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement a way, in the order they came; of a way that was measured again, the last."""
-    return list({(one.backend, one.precision): one for one in told}.values())
+def merged(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return one measurement per variant, in order; of repeated ones the last."""
+    return list({(one.backend, one.precision): one for one in measurements}.values())
 
 
 def chosen(measured: Sequence[Measurement], backend: str, precision: str) -> int | None:
-    """The place of the fastest that was asked for and is within tolerance; None where there is none.
+    """Return the index of the fastest allowed measurement within tolerance; None if there is none.
 
-    The first is the reference; it gives way only for a gain. A precision that the job pins is
-    taken as it is, tolerance or not.
+    The first is the reference; another one must be faster by `GAIN`. A pinned precision is exempt from
+    the tolerance. A variant that depends on the batch is chosen only if the job pins its backend and its
+    precision.
     """
     good = [
         place
@@ -61,9 +65,18 @@ def chosen(measured: Sequence[Measurement], backend: str, precision: str) -> int
         and backend in ("auto", one.backend)
         and precision in ("auto", one.precision)
         and (one.within or precision not in ("auto", "fp32"))
+        and (
+            place == 0
+            or _is_repeatable(one)
+            or (backend, precision) == (one.backend, one.precision)
+        )
     ]
     if not good:
         return None
     rates = {place: measured[place].rows_per_s or 0.0 for place in good}
     best = max(good, key=lambda place: rates[place])
     return 0 if 0 in good and rates[best] < GAIN * rates[0] else best
+
+
+def _is_repeatable(one: Measurement) -> bool:
+    return (one.backend, one.precision) not in DEPENDS_ON_BATCH

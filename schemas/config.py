@@ -1,4 +1,4 @@
-"""The job file: what one run reads, checks, scores and writes, as frozen values."""
+"""The job file as immutable values: what a run reads, checks, scores and writes."""
 
 from __future__ import annotations
 
@@ -7,76 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from schemas.contract import Contract, Frozen
-from schemas.focus import Category
-from schemas.monitor import Monitor
-from schemas.observe import Observe
-from schemas.tables import RESERVED, predictions_name
+from millrace.schemas.contract import Contract
+from millrace.schemas.focus import Category
+from millrace.schemas.frozen import Frozen
+from millrace.schemas.monitor import Monitor
+from millrace.schemas.nearest import hint
+from millrace.schemas.observe import Observe
+from millrace.schemas.sources import Path, Source
+from millrace.schemas.tables import RESERVED, predictions_name
+from millrace.schemas.yaml_errors import placed
 
 AUTO = "auto"
 _NOT_IN_DELTA = " ,;{}()\n\t="
-
-Path = Annotated[str, Field(min_length=1)]
-
-
-class ParquetSource(Frozen):
-    """A Parquet file, or a folder of them."""
-
-    format: Literal["parquet"]
-    path: Path
-
-
-class DeltaSource(Frozen):
-    """A Delta table; without ``version``, the latest one when the run starts."""
-
-    format: Literal["delta"]
-    path: Path
-    version: int | None = Field(default=None, ge=0)
-
-
-class CsvSource(Frozen):
-    """Delimited text: RFC 4180 quotes, line breaks inside quotes, one header line a file."""
-
-    format: Literal["csv"]
-    path: Path
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    quote: str = Field(default='"', max_length=1, description="empty: quotes are ordinary text")
-    escape: str = Field(
-        default="", max_length=1, description="empty: a quote is escaped by doubling it"
-    )
-    encoding: str = "utf-8"
-    null: str = Field(default="", description="the unquoted text that stands for NULL")
-    line: str | None = None  # a declared bigint column that gets each record's line number
-
-
-class JsonSource(Frozen):
-    """JSON Lines: one object a line."""
-
-    format: Literal["json"]
-    path: Path
-    encoding: str = "utf-8"
-    line: str | None = None  # a declared bigint column that gets each record's line number
-
-
-class ImagesSource(Frozen):
-    """A folder of PNG and JPEG files: columns ``path`` (relative to the folder) and ``content``."""
-
-    format: Literal["images"]
-    path: Path
-
-
-class IdxSource(Frozen):
-    """MNIST's idx or idx.gz: columns ``index``, ``pixels`` and, with ``labels``, ``label``."""
-
-    format: Literal["idx"]
-    path: Path
-    labels: str | None = None
-
-
-Source = Annotated[
-    ParquetSource | DeltaSource | CsvSource | JsonSource | ImagesSource | IdxSource,
-    Field(discriminator="format"),
-]
 
 
 class ModelRef(Frozen):
@@ -85,6 +27,14 @@ class ModelRef(Frozen):
     uri: Path
     version: str | None = None
     trust: Literal["data", "code"] = "data"  # code: the folder's files may hold it, and it may run
+
+
+def _undeclared(unknown: list[str], declared: list[str]) -> str:
+    meant = hint(unknown[0], declared)
+    return (
+        f"names columns that the contract does not declare: {', '.join(unknown)}{meant}; "
+        f"declared: {', '.join(declared)}"
+    )
 
 
 def _batch(value: Any) -> Any:
@@ -106,7 +56,7 @@ class Engine(Frozen):
     )
     # Rows of a unit whose inputs are identical are computed once; auto: where a sample says it pays.
     dedupe: Literal["off", "unit", "auto"] = "off"
-    # Outputs are kept in a table of the lake, and found by later units and runs of the same model.
+    # table: outputs are stored in the lake and reused by later units and runs of the same model.
     cache: Literal["off", "table"] = "off"
     cache_days: int = Field(default=30, ge=1)  # older outputs are not found any more
     cache_max_rows: int = Field(default=10_000_000, ge=1)  # the oldest outputs make room
@@ -143,7 +93,7 @@ class Output(Frozen):
 class Cost(Frozen):
     """Which prices apply, and how much may be spent."""
 
-    prices: Path
+    prices: Path  # a price book's path, or the name of one that Millrace ships: example, gpu
     instance: str  # a sku of the price book, or auto: what the cloud's metadata service says
     category: Category = "Standard"
     region: str | None = None  # needed where the sku is in several
@@ -155,6 +105,9 @@ class Job(Frozen):
     """One job file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    # Where relative paths in the file start: at the file's folder, or, until the next version, at the
+    # working directory as they used to.
+    paths: Literal["job", "cwd"] = "job"
     source: Source
     key: tuple[str, ...] = Field(min_length=1)
     keep: tuple[
@@ -167,16 +120,16 @@ class Job(Frozen):
     output: Output = Output()
     cost: Cost | None = None
     monitor: Monitor | None = None  # without it, no column is measured
-    observe: Observe = Observe()  # who is told beside the tables: nobody
+    observe: Observe = Observe()  # receivers of metrics and lineage; default: none
 
     @model_validator(mode="after")
     def _monitor_knows_its_columns(self) -> Job:
-        named = self.monitor.drift.columns if self.monitor else ()
+        columns = self.monitor.drift.columns if self.monitor else ()
         declared = [*self.contract.columns]
-        if named != "all" and (unknown := [name for name in named if name not in declared]):
-            raise ValueError(
-                f"monitor.drift.columns names columns that the contract does not declare: "
-                f"{', '.join(unknown)}; declared: {', '.join(declared)}"
+        if columns != "all" and (unknown := [name for name in columns if name not in declared]):
+            raise placed(
+                f"monitor.drift.columns {_undeclared(unknown, declared)}",
+                *("monitor", "drift", "columns"),
             )
         return self
 
@@ -184,26 +137,26 @@ class Job(Frozen):
     def _columns_fit_together(self) -> Job:
         declared = list(self.contract.columns)
         if unknown := [name for name in self.key if name not in declared]:
-            raise ValueError(
-                f"key names columns that the contract does not declare: {', '.join(unknown)}; "
-                f"declared: {', '.join(declared)}"
-            )
+            raise placed(f"key {_undeclared(unknown, declared)}", "key")
         if hidden := [name for name in self.key if name in self.contract.redact]:
-            raise ValueError(
-                f"redact names key columns: {', '.join(hidden)}; a key says which row was refused"
+            raise placed(
+                f"redact names key columns: {', '.join(hidden)}; a key says which row was quarantined",
+                *("contract", "redact"),
             )
         line = getattr(self.source, "line", None)
         if line is not None and (
             line not in declared or self.contract.columns[line].type != "bigint"
         ):
-            raise ValueError(
-                f"source.line names {line!r}, which the contract must declare as bigint"
+            raise placed(
+                f"source.line names {line!r}, which the contract must declare as bigint",
+                *("source", "line"),
             )
         if self.name == "runs":
-            raise ValueError("the name runs is taken: the view runs_current is about all jobs")
+            raise placed("the name runs is taken: the view runs_current is about all jobs", "name")
         if both := sorted(set(self.key) & set(self.keep)):
-            raise ValueError(
-                f"columns in both key and keep: {', '.join(both)}; key columns are always kept"
+            raise placed(
+                f"columns in both key and keep: {', '.join(both)}; key columns are always kept",
+                "keep",
             )
         return self
 
@@ -216,10 +169,28 @@ class Job(Frozen):
             if name.lower() in RESERVED:
                 raise ValueError(f"{name}: a column that every predictions table has already")
             if set(name) & set(_NOT_IN_DELTA):
-                raise ValueError(f"{name!r}: a Delta column's name has none of {_NOT_IN_DELTA!r}")
+                raise ValueError(
+                    f"{name!r}: a Delta column's name has none of {_NOT_IN_DELTA!r}; declare the column "
+                    f"under another name, with from: {name!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_of_a_text_have_a_name_there(self) -> Job:
+        line, is_by_place = getattr(self.source, "line", None), getattr(self.source, "header", True)
+        for name, spec in self.contract.columns.items():
+            place = ("contract", "columns", name, "from")
+            if spec.origin and name == line:
+                raise placed(f"from of {name!r}, which source.line numbers; leave it out", *place)
+            if spec.origin and is_by_place is False:
+                raise placed(
+                    f"from of {name!r} with source.header false: fields are the contract's columns in "
+                    "their order, and have no other name; leave it out, or list names in source.header",
+                    *place,
+                )
         return self
 
     @property
     def table(self) -> str:
-        """The name of this job's predictions table."""
+        """Return the name of the job's predictions table."""
         return predictions_name(self.name)

@@ -1,4 +1,4 @@
-"""Spark's SQL as the parser of row rules reads it: calls stay calls, by the names that they have."""
+"""Spark's SQL for the parser of row rules: calls stay calls, by their own names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from sqlglot.dialects.spark import Spark
 from sqlglot.parsers.spark import SparkParser
 
-from schemas.rule_words import SPECIAL
+from millrace.schemas.rule_words import SPECIAL
 
 
 class Spark4(Spark):
-    """Spark's SQL as of version 4, where a quote that is doubled inside a text stands for itself."""
+    """Spark's SQL as of version 4, where a doubled quote inside a text is one quote."""
 
     class Tokenizer(Spark.Tokenizer):
         """Texts end where Spark ends them."""
@@ -20,7 +20,7 @@ class Spark4(Spark):
         STRING_ESCAPES: ClassVar[list[str]] = ["\\", "'", '"']
 
     class Parser(SparkParser):
-        """No function means anything here: what it means is Spark's to say, and which one is meant too."""
+        """No function has a meaning here: only Spark resolves them."""
 
         FUNCTIONS: ClassVar[dict[str, Callable[..., Any]]] = {}
         NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}

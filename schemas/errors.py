@@ -15,20 +15,24 @@
     │   ├── InputCorrupt      a file cannot be read; it is named
     │   ├── OutputMismatch    a model returned something its signature does not promise
     │   └── OutputRefused     a unit's outputs are not what the job says that they must be
-    └── ClaimHeld         6   another run holds the claim
-        └── ClaimLost         this driver was silent, and another took its run over
+    ├── ClaimHeld         6   another run holds the claim
+    │   └── ClaimLost         this driver was silent, and another took its run over
+    └── Interrupted     130   stopped by Ctrl-C, resumable
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 # Exit codes of what fails while rows are read: there `got` may quote one.
 OF_ROWS = (3, 5)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class MillraceError(Exception):
-    """An error a user can act on: what happened, what was found, what is allowed, what to do."""
+    """An error that a user can act on: what is wrong, what was found, what is allowed, what to do next."""
 
     exit_code: ClassVar[int] = 5
 
@@ -55,13 +59,28 @@ class MillraceError(Exception):
         return _rebuild, (type(self), self.what, self.got, self.allowed, self.next)
 
     def unquoted(self) -> Self:
-        """The error as logs and other machines are told it: without `got`, where that may quote a row."""
+        """Return the error for logs and remote systems: without `got` where it may quote a row."""
         if self.exit_code not in OF_ROWS:
             return self
         return type(self)(self.what, allowed=self.allowed, next=self.next)
 
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the error with texts replaced, such as a temporary path by the user's."""
+
+        def replaced(text: str | None) -> str | None:
+            for name, shown in names.items():
+                text = text and text.replace(name, shown)
+            return text
+
+        return type(self)(
+            replaced(self.what) or "",
+            got=replaced(self.got),
+            allowed=replaced(self.allowed),
+            next=replaced(self.next),
+        )
+
     def as_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints for an error."""
+        """Return the object that ``--json`` prints for an error."""
         return {
             "error": self.what,
             "got": self.got,
@@ -75,6 +94,11 @@ def _rebuild(
     kind: type[MillraceError], what: str, got: str | None, allowed: str | None, next_: str | None
 ) -> MillraceError:
     return kind(what, got=got, allowed=allowed, next=next_)
+
+
+def without_addresses(text: str) -> str:
+    """Remove memory addresses from a text, so that the same row has the same message in every run."""
+    return _ADDRESS.sub("", text)
 
 
 class UsageError(MillraceError):
@@ -112,7 +136,7 @@ class BudgetExceeded(MillraceError):
 
 
 class RunFailed(MillraceError):
-    """The run broke on the way; it can be resumed."""
+    """The run failed; it can be resumed."""
 
     exit_code = 5
 
@@ -140,7 +164,13 @@ class ClaimHeld(MillraceError):
 
 
 class ClaimLost(ClaimHeld):
-    """This driver was silent for longer than a lease, and another one took its run over.
+    """This driver was silent for longer than a lease, and another one took over its run.
 
-    It must stop without a trace: the run's events and its scratch folder are the other driver's now.
+    It must stop without a trace: the run's events and scratch directory are the other driver's now.
     """
+
+
+class Interrupted(MillraceError):
+    """Ctrl-C stopped the command at a safe point; 128 + SIGINT, as shells have it."""
+
+    exit_code = 130

@@ -1,4 +1,4 @@
-"""A place in a text, shown: line, column, and a caret below; what cannot be seen is spelled out."""
+"""Shows a place in a text: line, column, and a caret; invisible characters are spelled out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _AROUND = 60  # characters shown on each side of a place
 
 
 def excerpt(text: str, start: int, end: int) -> str:
-    """Where characters ``start`` to ``end`` (exclusive, from 0) of the text are, in three lines.
+    """Show where characters ``start`` to ``end`` (exclusive, from 0) of the text are, in three lines.
 
-    The text is not trusted: control characters and those that turn the direction of writing are shown
-    as escapes, and of a long line only what surrounds the place.
+    The text is untrusted: control characters, and those that change the direction of writing, are
+    escaped, and a long line is shortened.
     """
     start = max(0, min(start, len(text)))
     begins = text.rfind("\n", 0, start) + 1
@@ -32,14 +32,14 @@ def excerpt(text: str, start: int, end: int) -> str:
 
 
 def unusual(name: str) -> str:
-    """What a name holds beside ASCII, spelled out: letters that look like others are not those."""
+    """Return the non-ASCII characters of a name, spelled out: some look like ASCII letters."""
     odd = dict.fromkeys(char for char in name if not char.isascii())
-    told = [f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}" for char in odd]
-    return f" (it holds {', '.join(told[:3])})" if told else ""
+    characters = [f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}" for char in odd]
+    return f" (it holds {', '.join(characters[:3])})" if characters else ""
 
 
 def shown(text: str) -> str:
-    """The text with what a terminal would not print, or would turn round, as escapes."""
+    """Escape the characters that a terminal does not print, or that change the direction of writing."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -1,17 +1,21 @@
-"""Which of Great Expectations' classes a contract can name, and how each is answered.
+"""Great Expectations' classes that a contract can name, and how each is evaluated.
 
-Kept as names, so that a job file is checked without importing Great Expectations, which takes seconds.
-`tests/conformance/test_expectations.py` holds the list against the release that is installed.
+The list has names only: checking a job file must not import Great Expectations, which takes seconds.
+`tests/conformance/test_expectations.py` compares it with the installed release.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
-Way = Literal["row", "unique", "measured", "counted", "asked"]
+from millrace.schemas import column_literals, expectation_arguments
+from millrace.schemas.expectation_kinds import KINDS
 
-# Said of each row by a predicate of Great Expectations' own: they split rows.
+Evaluation = Literal["row", "unique", "measured", "counted", "delegated"]
+
+# About each row, by a predicate of Great Expectations: they split rows.
 _ROW = (
     "ExpectColumnPairValuesAToBeGreaterThanB",
     "ExpectColumnPairValuesToBeEqual",
@@ -34,11 +38,11 @@ _ROW = (
     "ExpectMulticolumnValuesToBeEqual",
     "ExpectSelectColumnValuesToBeUniqueWithinRecord",
 )
-# Said of each row, by what other rows have: the values that repeat are found first.
+# About each row and other rows: repeated values are found first.
 _UNIQUE = ("ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique")
-# Said of each row, by a predicate that needs figures of the whole column first.
+# About each row, by a predicate that needs statistics of the whole column first.
 _MEASURED = ("ExpectColumnValueZScoresToBeLessThan", "ExpectColumnValuesToNotBeOutliers")
-# Said of the table, from aggregates that the one scan makes.
+# About the table, from aggregates of the one scan.
 _COUNTED = (
     "ExpectColumnMaxToBeBetween",
     "ExpectColumnMeanToBeBetween",
@@ -49,9 +53,9 @@ _COUNTED = (
     "ExpectTableRowCountToBeBetween",
     "ExpectTableRowCountToEqual",
 )
-# Said of the table, by Great Expectations itself: of its columns' names and types, which costs no
-# job, or from what no aggregate gives.
-_ASKED = (
+# About the table, evaluated by Great Expectations itself: from names and types of columns, which needs
+# no Spark job, or from values that no aggregate has.
+_DELEGATED = (
     "ExpectColumnDistinctValuesToBeInSet",
     "ExpectColumnDistinctValuesToContainSet",
     "ExpectColumnDistinctValuesToEqualSet",
@@ -70,14 +74,14 @@ _ASKED = (
     "ExpectTableColumnsToMatchOrderedList",
     "ExpectTableColumnsToMatchSet",
 )
-WAYS: dict[str, Way] = {
+EVALUATIONS: dict[str, Evaluation] = {
     **dict.fromkeys(_ROW, "row"),
     **dict.fromkeys(_UNIQUE, "unique"),
     **dict.fromkeys(_MEASURED, "measured"),
     **dict.fromkeys(_COUNTED, "counted"),
-    **dict.fromkeys(_ASKED, "asked"),
+    **dict.fromkeys(_DELEGATED, "delegated"),
 }
-SPLITTING: tuple[Way, ...] = ("row", "unique", "measured")
+SPLITTING: tuple[Evaluation, ...] = ("row", "unique", "measured")
 
 _NO_SPARK = "Great Expectations does not have it on Spark; write a rule"
 _NO_ORDER = "the rows of a Spark table have no order"
@@ -97,24 +101,71 @@ REFUSED = {
 
 
 def why_refused(name: str, arguments: dict[str, Any]) -> str | None:
-    """Why a contract cannot have an expectation; None where it can."""
+    """Return why a contract cannot have an expectation; None if it can."""
     if "Query" in name or {"row_condition", "condition_parser"} & set(arguments):
         return f"{name}: {_OWN_SQL}"
-    if name in WAYS:
-        return None
-    alike = ", ".join(get_close_matches(name, WAYS, n=3))
+    if name in EVALUATIONS:
+        return expectation_arguments.why_refused(name, arguments, KINDS[name])
+    alike = ", ".join(get_close_matches(name, EVALUATIONS, n=3))
     why = REFUSED.get(name) or "there is no such expectation" + (
         f"; near it: {alike}" * bool(alike)
     )
-    return f"{name}: {why}; supported: {', '.join(sorted(WAYS))}"
+    return f"{name}: {why}; supported: {', '.join(sorted(EVALUATIONS))}"
 
 
 COLUMN_KEYS = ("column", "column_A", "column_B", "column_list")
 
 
 def columns_of(arguments: dict[str, Any]) -> tuple[str, ...]:
-    """The columns that an expectation's arguments name, in the order in which they are read."""
+    """Return the columns that an expectation's arguments name, in the order of reading."""
     single = [arguments.get(key) for key in COLUMN_KEYS[:-1]]
     several = arguments.get(COLUMN_KEYS[-1]) or ()
-    named = [*single, *(several if isinstance(several, list | tuple) else ())]
-    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
+    names = [*single, *(several if isinstance(several, list | tuple) else ())]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+# Those that compare what their arguments hold with a column's own values: all of a row's, by Spark;
+_BY_ROW = (
+    "ExpectColumnPairValuesToBeInSet",
+    "ExpectColumnValuesToBeBetween",
+    "ExpectColumnValuesToBeInSet",
+    "ExpectColumnValuesToNotBeInSet",
+)
+# or of the table, by Great Expectations in Python, which has a time in the zone of the machine.
+_OF_EXTREMES = ("ExpectColumnMaxToBeBetween", "ExpectColumnMinToBeBetween")
+_OF_VALUES = (
+    "ExpectColumnDistinctValuesToBeInSet",
+    "ExpectColumnDistinctValuesToContainSet",
+    "ExpectColumnDistinctValuesToEqualSet",
+    "ExpectColumnMostCommonValueToBeInSet",
+)
+
+
+def why_unfit(name: str, arguments: dict[str, Any], types: Mapping[str, str]) -> str | None:
+    """Return why an argument cannot be compared with its column; ``types`` are the columns' SQL types."""
+    if name not in (*_BY_ROW, *_OF_EXTREMES, *_OF_VALUES):
+        return None
+    for key, column, value in _literals(arguments):
+        kind = types[column]
+        if key == "value_set" and name in _OF_VALUES and kind.lower().startswith("timestamp"):
+            why: str | None = "times are compared in the zone of the machine there; write a rule"
+        elif key in ("min_value", "max_value"):
+            why = column_literals.why_unfit_bound(value, kind, needs_time=name in _OF_EXTREMES)
+        else:
+            why = column_literals.why_unfit(value, kind)
+        if why is not None:
+            return f"{name}: {key} {value!r} and column {column}, which is {kind}: {why}"
+    return None
+
+
+def _literals(arguments: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """What is compared with a column's own values: the argument, the column, the value."""
+    column = arguments.get("column", "")
+    bounds = [(key, column, arguments.get(key)) for key in ("min_value", "max_value")]
+    members = [("value_set", column, value) for value in arguments.get("value_set") or ()]
+    sides = [
+        ("value_pairs_set", arguments[side], value)
+        for pair in arguments.get("value_pairs_set") or ()
+        for side, value in zip(("column_A", "column_B"), pair, strict=True)
+    ]
+    return [one for one in (*bounds, *members, *sides) if one[2] is not None]

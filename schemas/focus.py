@@ -1,7 +1,7 @@
 """The columns of FOCUS, the FinOps Open Cost and Usage Specification, and which of them Millrace has.
 
-The list is that of version 1.2 as it was published: one line a column, with its data type, its feature
-level and whether it may be null (each column's table of content constraints).
+The list is that of version 1.2: one line per column, with its data type, its feature level and whether it
+may be null (each column's table of content constraints).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CUSTOM = "x_"  # before the name of a column that the specification does not hav
 
 @dataclass(frozen=True)
 class FocusColumn:
-    """A column as the specification has it."""
+    """A column of the specification."""
 
     name: str
     type: str  # Decimal, String, Date/Time or JSON

@@ -1,13 +1,12 @@
-"""How a causal model writes: the options of the ``generate`` step, checked before any worker starts."""
+"""Options of the ``generate`` step: how a causal model generates text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from schemas.contract import Frozen
+from millrace.schemas.options import Options
 
 # What the step gives of a row. `finish` says why its text ends: the model's own end token (`eos`),
 # one of the texts in `stop`, or `max_new_tokens` (`length`).
@@ -15,7 +14,7 @@ FINISHES = ("eos", "stop", "length")
 _SAMPLES = ("temperature", "top_k", "top_p", "seed")
 
 
-class Generation(Frozen):
+class Generation(Options):
     """The options of ``generate``. Sampling settings are refused where nothing is sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1)]  # no default: it bounds what a row can cost
@@ -29,26 +28,8 @@ class Generation(Frozen):
     cache_mib: Annotated[int, Field(ge=1)] = 1024  # for the keys and values of the rows in flight
 
     @model_validator(mode="after")
-    def _sampling_is_asked_for(self) -> Generation:
-        given = [name for name in _SAMPLES if name in self.model_fields_set]
-        if given and not self.do_sample:
-            raise ValueError(f"{', '.join(given)}: read only with do_sample: true")
+    def _sampling_needs_do_sample(self) -> Generation:
+        set_options = [name for name in _SAMPLES if name in self.model_fields_set]
+        if set_options and not self.do_sample:
+            raise ValueError(f"{', '.join(set_options)}: read only with do_sample: true")
         return self
-
-
-def check_generate(options: Mapping[str, Any], prompt_options: Mapping[str, Any]) -> None:
-    """Raise ValueError, in one line, for options of ``generate`` or of its prompts that cannot be."""
-    try:
-        Generation.model_validate(options)
-    except ValidationError as error:
-        told = [
-            f"{'.'.join(map(str, one['loc'])) or 'options'}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
-        ]
-        raise ValueError(f"postprocess generate: {'; '.join(told)}") from None
-    side = prompt_options.get("truncate")
-    if side not in (None, "left", "right"):
-        raise ValueError(f"preprocess tokens: truncate is {side!r}; allowed: left, right")
-    longest = prompt_options.get("max_tokens", 1)
-    if not isinstance(longest, int) or longest < 1:
-        raise ValueError(f"preprocess tokens: max_tokens is {longest!r}; allowed: at least 1")

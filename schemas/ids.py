@@ -1,4 +1,4 @@
-"""Names for runs, fingerprints and ledger records; none of them depends on a clock."""
+"""Ids of runs, fingerprints and ledger records; none depends on a clock."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import Any
 
 
 def digest(value: Any) -> str:
-    """sha256 (hex) of a value's canonical JSON."""
+    """Return the sha256 (hex) of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short_digest(parts: dict[str, Any]) -> str:
+    """Return the first 16 characters of the sha256 (hex) of a mapping's JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def fingerprint(
     *, job: str, pinned: str, contract: dict[str, Any], model_digest: str, settings: dict[str, Any]
 ) -> str:
-    """sha256 (hex) of everything that decides the results, and of nothing that only changes speed."""
+    """Return the sha256 (hex) of everything that decides the results; speed settings are excluded."""
     return digest(
         {
             "job": job,
@@ -29,14 +34,14 @@ def fingerprint(
 
 
 def run_id(job: str, fingerprint: str, nonce: str) -> str:
-    """A run's name: the job's, the start of its fingerprint, and a nonce that tells reruns apart."""
+    """Return a run's id: the job, the start of its fingerprint, and a nonce that distinguishes reruns."""
     return f"{job}-{fingerprint[:8]}-{nonce}"
 
 
 def transaction(fingerprint: str, series: int, unit: int | None = None) -> str:
-    """The Delta transaction (``txnAppId``) under which a unit's rows are committed, once; None: the run's.
+    """Return the Delta transaction (``txnAppId``) that commits a unit's rows once; None: the run's.
 
-    ``series`` is 0 for a fingerprint's first run, and counts those that were asked for afresh.
+    ``series`` is 0 for a fingerprint's first run, and counts the runs with ``--fresh``.
     """
     parts = ["millrace", fingerprint]
     parts += [f"fresh-{series}"] if series else []

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.contract import Frozen
+from millrace.schemas.frozen import Frozen
 
+# The end of a range: infinite where there is no bound on that side.
+End = Annotated[float, Field(allow_inf_nan=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,7 +29,7 @@ class Outputs(Frozen):
 
     max_nan_share: Share | None = None  # of rows whose output is NaN, infinite or misshapen
     min_classes: int | None = Field(default=None, ge=2)  # different values of the output `label`
-    ranges: dict[str, tuple[float, float]] = {}  # by output: least and largest number allowed
+    ranges: dict[str, tuple[End, End]] = {}  # by output: least and largest number allowed
     min_rows: int = Field(default=100, ge=1)  # a unit with fewer says nothing of its classes
     action: Literal["warn", "stop"] = "warn"  # stop: before the unit is committed
 

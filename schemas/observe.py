@@ -1,4 +1,4 @@
-"""Who is told of a run, beside its tables: a file of metrics, a receiver of lineage. Neither by default."""
+"""Receivers of a run's metrics and lineage, besides its tables. There are none by default."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from schemas.contract import Frozen
+from millrace.schemas.frozen import Frozen
 
-Place = Annotated[str, Field(min_length=1)]
+Destination = Annotated[str, Field(min_length=1)]
 
 
 class Observe(Frozen):
     """The job's ``observe`` section."""
 
-    metrics: Place | None = (
+    metrics: Destination | None = (
         None  # a file, Prometheus' text format; the whole lake's, after each run
     )
-    openlineage: Place | None = (
+    openlineage: Destination | None = (
         None  # a URL that events are sent to, or a file that gets a line each
     )
     openlineage_timeout_s: float = Field(

@@ -1,7 +1,7 @@
-"""Java's regular expressions as trees: what each place takes, what repeats, what is one of several.
+"""Syntax trees of Java's regular expressions.
 
-Characters are told apart as far as it matters for what can overlap: the 128 of ASCII one by one, and
-all others as letters, digits, spaces or the rest.
+A tree distinguishes characters only as far as overlaps depend on them: each of the 128 of ASCII, and all
+others as letters, digits, spaces or the rest.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ _DEEPEST = 50
 
 
 @dataclass(frozen=True)
-class Take:
-    """One character of these."""
+class CharacterClass:
+    """One character of a set."""
 
     characters: Characters
 
 
 @dataclass(frozen=True)
-class Each:
-    """One after the other; none: nothing is taken."""
+class Concatenation:
+    """Parts in sequence; without parts it matches the empty text."""
 
     parts: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True)
-class Either:
-    """One of them."""
+class Alternation:
+    """One of several parts."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """Between so many times; without ``most``, without end."""
+class Repetition:
+    """A part repeated at least ``least`` and at most ``most`` times; None: without limit."""
 
     part: Node
     least: int
@@ -70,17 +70,17 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What must stand, or must not stand, around this place; it takes nothing."""
+class Lookaround:
+    """A lookahead or lookbehind; it consumes no character."""
 
     part: Node
 
 
-Node = Take | Each | Either | Repeat | Look
+Node = CharacterClass | Concatenation | Alternation | Repetition | Lookaround
 
 
 def read(pattern: str) -> Node:
-    """The pattern's tree. Raises ValueError for what is no pattern, or none that can be judged."""
+    """Parse a pattern. Raises ValueError for an invalid one, or one that cannot be judged."""
     reader = _Reader(pattern)
     tree = reader.either(0)
     if reader.at < len(pattern):
@@ -120,7 +120,7 @@ class _Reader:
         parts = [self.each(depth)]
         while self.next("|"):
             parts.append(self.each(depth))
-        return parts[0] if len(parts) == 1 else Either(tuple(parts))
+        return parts[0] if len(parts) == 1 else Alternation(tuple(parts))
 
     def each(self, depth: int) -> Node:
         parts: list[Node] = []
@@ -129,21 +129,21 @@ class _Reader:
             while quantifier := self.passed(_QUANTIFIER):
                 part = _repeat(part, quantifier)
             parts.append(part)
-        return Each(tuple(parts))
+        return Concatenation(tuple(parts))
 
     def atom(self, depth: int) -> Node:
         if self.passed(_FLAGS):
-            return Each()
+            return Concatenation()
         if self.next(r"\Q"):
             return self.literal()
         char = self.one()
         if char in "(\\":
             return self.group(depth) if char == "(" else self.escape()
         if char in "^$":
-            return Each()
+            return Concatenation()
         if char == "[":
-            return Take(self.folded(self.bracket()))
-        return Take(self.dot if char == "." else self.folded(_code(char)))
+            return CharacterClass(self.folded(self.bracket()))
+        return CharacterClass(self.dot if char == "." else self.folded(_code(char)))
 
     def group(self, depth: int) -> Node:
         looks = self.passed(_LOOK)
@@ -152,21 +152,21 @@ class _Reader:
         inner = self.either(depth + 1)
         if not self.next(")"):
             raise ValueError("the pattern has a ( without its )")
-        return Look(inner) if looks else inner
+        return Lookaround(inner) if looks else inner
 
     def literal(self) -> Node:
         end = self.pattern.find(r"\E", self.at)
         end = len(self.pattern) if end < 0 else end
         text, self.at = self.pattern[self.at : end], min(end + 2, len(self.pattern))
-        return Each(tuple(Take(self.folded(_code(char))) for char in text))
+        return Concatenation(tuple(CharacterClass(self.folded(_code(char))) for char in text))
 
     def escape(self) -> Node:
         char = self.one()
         if char in _ZERO_WIDTH:
-            return Each()
+            return Concatenation()
         if char in "k123456789":
             raise ValueError("a pattern with a back reference can take for ever")
-        return Take(self.folded(self.escaped(char)))
+        return CharacterClass(self.folded(self.escaped(char)))
 
     def escaped(self, char: str) -> Characters:
         """The characters that an escape stands for; its first character has been passed."""
@@ -228,8 +228,8 @@ def _code(char: str) -> Characters:
     return frozenset({{"L": _LETTER, "N": _DIGIT, "Z": _SPACE}.get(kind, _REST)})
 
 
-def _repeat(part: Node, quantifier: re.Match[str]) -> Repeat:
+def _repeat(part: Node, quantifier: re.Match[str]) -> Repetition:
     sign, least, comma, most = quantifier.groups()
     if sign:
-        return Repeat(part, int(sign == "+"), 1 if sign == "?" else None)
-    return Repeat(part, int(least), int(most) if most else None if comma else int(least))
+        return Repetition(part, int(sign == "+"), 1 if sign == "?" else None)
+    return Repetition(part, int(least), int(most) if most else None if comma else int(least))

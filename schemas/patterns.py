@@ -1,11 +1,11 @@
-"""Whether a rule's pattern can take for ever, found before any row is read.
+"""Finds patterns of rules that can backtrack for ever, before any row is read.
 
-Java's engine, which Spark uses, tries every way in which a pattern can match a text, without a limit of
-time. Where a pattern can match one stretch of text in two ways, and again after it, as ``(a+)+$`` can,
-the ways double with every character, and one row hangs its task. Such a pattern is found from its
-position automaton (Glushkov's): two different ways round one loop, over the same characters.
+Java's engine, which Spark uses, tries every way in which a pattern can match a text, without a time
+limit. If a pattern can match a stretch of text in two ways, and again after it, as ``(a+)+$`` can, the
+ways double with every character, and one row hangs its task. The position automaton (Glushkov's) shows
+such patterns: they have two different ways round one loop, over the same characters.
 
-What takes a power of the text's length, as ``a.*b.*c`` does, is not refused: bound the text's length.
+A time that is a power of the text's length, as of ``a.*b.*c``, is allowed: bound the text's length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
 
-from schemas.pattern_syntax import Characters, Each, Either, Look, Node, Repeat, Take, read
+from millrace.schemas.pattern_syntax import (
+    Alternation,
+    CharacterClass,
+    Characters,
+    Concatenation,
+    Lookaround,
+    Node,
+    Repetition,
+    read,
+)
 
 LONGEST = 1000  # characters of a pattern
 MOST_WILDCARDS = (
@@ -26,7 +35,7 @@ _MOST_COPIES = 100  # of what a count repeats; more is as good as without end
 _MOST_STEPS = 500_000  # of two walks; a second or so
 _FEW = 3
 
-Place = TypeVar("Place", bound=Hashable)
+Vertex = TypeVar("Vertex", bound=Hashable)
 
 
 def refuse_like(pattern: str) -> None:
@@ -36,7 +45,7 @@ def refuse_like(pattern: str) -> None:
 
 
 def refuse_endless(pattern: str) -> None:
-    """Raise ValueError for a regular expression that can take for ever, or cannot be judged."""
+    """Raise ValueError for a regular expression that can backtrack for ever, or cannot be judged."""
     if len(pattern) > LONGEST:
         raise ValueError(f"a pattern may have {LONGEST:,} characters at most")
     _refuse_tree(read(pattern))
@@ -53,7 +62,7 @@ def _refuse_tree(tree: Node) -> None:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Fragment:
     """Where a piece of a pattern can begin and end, and whether it may take nothing."""
 
     first: Sequence[int] = ()
@@ -68,25 +77,25 @@ class _Automaton:
         self.takes: list[Characters] = []
         self.follows: list[dict[int, int]] = []
 
-    def part(self, node: Node) -> _Part:
+    def part(self, node: Node) -> _Fragment:
         """Add the node's places."""
-        if isinstance(node, Take):
+        if isinstance(node, CharacterClass):
             return self._place(node.characters)
-        if isinstance(node, Each):
+        if isinstance(node, Concatenation):
             return self._each(node.parts)
-        if isinstance(node, Either):
+        if isinstance(node, Alternation):
             parts = [self.part(one) for one in node.parts]
-            return _Part(
+            return _Fragment(
                 [at for one in parts for at in one.first],
                 [at for one in parts for at in one.last],
                 any(one.nullable for one in parts),
             )
-        if isinstance(node, Look):
+        if isinstance(node, Lookaround):
             _refuse_tree(node.part)
-            return _Part()
+            return _Fragment()
         return self._repeat(node)
 
-    def _place(self, takes: Characters) -> _Part:
+    def _place(self, takes: Characters) -> _Fragment:
         if len(self.takes) == _MOST_PLACES:
             raise ValueError(
                 f"a pattern may have {_MOST_PLACES} places at most, counts written out"
@@ -94,37 +103,37 @@ class _Automaton:
         self.takes.append(takes)
         self.follows.append({})
         at = len(self.takes) - 1
-        return _Part([at], [at], nullable=False)
+        return _Fragment([at], [at], nullable=False)
 
-    def _each(self, nodes: Sequence[Node]) -> _Part:
-        whole = _Part()
+    def _each(self, nodes: Sequence[Node]) -> _Fragment:
+        whole = _Fragment()
         for node in nodes:
             part = self.part(node)
             self._link(whole.last, part.first)
-            whole = _Part(
+            whole = _Fragment(
                 [*whole.first, *(part.first if whole.nullable else ())],
                 [*part.last, *(whole.last if part.nullable else ())],
                 whole.nullable and part.nullable,
             )
         return whole
 
-    def _repeat(self, node: Repeat) -> _Part:
+    def _repeat(self, node: Repetition) -> _Fragment:
         if node.most is not None and node.most <= _MOST_COPIES:
             return self._counted(node, node.most)
         inner = self.part(node.part)
         self._link(inner.last, inner.first)
-        return _Part(inner.first, inner.last, inner.nullable or node.least == 0)
+        return _Fragment(inner.first, inner.last, inner.nullable or node.least == 0)
 
-    def _counted(self, node: Repeat, most: int) -> _Part:
+    def _counted(self, node: Repetition, most: int) -> _Fragment:
         """So many copies, of which each may only follow the one before it."""
-        after = _Part()
+        after = _Fragment()
         for number, copy in reversed(list(enumerate([self.part(node.part) for _ in range(most)]))):
             if copy.nullable and most > _FEW:
                 raise ValueError(
                     "the pattern repeats, by count, what may be nothing: write it apart"
                 )
             self._link(copy.last, after.first)
-            after = _Part(
+            after = _Fragment(
                 [*copy.first, *(after.first if copy.nullable else ())],
                 [*after.last, *(copy.last if after.nullable else ())],
                 number >= node.least or (copy.nullable and after.nullable),
@@ -169,12 +178,12 @@ class _Automaton:
         )
 
 
-def components(graph: Mapping[Place, Sequence[Place]]) -> list[list[Place]]:
-    """The strongly connected components of a graph (Tarjan's algorithm, without recursion)."""
-    index: dict[Place, int] = {}
-    low: dict[Place, int] = {}
-    stack: list[Place] = []
-    held: set[Place] = set()
+def components(graph: Mapping[Vertex, Sequence[Vertex]]) -> list[list[Vertex]]:
+    """Return the strongly connected components of a graph (Tarjan's algorithm, without recursion)."""
+    index: dict[Vertex, int] = {}
+    low: dict[Vertex, int] = {}
+    stack: list[Vertex] = []
+    on_stack: set[Vertex] = set()
     found = []
     for root in graph:
         walk = [(root, iter(graph[root]))] if root not in index else []
@@ -183,9 +192,10 @@ def components(graph: Mapping[Place, Sequence[Place]]) -> list[list[Place]]:
             if at not in index:
                 index[at] = low[at] = len(index)
                 stack.append(at)
-                held.add(at)
+                on_stack.add(at)
             deeper = next(
-                (to for to in after if to not in index or _lowered(to, at, index, low, held)), None
+                (to for to in after if to not in index or _lowered(to, at, index, low, on_stack)),
+                None,
             )
             if deeper is not None:
                 walk.append((deeper, iter(graph[deeper])))
@@ -196,15 +206,19 @@ def components(graph: Mapping[Place, Sequence[Place]]) -> list[list[Place]]:
             if low[at] == index[at]:
                 cut = stack.index(at)
                 found.append(stack[cut:])
-                held -= set(stack[cut:])
+                on_stack -= set(stack[cut:])
                 del stack[cut:]
     return found
 
 
 def _lowered(
-    to: Place, at: Place, index: Mapping[Place, int], low: dict[Place, int], held: set[Place]
+    to: Vertex,
+    at: Vertex,
+    index: Mapping[Vertex, int],
+    low: dict[Vertex, int],
+    on_stack: set[Vertex],
 ) -> bool:
     """Note that ``at`` reaches ``to``, which is visited already; never a reason to go there."""
-    if to in held:
+    if to in on_stack:
         low[at] = min(low[at], index[to])
     return False

@@ -1,4 +1,4 @@
-"""Price books: what an hour of a machine costs, when, and how that splits into cores, memory and GPUs."""
+"""Price books: the price of a machine's hour over time, and its split into cores, memory and GPUs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.contract import Frozen
-from schemas.focus import Category
-from schemas.ids import digest
+from millrace.schemas.focus import Category
+from millrace.schemas.frozen import Frozen
+from millrace.schemas.ids import digest
 
 PLACES = Decimal("0.000000000001")  # decimal(38,12), as in the ledger
 SECONDS_AN_HOUR = 3600
@@ -102,9 +102,9 @@ class Instance(Frozen):
 
     @property
     def title(self) -> str:
-        """Which entry this is, in words."""
-        until = f" until {_told(self.valid_to)}" if self.valid_to else " on"
-        return f"{self.sku} in {self.region} ({self.category}) from {_told(self.valid_from)}{until}"
+        """Return a text that identifies the entry."""
+        until = f" until {_iso(self.valid_to)}" if self.valid_to else " on"
+        return f"{self.sku} in {self.region} ({self.category}) from {_iso(self.valid_from)}{until}"
 
     def covers(self, start: datetime, end: datetime | None = None) -> bool:
         """Whether this price applies at ``start``, and until ``end``."""
@@ -132,40 +132,31 @@ class Instance(Frozen):
         return self._per_second(Decimal(1))
 
     @property
-    def residual_second(self) -> Decimal:
-        """What rounding leaves of the machine's second: node = cores + GBs + GPUs + this, exactly.
-
-        At most half of the last place a component, of either sign.
-        """
-        parts = self.core_second * self.vcpus + self.gb_second * self.memory_gb
-        return self.node_second - parts - self.gpu_second * self.gpus
-
-    @property
     def gb_per_core(self) -> Decimal:
-        """GB of memory that are held with each core."""
+        """GB of memory per core."""
         return self.memory_gb / self.vcpus
 
     @property
     def gpus_per_core(self) -> Decimal:
-        """Share of the machine's GPUs that is held with each core."""
+        """GPUs per core."""
         return Decimal(self.gpus) / self.vcpus
 
     @property
     def watts(self) -> tuple[float, float] | None:
-        """What the whole node draws, idle and with all at work; None where the book does not say."""
+        """Return the power of the whole node, idle and at full load; None if the book has none."""
         if self.idle_watts is None or self.full_watts is None:
             return None
         return self.idle_watts, self.full_watts
 
     @property
     def gpu_watts(self) -> tuple[float, float] | None:
-        """What one GPU draws of that, idle and at work; None where the book does not say."""
+        """Return the power of one GPU, idle and at full load; None if the book has none."""
         if not self.gpus or self.gpu_idle_watts is None or self.gpu_full_watts is None:
             return None
         return self.gpu_idle_watts, self.gpu_full_watts
 
     def price_id(self, meter: Meter) -> str:
-        """The line of a bill that a price belongs to: of a sku in a region, for a meter."""
+        """Return the id of a price: of a sku in a region, for a meter."""
         return f"{self.sku}/{self.region}/{meter}"
 
     def unit_price(self, meter: Meter) -> Decimal:
@@ -173,7 +164,7 @@ class Instance(Frozen):
         return {"Core": self.core_second, "Memory": self.gb_second, "GPU": self.gpu_second}[meter]
 
     def per_core(self, meter: Meter) -> Decimal:
-        """How much of what the meter counts is held with each core."""
+        """Return the units of a meter per core."""
         return {"Core": Decimal(1), "Memory": self.gb_per_core, "GPU": self.gpus_per_core}[meter]
 
     @property
@@ -193,7 +184,7 @@ class Instance(Frozen):
 
 
 class Region(Frozen):
-    """What electricity is in one region: for energy and carbon, never for the price."""
+    """Properties of electricity in a region: for energy and carbon, not for the price."""
 
     grid_g_per_kwh: Annotated[float, Field(ge=0, le=3000, allow_inf_nan=False)]  # g CO2e a kWh
     pue: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)]  # whole site / machines
@@ -201,7 +192,7 @@ class Region(Frozen):
 
 
 class PriceBook(Frozen):
-    """Prices in one currency, each for a time; and what electricity is in their regions."""
+    """Prices in one currency over time, and properties of electricity in their regions."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     instances: tuple[Instance, ...] = Field(min_length=1)
@@ -226,10 +217,10 @@ class PriceBook(Frozen):
 
     @property
     def version(self) -> str:
-        """Hash of all that the book says (hex, 16 characters); the order of entries is not part of it."""
-        said = self.model_dump(mode="json")
-        return digest({**said, "instances": sorted(said["instances"], key=digest)})[:16]
+        """Return a hash of the book's content (hex, 16 characters), independent of the order of entries."""
+        content = self.model_dump(mode="json")
+        return digest({**content, "instances": sorted(content["instances"], key=digest)})[:16]
 
 
-def _told(moment: datetime) -> str:
+def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z").replace("T00:00:00Z", "")

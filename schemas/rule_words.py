@@ -1,4 +1,4 @@
-"""The words of a row rule: functions and types that may stand there, and words that are no bare name."""
+"""The words of row rules: allowed functions and types, and words that are no bare names."""
 
 from __future__ import annotations
 

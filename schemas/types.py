@@ -1,10 +1,12 @@
-"""Column types: the SQL name a user writes, and the Arrow type everything else agrees on."""
+"""Column types: the SQL name that a user writes, and the Arrow type."""
 
 from __future__ import annotations
 
 import re
 
 import pyarrow as pa
+
+from millrace.schemas.nearest import hint
 
 SCALARS: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -28,9 +30,9 @@ _MAX_DECIMAL_DIGITS = 38
 
 
 def arrow_type(sql: str) -> pa.DataType:
-    """The Arrow type of a SQL type name such as ``bigint`` or ``array<float>``.
+    """Return the Arrow type of a SQL type name such as ``bigint`` or ``array<float>``.
 
-    Raises ValueError, naming what is allowed, for anything else.
+    Raises ValueError, with the allowed types, for another name.
     """
     name = sql.strip().lower()
     if name in SCALARS:
@@ -40,14 +42,14 @@ def arrow_type(sql: str) -> pa.DataType:
     if name.startswith("array<") and name.endswith(">"):
         return pa.list_(arrow_type(sql.strip()[6:-1]))
     if name.startswith("struct<") and name.endswith(">"):
-        return pa.struct([_field(part) for part in _split(sql.strip()[7:-1])])
-    raise ValueError(f"unknown type {sql!r}; allowed: {ALLOWED}")
+        return _struct([_field(part) for part in _split(sql.strip()[7:-1])])
+    raise ValueError(f"unknown type {sql!r}; allowed: {ALLOWED}{hint(sql, SCALARS)}")
 
 
 def sql_type(arrow: pa.DataType) -> str:
-    """The SQL name of an Arrow type; the inverse of `arrow_type`, large variants included.
+    """Return the SQL name of an Arrow type; the inverse of `arrow_type`, large variants included.
 
-    Arrow types that no SQL name stands for are named as Arrow prints them.
+    Arrow types without a SQL name are named as Arrow prints them.
     """
     for name, candidate in [*SCALARS.items(), *_LARGE.items()]:
         if arrow.equals(candidate):
@@ -73,6 +75,13 @@ def _decimal(precision: int, scale: int) -> pa.DataType:
             f"decimal({precision},{scale}): precision 1 to 38, scale at most precision"
         )
     return pa.decimal128(precision, scale)
+
+
+def _struct(fields: list[pa.Field]) -> pa.DataType:
+    names = [field.name.lower() for field in fields]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"struct fields must differ by more than case; twice: {', '.join(twice)}")
+    return pa.struct(fields)
 
 
 def _field(part: str) -> pa.Field:

@@ -1,52 +1,81 @@
-"""YAML files as frozen values; every error names file, line, key, what was found and what is allowed."""
+"""YAML files as immutable values; every error names file, line, key, what was found and what is allowed."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.errors import JobFileError, UsageError
+from millrace.schemas.errors import JobFileError, UsageError
+from millrace.schemas.yaml_errors import OVERRIDDEN, KeyPath, Lines, dotted, explained
 
 Value = TypeVar("Value", bound=BaseModel)
-Place = tuple[str | int, ...]
-Lines = dict[Place, str]
+# ``a.b=c`` texts of a command line, or a tree of values, whose keys may hold dots.
+Overrides = Sequence[str] | Mapping[str, Any]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_WRITE_ONE = "millrace validate --suggest SOURCE writes a job file for your data"
 _MAX_BYTES = 1 << 20
 _MAX_VALUES, _MAX_DEPTH = 10_000, 50  # aliases make much of little
+_SHOWN = 60  # characters of a file that holds no keys
+_DATA = {
+    ".csv": "a CSV file",
+    ".tsv": "a file of tab-separated values",
+    ".parquet": "a Parquet file",
+    ".jsonl": "a JSON Lines file",
+    ".ndjson": "a JSON Lines file",
+    ".gz": "a compressed file",
+}
 _MIN_SECRET_CHARS = 4  # shorter ones would be found inside of other words
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file after overrides, with the line of each value."""
+
+    path: Path
+    tree: Any
+    lines: Lines
+    variables: Mapping[str, str]  # of the environment, those that the file uses
+
+    def validated(self, kind: type[Value]) -> Value:
+        """Validate the document as a ``kind``. Raises JobFileError."""
+        try:
+            return kind.model_validate(self.tree)
+        except ValidationError as error:
+            problem = explained(error, kind, self.lines, self.path)
+            raise JobFileError(_masked(problem.what, self.variables), next=problem.next) from None
 
 
 def load(
     path: Path,
     kind: type[Value],
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     env: Mapping[str, str] | None = None,
 ) -> Value:
-    """The file at ``path`` as a ``kind``, after ``a.b=c`` overrides.
+    """Load the file at ``path`` as a ``kind``, after overrides. Raises JobFileError."""
+    return parsed(path, overrides, env).validated(kind)
 
-    ``${NAME}`` inside a text stands for an environment variable, put in after parsing, so that its
-    value is never read as YAML. Raises JobFileError.
+
+def parsed(path: Path, overrides: Overrides = (), env: Mapping[str, str] | None = None) -> Document:
+    """Parse the file at ``path``, and apply overrides.
+
+    ``${NAME}`` inside a text stands for an environment variable. It is replaced after parsing, so that
+    its value is never read as YAML. Raises JobFileError.
     """
     tree, lines = _read(path)
-    for override in overrides:
-        _override(tree, lines, override)
+    _override(tree, lines, overrides)
     known = os.environ if env is None else env
     filled = _fill(tree, (), lines, known)
-    try:
-        return kind.model_validate(filled)
-    except ValidationError as error:
-        told = _explained(error, kind, lines, path)
-        used = {name: known[name] for name in _VARIABLE.findall(str(tree))}
-        raise JobFileError(_masked(told.what, used), next=told.next) from None
+    used = {name: known[name] for name in _VARIABLE.findall(str(tree))}
+    return Document(path, filled, lines, used)
 
 
 def _masked(text: str, used: Mapping[str, str]) -> str:
@@ -59,13 +88,12 @@ def _masked(text: str, used: Mapping[str, str]) -> str:
 
 def _read(path: Path) -> tuple[Any, Lines]:
     if not path.is_file():
-        raise UsageError(
-            "no such file", got=str(path), next="check the path; see conf/jobs/ for examples"
-        )
+        raise UsageError("no such file", got=str(path), next=f"check the path; {_WRITE_ONE}")
     if path.stat().st_size > _MAX_BYTES:
         raise JobFileError(
             "file too large", got=f"{path}: {path.stat().st_size} bytes", allowed="1 MiB"
         )
+    _refuse_data(path)
     text = ""
     try:
         text = path.read_text("utf-8")
@@ -77,15 +105,42 @@ def _read(path: Path) -> tuple[Any, Lines]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        hint = 'inside { } a variable needs quotes: {path: "${NAME}"}' if "${" in text else None
-        raise JobFileError(
-            f"{where}: not YAML", got=getattr(error, "problem", None), next=hint
-        ) from None
+        problem = str(getattr(error, "problem", None) or "no YAML")
+        raise JobFileError(f"{where}: not YAML", got=problem, next=_advice(problem, text)) from None
     lines: Lines = {}
-    return _plain(node, (), lines, path), lines
+    tree = _plain(node, (), lines, path)
+    if not isinstance(tree, dict):
+        raise JobFileError(
+            f"{path}: holds {'a list' if isinstance(tree, list) else 'plain text'}, and no keys",
+            got=" ".join(text.split())[:_SHOWN],
+            allowed="keys with values, such as name: payments",
+            next=f"name a YAML file; {_WRITE_ONE}",
+        )
+    return tree, lines
 
 
-def _plain(node: yaml.Node | None, place: Place, lines: Lines, path: Path) -> Any:
+def _refuse_data(path: Path) -> None:
+    """Raise UsageError for a file whose name says that it holds data."""
+    if (suffix := path.suffix.lower()) in _DATA:
+        raise UsageError(
+            f"{path}: {_DATA[suffix]}, where a YAML file is wanted",
+            allowed="a file of keys and values, such as job.yaml",
+            next=f"millrace validate --suggest {path} --out job.yaml writes one for this data",
+        )
+
+
+def _advice(problem: str, text: str) -> str | None:
+    """What to change in a text that is not YAML, where the problem says it."""
+    if "\\t" in problem:
+        return "indent with spaces: YAML allows no tabs there"
+    if "${" in text:
+        return 'inside { } a variable needs quotes: {path: "${NAME}"}'
+    if problem.startswith("mapping values"):
+        return "put a value that holds a colon into quotes, and check the indentation"
+    return None
+
+
+def _plain(node: yaml.Node | None, place: KeyPath, lines: Lines, path: Path) -> Any:
     """The node as dicts, lists and scalars, noting in ``lines`` where each place was written."""
     if node is None:
         return {}
@@ -107,7 +162,7 @@ def _plain(node: yaml.Node | None, place: Place, lines: Lines, path: Path) -> An
         ) from None
 
 
-def _mapping(node: yaml.MappingNode, place: Place, lines: Lines, path: Path) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, place: KeyPath, lines: Lines, path: Path) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
@@ -119,10 +174,39 @@ def _mapping(node: yaml.MappingNode, place: Place, lines: Lines, path: Path) -> 
     return plain
 
 
-def _override(tree: Any, lines: Lines, override: str) -> None:
-    """Set one ``a.b=c`` in the tree; the value is read as a YAML scalar or flow list."""
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
+def values_set(overrides: Overrides) -> dict[str, Any]:
+    """Return the values that overrides set, as a tree of keys. Raises UsageError."""
+    tree: dict[str, Any] = {}
+    _override(tree, {}, overrides)
+    return tree
+
+
+def _override(tree: Any, lines: Lines, overrides: Overrides) -> None:
+    """Set each value in the tree; a mapping changes only the keys that it has."""
+    assignments = _leaves(overrides) if isinstance(overrides, Mapping) else map(_parsed, overrides)
+    for place, value, text in assignments:
+        at = tree
+        for part in place[:-1]:
+            at = at.setdefault(part, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict):
+            raise UsageError("--set names something inside a value that has no keys", got=text)
+        at[place[-1]] = value
+        lines[place] = f"{OVERRIDDEN}{text}"
+
+
+def _leaves(tree: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any, str]]:
+    for key, value in tree.items():
+        place = (*above, key)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, place)
+        else:
+            yield place, value, f"{dotted(place)}={value}"
+
+
+def _parsed(override: str) -> tuple[KeyPath, Any, str]:
+    """Take ``a.b=c`` apart; the value is read as a YAML scalar or flow list."""
+    names, equals, text = override.partition("=")
+    if not equals or not names:
         raise UsageError(
             "--set wants key=value", got=override, allowed="for example source.path=data/"
         )
@@ -130,17 +214,10 @@ def _override(tree: Any, lines: Lines, override: str) -> None:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
         value = text
-    place: Place = tuple(dotted.split("."))
-    at = tree
-    for part in place[:-1]:
-        at = at.setdefault(part, {}) if isinstance(at, dict) else None
-    if not isinstance(at, dict):
-        raise UsageError("--set names something inside a value that has no keys", got=override)
-    at[place[-1]] = value
-    lines[place] = f"--set {override}"
+    return tuple(names.split(".")), value, override
 
 
-def _fill(value: Any, place: Place, lines: Lines, env: Mapping[str, str]) -> Any:
+def _fill(value: Any, place: KeyPath, lines: Lines, env: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {k: _fill(v, (*place, k), lines, env) for k, v in value.items()}
     if isinstance(value, list):
@@ -152,81 +229,9 @@ def _fill(value: Any, place: Place, lines: Lines, env: Mapping[str, str]) -> Any
         if match[1] not in env:
             where = lines.get(place, "")
             raise JobFileError(
-                f"{where}: {_dotted(place)} needs the environment variable {match[1]}, which is not set",
+                f"{where}: {dotted(place)} needs the environment variable {match[1]}, which is not set",
                 next=f"export {match[1]}=...",
             )
         return env[match[1]]
 
     return _VARIABLE.sub(variable, value)
-
-
-def _explained(
-    error: ValidationError, kind: type[BaseModel], lines: Lines, path: Path
-) -> JobFileError:
-    problems = [
-        _problem(dict(problem), kind, lines, path) for problem in error.errors(include_url=False)
-    ]
-    return JobFileError("\n".join(problems), next="correct the file, or use --set")
-
-
-def _problem(problem: dict[str, Any], kind: type[BaseModel], lines: Lines, path: Path) -> str:
-    place = tuple(part for part in _without_tags(problem["loc"], lines))
-    where = _nearest_line(place, lines) or str(path)
-    name = _dotted(place) or "the file"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(kind, problem["loc"][:-1])
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{where}: unknown key {name!r}{hint} (allowed: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"{where}: {name} is missing"
-    text = problem["msg"].removeprefix("Value error, ")
-    got = problem.get("input")
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
-    return f"{where}: {name}: {text}{shown}"
-
-
-def _without_tags(loc: Place, lines: Lines) -> Iterator[str | int]:
-    """A pydantic location without the names of union members, which no file contains."""
-    place: Place = ()
-    for at, part in enumerate(loc):
-        is_last = at == len(loc) - 1
-        if (*place, part) in lines or is_last or isinstance(part, int):
-            place = (*place, part)
-            yield part
-
-
-def _nearest_line(place: Place, lines: Lines) -> str | None:
-    for end in range(len(place), -1, -1):
-        if place[:end] in lines:
-            return lines[place[:end]]
-    return None
-
-
-def _dotted(place: Place) -> str:
-    return ".".join(str(part) for part in place)
-
-
-def _known_keys(kind: type[BaseModel], place: Place) -> list[str]:
-    """The keys that the model at ``place`` below ``kind`` knows; a union's tag picks its member."""
-    models = [kind]
-    for part in place:
-        found = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        if found:
-            models = [inner for annotation in found for inner in _models_in(annotation)]
-        elif isinstance(part, str):
-            models = [
-                m for m in models if "format" in m.model_fields and part in _literals(m)
-            ] or models
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _literals(model: type[BaseModel]) -> tuple[Any, ...]:
-    return getattr(model.model_fields["format"].annotation, "__args__", ())
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    inner = getattr(annotation, "__args__", ())
-    return [model for argument in inner for model in _models_in(argument)]

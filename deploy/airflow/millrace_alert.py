@@ -1,4 +1,4 @@
-"""What is told when a task fails for good: a line of JSON in its log, and to a webhook where there is one."""
+"""The alert of a task that failed for good: a line of JSON in its log, and to a webhook if there is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Alert(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Tell it. What cannot be posted is in the log all the same, and so is why."""
-        line = json.dumps(told(context), sort_keys=True, default=str)
+        line = json.dumps(alert_of(context), sort_keys=True, default=str)
         self.log.error("%s %s", MARK, line)
         try:
             webhook = Connection.get(CONNECTION)
@@ -34,7 +34,7 @@ class Alert(BaseNotifier):
             self.log.exception("the alert was not posted to %s", CONNECTION, exc_info=error)
 
 
-def told(context: Context) -> dict[str, Any]:
+def alert_of(context: Context) -> dict[str, Any]:
     """Which task of which run failed, and why."""
     ti, run = context["ti"], context["dag_run"]
     return {

@@ -98,10 +98,17 @@ def _run(home: Home, entry: Scheduled, folder: str, words: list[str]) -> RunOper
 
 def _asset(home: Home, entry: Scheduled, job: dict[str, Any]) -> Asset:
     """The predictions table, as others wait for it: millrace_<name of the job>."""
-    told = entry.set.get("output.path", job.get("output", {}).get("path", "lake/"))
-    lake = Path(home.path(entry.folder), told)
+    path = entry.set.get("output.path")
+    found = Path(home.path(entry.folder), path) if path else _lake_in_file(home, entry, job)
+    lake = Path(os.path.normpath(found.absolute()))
     table = "predictions_" + job["name"].replace("-", "_")
-    return Asset(name=f"millrace_{job['name']}", uri=f"{lake.absolute().as_uri()}/{table}")
+    return Asset(name=f"millrace_{job['name']}", uri=f"{lake.as_uri()}/{table}")
+
+
+def _lake_in_file(home: Home, entry: Scheduled, job: dict[str, Any]) -> Path:
+    """Where the job file says: its paths start at its own folder."""
+    start = entry.folder if job.get("paths") == "cwd" else str(Path(entry.job).parent)
+    return Path(home.path(start), job.get("output", {}).get("path", "lake/"))
 
 
 _FILE = Path(os.environ.get("MILLRACE_DAGS") or Path(__file__).with_name("dags.yaml"))

@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-REFUSED, BUDGET, FAILED, CLAIM_HELD = 3, 4, 5, 6
+REFUSED, BUDGET, FAILED, CLAIM_HELD, INTERRUPTED = 3, 4, 5, 6, 130
 NO_RETRY = {
     2: "the job file or its arguments are wrong",
     REFUSED: "the input breaks its contract",
     BUDGET: "stopped by the budget; raise cost.budget and clear this task to go on",
+    INTERRUPTED: "somebody stopped it with Ctrl-C; clear this task to go on after the last commit",
 }
 # What failed before a row was read: of all else `got` may quote one, and an alert leaves the house.
 _QUOTED = (2, BUDGET, CLAIM_HELD)
@@ -26,14 +27,14 @@ class Resumable(AirflowException):
     """The run broke on the way; what it committed stays, and the next try goes on there."""
 
 
-class ClaimHeld(AirflowException):
+class ClaimIsHeld(AirflowException):
     """Another driver is at work on this very run."""
 
 
 def retry_policy(claim_delay_s: int) -> ExceptionRetryPolicy:
     """Failures are tried again after the task's delay, a held claim after its own."""
     held = RetryRule(
-        ClaimHeld,
+        ClaimIsHeld,
         RetryAction.RETRY,
         timedelta(seconds=claim_delay_s),
         "another driver is at work on this run",
@@ -41,15 +42,15 @@ def retry_policy(claim_delay_s: int) -> ExceptionRetryPolicy:
     return ExceptionRetryPolicy([held])
 
 
-def raise_for(code: int, told: dict[str, Any]) -> NoReturn:
-    """The exception for an exit code; ``told`` is Millrace's own object about the error."""
+def raise_for(code: int, details: dict[str, Any]) -> NoReturn:
+    """The exception for an exit code; ``details`` is Millrace's own object about the error."""
     names = ("got", "next") if code in _QUOTED else ("next",)
-    parts = (told.get("error"), *(f"{name}: {told.get(name)}" for name in names))
+    parts = (details.get("error"), *(f"{name}: {details.get(name)}" for name in names))
     why = "; ".join(str(part) for part in parts if part and not str(part).endswith(": None"))
     if code in NO_RETRY:
         raise AirflowFailException(f"exit code {code}, {NO_RETRY[code]}: {why}")
     if code == CLAIM_HELD:
-        raise ClaimHeld(f"exit code {code}: {why}")
+        raise ClaimIsHeld(f"exit code {code}: {why}")
     raise Resumable(f"exit code {code}, the next try goes on after the last commit: {why}")
 
 
@@ -59,7 +60,7 @@ def code_in(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def told_in(text: str) -> dict[str, Any]:
+def details_in(text: str) -> dict[str, Any]:
     """The last JSON object that stands on a line of its own; empty where there is none."""
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
@@ -76,8 +77,10 @@ def code_of(event: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
     if event is None:
         return FAILED, {"error": "the driver ended before the run began"}
     what, *fields = _FIELD.split(event["detail"] or f"the run's last event is {event['state']}")
-    told = {"error": what, **dict(zip(fields[::2], fields[1::2], strict=True))}
+    details = {"error": what, **dict(zip(fields[::2], fields[1::2], strict=True))}
     if event["state"] == "refused":
-        return REFUSED, told
-    budget = event["state"] == "stopped" and "BudgetExceeded" in (event["detail"] or "")
-    return (BUDGET if budget else FAILED), told
+        return REFUSED, details
+    if event["state"] != "stopped":
+        return FAILED, details
+    kind = (event["detail"] or "").partition(":")[0]  # SIGTERM, which machines send, is a failure
+    return {"BudgetExceeded": BUDGET, "KeyboardInterrupt": INTERRUPTED}.get(kind, FAILED), details

@@ -22,7 +22,7 @@ class Scheduled:
     end: date | None = None  # none of a later day
     schedule: str | None = "@daily"
     set: dict[str, str] = field(default_factory=dict)  # keys of the job file, as templates
-    folder: str = "."  # where the job file's own relative paths start
+    folder: str = "."  # the working directory: where relative paths in `set` start
     validate: bool = True  # as a step of its own, before any money is spent
     catchup: bool = False  # make up for the days since `start` without being asked
     max_active_runs: int = 1
@@ -52,11 +52,11 @@ class Home:
     @classmethod
     def here(cls) -> Home:
         """The folder that MILLRACE_HOME names. Raises ValueError where there is no Millrace."""
-        told = os.environ.get("MILLRACE_HOME", "")
-        home = cls(Path(told).absolute())
-        if not told or not home.program("millrace").is_file():
+        folder = os.environ.get("MILLRACE_HOME", "")
+        home = cls(Path(folder).absolute())
+        if not folder or not home.program("millrace").is_file():
             raise ValueError(
-                f"MILLRACE_HOME: got {told or 'nothing'}, allowed: a checkout of Millrace after `make setup`"
+                f"MILLRACE_HOME: got {folder or 'nothing'}, allowed: a checkout after `make setup`"
             )
         return home
 
@@ -64,9 +64,9 @@ class Home:
         """A program of Millrace's own environment."""
         return self.folder / ".venv" / "bin" / name
 
-    def path(self, told: str) -> str:
+    def path(self, text: str) -> str:
         """A path that may start at the home."""
-        return str(self.folder / told)
+        return str(self.folder / text)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,11 +94,11 @@ def scheduled(path: Path) -> list[Scheduled]:
 
 def _dates(entry: dict[str, Any]) -> dict[str, date]:
     """Its dates, which may be written in quotes. Raises ValueError for what is none."""
-    told = {name: entry[name] for name in ("start", "end") if entry.get(name) is not None}
-    return {name: date.fromisoformat(str(day)) for name, day in told.items()}
+    dates = {name: entry[name] for name in ("start", "end") if entry.get(name) is not None}
+    return {name: date.fromisoformat(str(day)) for name, day in dates.items()}
 
 
 def job_of(home: Home, entry: Scheduled) -> dict[str, Any]:
     """The job file as it is written; Millrace itself checks it, in the first step of each run."""
-    told: dict[str, Any] = yaml.safe_load(Path(home.path(entry.job)).read_text("utf-8"))
-    return told
+    job: dict[str, Any] = yaml.safe_load(Path(home.path(entry.job)).read_text("utf-8"))
+    return job

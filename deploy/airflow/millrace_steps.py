@@ -14,7 +14,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from millrace_last import last_of
-from millrace_outcome import code_in, code_of, raise_for, told_in
+from millrace_outcome import code_in, code_of, details_in, raise_for
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -47,7 +47,7 @@ class MillraceOperator(BaseOperator):
         if log:
             self.log.info("%s", log)
         if self._process.returncode:
-            raise_for(self._process.returncode, told_in(out))
+            raise_for(self._process.returncode, details_in(out))
         return json.loads(out.splitlines()[-1])
 
     def on_kill(self) -> None:
@@ -84,7 +84,7 @@ class RunOperator(SparkSubmitOperator):
             with _at(self.folder, self.home.environment):
                 super().execute(context)
         except (AirflowException, RuntimeError) as error:
-            code, told = code_in(str(error)), told_in(str(error))
+            code, details = code_in(str(error)), details_in(str(error))
             if (
                 code is None
             ):  # a driver on a cluster: its exit code does not come here, its events do
@@ -92,8 +92,8 @@ class RunOperator(SparkSubmitOperator):
                 asking = MillraceOperator(
                     task_id="last", home=self.home, folder=self.folder, words=[]
                 )
-                code, told = code_of(_found(asking, job))
-            raise_for(code, told)
+                code, details = code_of(_found(asking, job))
+            raise_for(code, details)
 
 
 class PublishOperator(MillraceOperator):

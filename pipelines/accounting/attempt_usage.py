@@ -1,4 +1,4 @@
-"""What Spark knows of each attempt of a run: its tasks, and the cores that were held for it."""
+"""Spark's record of each attempt of a run: its tasks, and its allocated cores."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.attempts import Attempt, attempts
-from pipelines.executors import LOCAL, Held, Uptime, held
-from pipelines.task_times import EventLog, TaskTime
+from millrace.pipelines.lake.attempts import Attempt, attempts
+from millrace.pipelines.spark.event_log import EventLog
+from millrace.pipelines.spark.executors import LOCAL, CoreAllocation, Uptime, core_allocation
+from millrace.pipelines.spark.task_times import TaskTime
 
 NONE: Mapping[int, datetime] = MappingProxyType({})
-UNKNOWN = ""  # the executor of slots of which Spark's log says nothing
+UNKNOWN = ""  # the executor of slots that are in no event log
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Closing:
     cut_lines: int = 0  # of Spark's log, where a full disk left an event in part
 
     @property
-    def held_ms(self) -> int:
+    def duration_ms(self) -> int:
         """Milliseconds that the attempt lasted."""
         return max(0, self.ended_ms - self.attempt.began_ms)
 
@@ -47,19 +48,22 @@ def closings(
     wanted: Collection[int] = (),
     charged_until: Mapping[int, datetime] = NONE,
 ) -> list[Closing]:
-    """Each attempt of the run that its events tell of, the last one closed by ``books_closed_at``.
+    """Return each attempt of the run in its events, the last one closed by ``books_closed_at``.
 
-    ``logs`` holds the event logs; ``current`` is the last attempt's, from where it began, and is waited
-    for until the tasks ``wanted`` are in it. Without one, ``slots`` were held. A driver that died between
-    the ledger and its last word left, by attempt, until when it had charged: ``charged_until``.
+    Args:
+        logs: The folder of the event logs.
+        current: The last attempt's log; it is awaited until the tasks ``wanted`` are in it.
+        slots: Allocated slots, where there is no log.
+        charged_until: By attempt, the end of its charges, left by a driver that died between the
+            ledger and its last event.
     """
-    told = [
+    closed = [
         replace(one, closed=one.closed or charged_until.get(one.number)) for one in attempts(events)
     ]
     found = []
-    for place, attempt in enumerate(told):
-        is_last = place == len(told) - 1
-        until = None if is_last else told[place + 1].began
+    for index, attempt in enumerate(closed):
+        is_last = index == len(closed) - 1
+        until = None if is_last else closed[index + 1].began
         log = current if is_last and current else EventLog.named(logs, attempt.application)
         if log is not None:
             found.append(_of_log(log, run_id, attempt, until, wanted if is_last else None))
@@ -92,26 +96,26 @@ def _of_log(
         ),
         key=lambda task: task.task_id,
     )
-    about = held(log)
+    allocation = core_allocation(log)
     return Closing(
         attempt,
         ended_ms,
         tuple(tasks),
-        tuple(_since(attempt, about)),
-        about.driver_cores,
-        about.task_cpus,
+        tuple(_since(attempt, allocation)),
+        allocation.driver_cores,
+        allocation.task_cpus,
         started=log.started(run_id),
         cut_lines=log.cut_lines(),
     )
 
 
-def _since(attempt: Attempt, about: Held) -> list[Uptime]:
-    """Executors; one in the driver's own JVM is held from the attempt's beginning, while that JVM starts."""
+def _since(attempt: Attempt, allocation: CoreAllocation) -> list[Uptime]:
+    """Executors; one in the driver's own JVM counts from the attempt's start, while that JVM starts."""
     return [
         Uptime(LOCAL, one.cores, min(one.began_ms, attempt.began_ms), one.ended_ms)
         if name == LOCAL
         else one
-        for name, one in sorted(about.executors.items())
+        for name, one in sorted(allocation.executors.items())
     ]
 
 

@@ -1,4 +1,4 @@
-"""What was held, by whom and for what: ledger rows before they are priced, one a task and kind of cost."""
+"""Allocated time by executor and cost kind: ledger rows before pricing, one a task and kind."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.closings import UNKNOWN, Closing
-from pipelines.energy import Used
-from pipelines.executors import LOCAL, Uptime
-from pipelines.task_times import TaskTime
+from millrace.pipelines.accounting.attempt_usage import UNKNOWN, Closing
+from millrace.pipelines.accounting.energy import Used
+from millrace.pipelines.spark.executors import LOCAL, Uptime
+from millrace.pipelines.spark.task_times import TaskTime
 
 Row = dict[str, Any]
 Meters = Mapping[tuple[str, int], Row]  # by application and task id
 
-# Which lap of the meter is which kind of cost; the rest of a task's time is `unattributed`.
+# Which lap of the meter is which kind of cost. Around what the worker ran Spark started it, or handed it
+# the work (`startup`), and after it Spark writes the rows (`write`); what is left is `unattributed`.
 KINDS = {
     "startup": ("startup_s",),
     "model_load": ("load_s",),
@@ -24,37 +25,41 @@ KINDS = {
     "write": ("convert_s", "emit_s"),
 }
 STEP_KINDS = {
+    "start": "startup",
     "calibrate": "calibration",
     "warm": "startup",
     "validate": "validation",
     "infer": "write",
     "write": "write",
 }
-OVERHEAD = ("startup", "idle", "driver")  # kinds of rows that belong to no task
 WASTE = ("failed", "killed", "speculative", "recomputed")
 _COMPUTES = ("calibrate", "warm", "infer")  # steps whose tasks may use a GPU
 _NO_LOG = "no task times from Spark"
 
 
-def charged(closing: Closing, meters: Meters, kept: Mapping[int | None, set[str]]) -> list[Row]:
-    """All that an attempt held: its tasks by kind, its idle cores, its driver.
+def charged(
+    closing: Closing, meters: Meters, committed_by: Mapping[int | None, set[str]]
+) -> list[Row]:
+    """Return the charges of an attempt: its tasks by kind, its idle cores, its driver.
 
-    ``kept`` has, by unit, the applications whose commit of it is in the table.
+    ``committed_by`` has, by unit, the applications whose commit of it is in the table.
     """
     application, number = closing.attempt.application, closing.attempt.number
     if closing.is_measured:
-        rows = list(_tasks(closing, meters, kept))
+        rows = list(_tasks(closing, meters, committed_by))
     else:
         rows = metered_alone([meters[at] for at in sorted(meters) if at[0] == application])
     return [{**row, "x_RunAttempt": number} for row in (*rows, *_overhead(closing, rows))]
 
 
 def metered_alone(meters: Sequence[Row]) -> list[Row]:
-    """Rows of tasks that have a meter, but of which Spark's log does not tell."""
+    """Return rows of tasks that have a meter and are not in Spark's log."""
     return [row for meter in meters for row in _of_meter(meter, None, 1)]
 
 
-def _tasks(closing: Closing, meters: Meters, kept: Mapping[int | None, set[str]]) -> Iterator[Row]:
+def _tasks(
+    closing: Closing, meters: Meters, committed_by: Mapping[int | None, set[str]]
+) -> Iterator[Row]:
     made: Counter[tuple[int, int]] = Counter()  # times that a stage's partition was computed
     # A stage that is skipped, for an earlier one left its shuffle, begins with attempt 1 when that is lost.
     first = {task.stage_id for task in closing.tasks if task.stage_attempt == 0}
@@ -63,16 +68,16 @@ def _tasks(closing: Closing, meters: Meters, kept: Mapping[int | None, set[str]]
         if meter is not None:
             yield from _of_meter(meter, task, closing.task_cpus)
             continue
-        is_kept = task.application in kept.get(task.unit, {task.application})
+        is_committed = task.application in committed_by.get(task.unit, {task.application})
         is_again = task.stage_id not in first or bool(made[task.stage_id, task.partition])
-        kind = _kind(task, is_kept=is_kept, is_again=is_again)
+        kind = _kind(task, is_committed=is_committed, is_again=is_again)
         made[task.stage_id, task.partition] += task.outcome == "Success"
         yield _of_task(task, kind, closing.task_cpus)
 
 
-def _kind(task: TaskTime, *, is_kept: bool, is_again: bool) -> str:
+def _kind(task: TaskTime, *, is_committed: bool, is_again: bool) -> str:
     """Of a task without a meter: another step's, one without rows, or one that was lost, or its unit."""
-    if task.outcome != "Success" or not is_kept:
+    if task.outcome != "Success" or not is_committed:
         lost = {"TaskKilled": "killed"}.get(task.outcome, "failed")
         return "speculative" if task.speculative else lost
     if is_again:
@@ -83,10 +88,10 @@ def _kind(task: TaskTime, *, is_kept: bool, is_again: bool) -> str:
 def _of_meter(meter: Row, task: TaskTime | None, cpus: int) -> Iterator[Row]:
     """A metered task's time by kind; with Spark's own time, the kinds sum to exactly that.
 
-    What it used of cores and GPUs is told for the whole task, so each kind has its share by time.
+    Cores and GPUs are measured for the whole task, so each kind has its share by time.
     """
-    laps = {kind: 1000 * sum(meter[lap] for lap in names) for kind, names in KINDS.items()}
-    held_ms = task.run_ms if task else round(1000 * meter["wall_s"])
+    laps = _laps(meter, task)
+    allocated_ms = task.run_ms if task else round(1000 * meter["wall_s"])
     used = _used(meter, task)
     began = meter["started_at"].replace(tzinfo=UTC)
     common = {
@@ -105,14 +110,23 @@ def _of_meter(meter: Row, task: TaskTime | None, cpus: int) -> Iterator[Row]:
         "x_Quality": "measured" if task else _NO_LOG,
         "cores": cpus,
     }
-    for kind, spent_ms in _fitted(laps, held_ms).items():
+    for kind, spent_ms in _fitted(laps, allocated_ms).items():
         work = {**_work(meter), **_sparks(task)} if kind == "useful" else {}
-        part = used.part(spent_ms / held_ms if held_ms else 0.0)
+        part = used.part(spent_ms / allocated_ms if allocated_ms else 0.0)
         yield {**common, "x_CostKind": kind, "x_SlotMs": spent_ms, "used": part, **work}
 
 
+def _laps(meter: Row, task: TaskTime | None) -> dict[str, float]:
+    """Milliseconds by kind, as the worker's clock and Spark's have them."""
+    laps = {kind: 1000 * sum(meter[lap] for lap in names) for kind, names in KINDS.items()}
+    if task is not None and task.python is not None and task.python.code_ms:
+        laps["startup"] = max(0, task.python.run_ms - task.python.code_ms)
+        laps["write"] += max(0, task.run_ms - task.python.run_ms)
+    return laps
+
+
 def _used(meter: Row, task: TaskTime | None) -> Used:
-    """The worker's CPU time and that of the JVM beside it; the counter's joules grow with both."""
+    """The CPU time of the worker and of its JVM; the counter's joules grow with both."""
     jvm_s = task.jvm_cpu_ns / 1e9 if task else 0.0
     cpu_s, joules, busy_s = meter["cpu_s"], meter["cpu_joules"], meter["gpu_busy_s"]
     if joules is not None and cpu_s:
@@ -122,16 +136,16 @@ def _used(meter: Row, task: TaskTime | None) -> Used:
     return Used(cpu_s + jvm_s, joules, busy_s, meter["gpu_joules"])
 
 
-def _fitted(laps: Mapping[str, float], held_ms: int) -> dict[str, int]:
-    """Whole milliseconds that sum to those that were held; what no lap claims is not attributed."""
+def _fitted(laps: Mapping[str, float], allocated_ms: int) -> dict[str, int]:
+    """Return whole milliseconds that sum to the allocated ones; the rest is unattributed."""
     claimed = sum(laps.values())
-    scale = min(1.0, held_ms / claimed) if claimed else 1.0
+    scale = min(1.0, allocated_ms / claimed) if claimed else 1.0
     found, so_far, given = {}, 0.0, 0
     for kind, spent in laps.items():
         so_far += spent * scale
         found[kind] = round(so_far) - given
         given += found[kind]
-    return found | {"unattributed": held_ms - given}
+    return found | {"unattributed": allocated_ms - given}
 
 
 def _work(meter: Row) -> Row:
@@ -191,7 +205,7 @@ def _of_task(task: TaskTime, kind: str, cpus: int) -> Row:
 
 
 def _overhead(closing: Closing, rows: Sequence[Row]) -> Iterator[Row]:
-    """Cores that were held and ran no task, an executor a row, and the driver's own."""
+    """Yield idle cores, one row an executor, and the driver's own."""
     busy: Counter[str] = Counter()
     for row in rows:
         executor = row["x_ExecutorId"] if closing.is_measured else UNKNOWN
@@ -199,15 +213,15 @@ def _overhead(closing: Closing, rows: Sequence[Row]) -> Iterator[Row]:
     first_ms = min((task.launched_ms for task in closing.tasks), default=closing.ended_ms)
     for one in closing.executors:
         began, ended = closing.attempt.began_ms, closing.ended_ms
-        held_ms = one.cores * one.within(began, ended)
+        allocated_ms = one.cores * one.within(began, ended)
         starting_ms = one.cores * one.within(began, first_ms) if one.executor == LOCAL else 0
-        idle_ms = max(0, held_ms - starting_ms - busy[one.executor])
+        idle_ms = max(0, allocated_ms - starting_ms - busy[one.executor])
         if starting_ms:
             yield _of_nobody(closing, one.executor, "startup", starting_ms, (began, first_ms))
         if idle_ms:
             yield _of_nobody(closing, one.executor, "idle", idle_ms, _span(closing, one, first_ms))
     if closing.driver_cores:
-        spent_ms = closing.driver_cores * closing.held_ms
+        spent_ms = closing.driver_cores * closing.duration_ms
         span = (closing.attempt.began_ms, closing.ended_ms)
         yield _of_nobody(closing, "driver", "driver", spent_ms, span)
 

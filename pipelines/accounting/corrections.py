@@ -11,10 +11,10 @@ from datetime import timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
-from pipelines.rate import NEAREST, Piece, Rate
-from schemas.ids import digest
-from schemas.prices import METERS, PLACES, Instance, Meter
-from schemas.tables import LEDGER
+from millrace.pipelines.accounting.rates import NEAREST, Piece, Rate
+from millrace.schemas.ids import digest
+from millrace.schemas.prices import METERS, PLACES, Instance, Meter
+from millrace.schemas.tables import LEDGER
 
 Row = dict[str, Any]
 ORIGINAL, RETRACTION, RESTATEMENT = "ORIGINAL", "RETRACTION", "RESTATEMENT"
@@ -68,15 +68,15 @@ def restatements(
 ) -> Iterator[Row]:
     """What ``originals`` would have said at the prices in ``rates``, one for each of them.
 
-    ``everything`` is all original rows of the run, in which the meters beside a row are found. On the
+    ``everything`` is all original rows of the run, which have the other meters of a row. On the
     same machine the metered quantities stay as they are; on another one, memory and GPUs are those
-    that it has for each core that was held, and a meter that the original did not have is added.
+    that it has for each allocated core, and a meter that the original did not have is added.
     """
-    beside: dict[tuple[Any, ...], dict[str, Row]] = {}
+    meters_of: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in everything:
-        beside.setdefault(_together(row), {})[row["SkuMeter"]] = row
+        meters_of.setdefault(_together(row), {})[row["SkuMeter"]] = row
     for original, rate in zip(originals, rates, strict=True):
-        meters = beside[_together(original)]
+        meters = meters_of[_together(original)]
         core_s = _core_s(meters.get("Core", original))
         yield from _restated(original, original["SkuMeter"], rate, core_s, revision)
         if original["SkuMeter"] == "Core":
@@ -154,7 +154,7 @@ def _quantity(original: Row, meter: Meter, machine: Instance, core_s: Decimal | 
 
 
 def _core_s(row: Row) -> Decimal | None:
-    """Seconds that cores were held, cores times time; None where the row does not say."""
+    """Return allocated core-seconds; None where the row does not state them."""
     if row["SkuMeter"] == "Core" and row["ConsumedQuantity"] is not None:
         return Decimal(row["ConsumedQuantity"])
     return None if row["x_SlotMs"] is None else Decimal(row["x_SlotMs"]) / 1000

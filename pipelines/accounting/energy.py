@@ -1,4 +1,4 @@
-"""What a stretch of held time drew from the wall, and what that emitted: pure functions.
+"""Energy and emissions of a span of allocated time: pure functions.
 
 Each part, cores and GPUs, is counted where there is a counter, else estimated by what the machine draws idle
 and at work. A row is only as sure as its weakest part.
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.prices import Instance, Region
+from millrace.schemas.prices import Instance, Region
 
 Row = dict[str, Any]
 Times = NDArray[np.float64]
 
 COUNTER, RAPL, TDP, CONSTANT = "counter", "rapl", "tdp", "constant"
 BANDS = {COUNTER: 0.15, RAPL: 0.15, TDP: 0.40, CONSTANT: 0.60}  # by how much, the surest first
-CORE_WATTS = 2.1  # of a core of which a price book says nothing: servers' are between 0.7 and 3.5
+CORE_WATTS = 2.1  # of a core without a figure in the price book: servers' are between 0.7 and 3.5
 UNKNOWN_LOAD = 0.5  # of what lies between idle and at work
 _JOULES_A_WH = 3600
 _DIGITS = (
@@ -44,7 +44,7 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Part:
+class EnergyPart:
     """Joules, and how they are known."""
 
     joules: float
@@ -52,7 +52,7 @@ class Part:
 
 
 def columns(used: Used, core_s: float, instance: Instance, grid: Region | None) -> dict[str, Any]:
-    """A ledger row's columns of energy and carbon, for cores held ``core_s``; null without figures."""
+    """Return a ledger row's columns of energy and carbon for ``core_s`` core-seconds; null if unknown."""
     parts = _parts(used, core_s, instance)
     if not parts:
         return {}
@@ -70,14 +70,14 @@ def columns(used: Used, core_s: float, instance: Instance, grid: Region | None) 
     return found
 
 
-def _parts(used: Used, core_s: float, instance: Instance) -> list[Part]:
+def _parts(used: Used, core_s: float, instance: Instance) -> list[EnergyPart]:
     """Cores with all else in the machine, and its GPUs where the book says what they draw."""
     node, gpu = instance.watts, instance.gpu_watts
     if node is None:
         if used.cpu_joules is not None and not instance.gpus:
-            return [Part(used.cpu_joules, RAPL)]
+            return [EnergyPart(used.cpu_joules, RAPL)]
         # A machine with GPUs may draw fifty times what its cores do: no constant is near it.
-        return [] if instance.gpus else [Part(CORE_WATTS * core_s, CONSTANT)]
+        return [] if instance.gpus else [EnergyPart(CORE_WATTS * core_s, CONSTANT)]
     if gpu is None:
         at_work = used.cpu_s if not instance.gpus else _busiest(used, instance)
         counted = None if instance.gpus else used.cpu_joules
@@ -86,10 +86,10 @@ def _parts(used: Used, core_s: float, instance: Instance) -> list[Part]:
     idle, full = (
         (whole - instance.gpus * one) / instance.vcpus for whole, one in zip(node, gpu, strict=True)
     )
-    gpu_held_s = core_s * float(instance.gpus_per_core)
+    gpu_allocated_s = core_s * float(instance.gpus_per_core)
     return [
         _part(used.cpu_joules, RAPL, (idle, full), core_s, used.cpu_s),
-        _part(used.gpu_joules, COUNTER, gpu, gpu_held_s, used.gpu_s),
+        _part(used.gpu_joules, COUNTER, gpu, gpu_allocated_s, used.gpu_s),
     ]
 
 
@@ -97,20 +97,20 @@ def _part(
     joules: float | None,
     counter: str,
     watts: tuple[float, float],
-    held_s: float,
+    allocated_s: float,
     at_work_s: float | None,
-) -> Part:
-    """Counted joules; else those of so many seconds held, and at work of them."""
+) -> EnergyPart:
+    """Return counted joules, else an estimate from allocated and busy seconds."""
     if joules is not None:
-        return Part(joules, counter)
+        return EnergyPart(joules, counter)
     idle, full = watts
     if at_work_s is None:
-        return Part(held_s * (idle + UNKNOWN_LOAD * (full - idle)), CONSTANT)
-    return Part(held_s * idle + min(at_work_s, held_s) * (full - idle), TDP)
+        return EnergyPart(allocated_s * (idle + UNKNOWN_LOAD * (full - idle)), CONSTANT)
+    return EnergyPart(allocated_s * idle + min(at_work_s, allocated_s) * (full - idle), TDP)
 
 
 def _busiest(used: Used, instance: Instance) -> float | None:
-    """Of a machine whose GPUs' watts are not told apart: core-seconds at work, by what works most."""
+    """For a machine whose GPUs' watts are not separate: core-seconds at work, by what works most."""
     if used.cpu_s is None or used.gpu_s is None:
         return None
     return max(used.cpu_s, used.gpu_s / float(instance.gpus_per_core))

@@ -1,4 +1,4 @@
-"""``millrace export --focus``: the ledger in the terms of the FOCUS specification, without Spark."""
+"""The ledger in the terms of the FOCUS specification: CSV, Parquet and metadata, without Spark."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from pipelines import console, csv_text
-from pipelines.ledger import SAVED
-from pipelines.named import the_run
-from pipelines.views import tables
-from pipelines.whole_file import whole
-from pipelines.words import exact
-from schemas import focus
-from schemas.errors import UsageError
-from schemas.ids import digest
-from schemas.tables import LEDGER
+from millrace.pipelines.accounting.ledger import SAVED
+from millrace.pipelines.console import safe_csv
+from millrace.pipelines.console.formatting import exact
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.query.run_lookup import the_run
+from millrace.pipelines.query.views import tables
+from millrace.schemas import focus
+from millrace.schemas.errors import UsageError
+from millrace.schemas.ids import digest
+from millrace.schemas.tables import LEDGER
 
 _TEXT = pa.string()
 _SECOND = pa.timestamp("s", "UTC")
@@ -40,12 +41,23 @@ _ALWAYS = {"ChargeCategory": "Usage", "ServiceCategory": "Compute", "ServiceName
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export came to."""
+    """The files of an export, its rows and their cost."""
 
     files: tuple[Path, ...]
     rows: int
     unpriced: int  # rows without a price, which are left out
     cost: dict[str, Decimal]  # by currency
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; money as texts, so that no digit is lost."""
+        return {
+            "files": [str(path) for path in self.files],
+            "focus_version": focus.VERSION,
+            "rows": self.rows,
+            "rows_without_price": self.unpriced,
+            "effective_cost": {name: exact(total) for name, total in self.cost.items()},
+            "absent_columns": list(focus.ABSENT),
+        }
 
 
 def export(lake: Path, out: Path, run: str | None = None) -> Exported:
@@ -59,12 +71,12 @@ def export(lake: Path, out: Path, run: str | None = None) -> Exported:
     )
     rows = as_focus(priced.sort_by("x_RecordId"))
     about = metadata(rows.schema)
-    told = json.dumps(about, indent=2) + "\n"
+    metadata_text = json.dumps(about, indent=2) + "\n"
     marked = rows.replace_schema_metadata({"focus": json.dumps(about)})
     files = {
         "cost_and_usage.csv": lambda path: _write_csv(rows, path),
         "cost_and_usage.parquet": lambda path: pq.write_table(marked, path),
-        "metadata.json": lambda path: path.write_text(told, encoding="utf-8"),
+        "metadata.json": lambda path: path.write_text(metadata_text, encoding="utf-8"),
     }
     written = tuple(_written(out, name, write) for name, write in files.items())
     return Exported(written, len(rows), len(ledger) - len(rows), _sums(rows))
@@ -73,8 +85,8 @@ def export(lake: Path, out: Path, run: str | None = None) -> Exported:
 def as_focus(ledger: pa.Table) -> pa.Table:
     """Priced ledger rows as FOCUS's columns in its order, then those with x_, as many rows."""
     start, end = ledger["ChargePeriodStart"], ledger["ChargePeriodEnd"]
-    held = pc.multiply(pc.fill_null(ledger["x_SlotMs"], 0), 1000).cast(pa.duration("us"))
-    until = pc.coalesce(end, pc.add(start, held))
+    slot_time = pc.multiply(pc.fill_null(ledger["x_SlotMs"], 0), 1000).cast(pa.duration("us"))
+    until = pc.coalesce(end, pc.add(start, slot_time))
     made = {
         "ChargeClass": pa.nulls(len(ledger), _TEXT),
         "ChargeDescription": _described(ledger),
@@ -111,45 +123,20 @@ def metadata(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def command(lake: Path, out: Path, run: str | None, *, as_json: bool) -> None:
-    """Export, and print what was written."""
-    done = export(lake, out, run)
-    cost = {name: exact(total) for name, total in done.cost.items()}
-    if as_json:
-        console.print_json(
-            {
-                "files": [str(path) for path in done.files],
-                "focus_version": focus.VERSION,
-                "rows": done.rows,
-                "rows_without_price": done.unpriced,
-                "effective_cost": cost,
-                "absent_columns": list(focus.ABSENT),
-            }
-        )
-        return
-    for path in done.files:
-        console.echo(str(path))
-    total = ", ".join(f"{value} {name}" for name, value in cost.items()) or "nothing"
-    console.echo(f"{done.rows:,} rows, {total} in all; FOCUS {focus.VERSION}, aligned")
-    if done.unpriced:
-        console.echo(f"{done.unpriced:,} rows without a price are left out")
-    console.echo(f"absent: {', '.join(focus.ABSENT)}; metadata.json says why")
-
-
 def _ledger(lake: Path, run: str | None) -> pa.Table:
     """The ledger's rows of what was spent, or one run's; columns that it lacks are null."""
-    tables(lake)  # which says what is wrong with a folder that is no lake
+    tables(lake)  # raises where the folder is no lake
     try:
         log = DeltaTable(str(lake / LEDGER.name))
     except TableNotFoundError:
         raise UsageError(
             f"the lake {lake} has no ledger", next="run a job there first: millrace run JOB.yaml"
         ) from None
-    mine = None
+    mine: live_rows.Filters = ()
     if run is not None:
-        known = set(log.to_pyarrow_table(columns=["x_RunId"])["x_RunId"].to_pylist())
+        known = set(live_rows.rows(log, ["x_RunId"])["x_RunId"].to_pylist())
         mine = [("x_RunId", "=", the_run(run, sorted(known), lake))]
-    table = log.to_pyarrow_table(filters=mine)
+    table = live_rows.rows(log, filters=mine)
     table = table.filter(pc.field("x_CostKind") != SAVED)  # nobody was charged for it
     for field in LEDGER.arrow_schema:
         if field.name not in table.column_names:
@@ -170,9 +157,9 @@ def _region(price_ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(found, "region")
 
 
-def _tags(told: list[dict[str, str]] | None) -> str | None:
+def _tags(tags: list[dict[str, str]] | None) -> str | None:
     """Tags as the specification has them: an object of keys and values; null where a row has none."""
-    named = {each["key"]: each["value"] for each in told or ()}
+    named = {each["key"]: each["value"] for each in tags or ()}
     return json.dumps(named, sort_keys=True) if named else None
 
 
@@ -199,7 +186,7 @@ def _sums(rows: pa.Table) -> dict[str, Decimal]:
 
 def _write_csv(rows: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv_text.write(rows, file)
+        safe_csv.write(rows, file)
 
 
 def _written(out: Path, name: str, write: Callable[[Path], object]) -> Path:

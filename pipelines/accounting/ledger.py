@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 
-from pipelines import sink
-from pipelines.charges import KINDS, Row, charged, metered_alone
-from pipelines.closings import Closing
-from pipelines.energy import shared
-from pipelines.pricing import priced
-from pipelines.rate import Rate
-from pipelines.views import literal
-from schemas.tables import LEDGER
+from millrace.pipelines.accounting.attempt_usage import Closing
+from millrace.pipelines.accounting.charges import KINDS, Row, charged, metered_alone
+from millrace.pipelines.accounting.energy import shared
+from millrace.pipelines.accounting.pricing import priced
+from millrace.pipelines.accounting.rates import Rate
+from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.lake.table_features import check_readable
+from millrace.pipelines.query.views import literal
+from millrace.schemas.tables import LEDGER, TRUNCATED
 
 SAVED = "saved"  # the kind of what was not spent: in no sum
 _TASK = ["unit", "application", "stage_id", "partition", "attempt_number", "task_id", "executor"]
@@ -48,6 +49,7 @@ class Counted:
     scored: int
     failed: int
     meters: tuple[dict[str, Any], ...]  # one a task attempt, summed over its batches
+    truncated: int = 0  # scored rows whose text is longer than the model reads
 
 
 @dataclass(frozen=True)
@@ -61,30 +63,34 @@ class UnitCount:
 
 def counted(lake: Path, table: str, run_id: str) -> Counted:
     """What the run has committed to its predictions table, read a batch at a time, without Spark."""
-    scored = failed = 0
+    scored = failed = truncated = 0
     found = []
-    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
-    mine = pc.field("run_id") == run_id
-    for batch in rows.to_batches(columns=["error", "unit", "_meter"], filter=mine):
+    there = DeltaTable(str(lake / table))
+    mine = [("run_id", "=", run_id)]
+    for batch in live_rows.batches(there, ["error", "unit", "warnings", "_meter"], mine):
         scored += batch.column("error").null_count
         failed += batch.num_rows - batch.column("error").null_count
+        warnings = batch.filter(batch.column("error").is_null()).column("warnings").flatten()
+        truncated += pc.sum(pc.equal(warnings, TRUNCATED)).as_py() or 0
         meters = pa.RecordBatch.from_struct_array(batch.column("_meter"))
         metered = meters.append_column("unit", batch.column("unit"))
         found.append(metered.filter(batch.column("_meter").is_valid()))
-    return Counted(scored, failed, _by_task(found))
+    return Counted(scored, failed, _by_task(found), truncated)
 
 
 def unit_counted(lake: Path, table: str, run_id: str, unit: int) -> UnitCount:
-    """What a committed unit says of itself.
+    """Return the counts of a committed unit, from its rows.
 
     DataFusion opens its files alone; a dataset of Arrow's is made of all files that the table has.
     """
-    session = QueryBuilder().register("predictions", DeltaTable(str(lake / table)))
+    there = DeltaTable(str(lake / table))
+    check_readable(there)
+    session = QueryBuilder().register("predictions", there)
     mine = f"run_id = {literal(run_id)} AND unit = {unit}"
     counts = "count(*) AS rows, count(error) AS failed, min(_meter['too_large']) AS too_large"
-    asked = session.execute(f"SELECT {counts} FROM predictions WHERE {mine}")  # noqa: S608 - ours
-    (told,) = pa.RecordBatchReader.from_stream(asked).read_all().to_pylist()
-    return UnitCount(told["rows"] - told["failed"], told["failed"], told["too_large"])
+    result = session.execute(f"SELECT {counts} FROM predictions WHERE {mine}")  # noqa: S608 - ours
+    (row,) = pa.RecordBatchReader.from_stream(result).read_all().to_pylist()
+    return UnitCount(row["rows"] - row["failed"], row["failed"], row["too_large"])
 
 
 def _by_task(meters: Sequence[pa.RecordBatch]) -> tuple[dict[str, Any], ...]:
@@ -105,27 +111,27 @@ def rows_of(
     job: str,
     tags: Mapping[str, str],
 ) -> list[Row]:
-    """Priced rows for all that the run's attempts held, each with the job's tags.
+    """Return priced rows for the run's attempts, each with the job's tags.
 
     Without task times the meters alone are priced, and each row says so in x_Quality.
     """
     meters = shared(meters)
     by_task = {(meter["application"], meter["task_id"]): meter for meter in meters}
-    kept: dict[int | None, set[str]] = {}  # by unit, the applications that committed it
+    committed_by: dict[int | None, set[str]] = {}  # by unit, the applications that committed it
     for meter in meters:
-        kept.setdefault(meter["unit"], set()).add(meter["application"])
-    told = [{"key": key, "value": value} for key, value in sorted(tags.items())]
-    about = {"x_RunId": run_id, "x_Job": job, "Tags": told}
+        committed_by.setdefault(meter["unit"], set()).add(meter["application"])
+    stored_tags = [{"key": key, "value": value} for key, value in sorted(tags.items())]
+    about = {"x_RunId": run_id, "x_Job": job, "Tags": stored_tags}
     rows: list[Row] = []
     for closing in closings:
-        rows += priced([about | row for row in charged(closing, by_task, kept)], rate)
+        rows += priced([about | row for row in charged(closing, by_task, committed_by)], rate)
     charged_for = {(row["x_AppId"], row.get("x_TaskId")) for row in rows}
     alone = metered_alone([by_task[at] for at in sorted(by_task) if at not in charged_for])
     rows += priced([about | row for row in alone], rate)
     return [{column.name: row.get(column.name) for column in LEDGER.columns} for row in rows]
 
 
-def not_yet_told(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
+def not_in_ledger(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
     """Those of ``rows`` that the run's rows in the ledger do not have: no task is charged twice."""
     tasks = {(row["x_AppId"], row["x_TaskId"]) for row in before if row["x_TaskId"] is not None}
     records = {row["x_RecordId"] for row in before}
@@ -138,7 +144,7 @@ def not_yet_told(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
 
 def of_run(lake: Path, run_id: str) -> list[Row]:
     """The run's rows in the ledger; not what it saved, which is in no sum."""
-    rows = sink.values(lake, LEDGER, [("x_RunId", "=", run_id)])
+    rows = delta.values(lake, LEDGER, [("x_RunId", "=", run_id)])
     return [row for row in rows if row["x_CostKind"] != SAVED]
 
 
@@ -163,11 +169,11 @@ class Drawn:
 
 
 def drawn_of(rows: Sequence[Row]) -> Drawn:
-    """What rows draw and emit together; None where that is not known of each that held time."""
-    held = [row for row in rows if row["SkuMeter"] == "Core" and row["x_SlotMs"]]
+    """Return the sum of energy and emissions; None unless every row with time has them."""
+    core_rows = [row for row in rows if row["SkuMeter"] == "Core" and row["x_SlotMs"]]
 
     def total(name: str) -> float | None:
-        every = [row[name] for row in held]
+        every = [row[name] for row in core_rows]
         return None if not every or None in every else round(sum(every), 9)
 
     return Drawn(

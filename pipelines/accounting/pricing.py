@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from pipelines.energy import columns
-from pipelines.rate import NEAREST, Piece, Rate
-from schemas.ids import digest
-from schemas.prices import METERS, PLACES, Instance, Meter
+from millrace.pipelines.accounting.energy import columns
+from millrace.pipelines.accounting.rates import NEAREST, Piece, Rate
+from millrace.schemas.ids import digest
+from millrace.schemas.prices import METERS, PLACES, Instance, Meter
 
 Row = dict[str, Any]
 _ABOUT = (
@@ -40,7 +40,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Part:
+class PricedPart:
     """The part of a row in which one price applied: its milliseconds from and up to."""
 
     place: int  # 0 for the first
@@ -70,34 +70,34 @@ def _meters(instance: Instance | None) -> tuple[Meter, ...]:
     return ("Core", "Memory", "GPU") if instance and instance.gpus else ("Core", "Memory")
 
 
-def _parts(row: Row, rate: Rate | None) -> Iterator[Part]:
+def _parts(row: Row, rate: Rate | None) -> Iterator[PricedPart]:
     """By the price that applied."""
     began, ended, whole = row["ChargePeriodStart"], row["ChargePeriodEnd"], row["x_SlotMs"]
     if rate is None:
-        yield Part(0, None, None, 0, whole)
+        yield PricedPart(0, None, None, 0, whole)
         return
     if ended is None or ended <= began:
         piece = rate.pieces(began, began)[0]
-        yield Part(0, piece if not piece.is_covered else None, rate.instance, 0, whole)
+        yield PricedPart(0, piece if not piece.is_covered else None, rate.instance, 0, whole)
         return
     before = 0
     for place, piece in enumerate(rate.pieces(began, ended)):
         over = (piece.end - began) / (ended - began)
         after = whole if piece.end >= ended else round(whole * over)
-        yield Part(place, piece, piece.instance, before, after)
+        yield PricedPart(place, piece, piece.instance, before, after)
         before = after
 
 
 def _made(
     row: Row,
-    part: Part,
+    part: PricedPart,
     meter: Meter,
     rate: Rate | None,
     totals: dict[tuple[str, str, str], Running],
 ) -> Row:
     instance = part.instance
     plain = {name: value for name, value in row.items() if name not in _OURS}
-    if part.place:  # what is told once a task is told with its first price
+    if part.place:  # per-task values stand in the row of the first price
         plain |= dict.fromkeys(_ONCE)
     if part.piece is not None:
         plain |= _period(row, part.piece)
@@ -110,11 +110,11 @@ def _made(
         "ConsumedUnit": METERS[meter],
         "x_CostBasis": "estimated",
     }
-    held_s = Decimal(part.spent_ms) * row["cores"] / 1000
+    allocated_s = Decimal(part.spent_ms) * row["cores"] / 1000
     if rate is None or instance is None:
-        return {**plain, **about, "ConsumedQuantity": held_s if meter == "Core" else None}
+        return {**plain, **about, "ConsumedQuantity": allocated_s if meter == "Core" else None}
     price_id = instance.price_id(meter)
-    quantity, price = held_s * instance.per_core(meter), instance.unit_price(meter)
+    quantity, price = allocated_s * instance.per_core(meter), instance.unit_price(meter)
     return {
         **plain,
         **about,
@@ -126,7 +126,7 @@ def _made(
         "BillingCurrency": rate.currency,
         "PricingCategory": instance.category,
         "x_PriceBookVersion": rate.book_version,
-        **(_energy(row, part, float(held_s), rate) if meter == "Core" else {}),
+        **(_energy(row, part, float(allocated_s), rate) if meter == "Core" else {}),
     }
 
 
@@ -140,7 +140,7 @@ def _period(row: Row, piece: Piece) -> Row:
     return found
 
 
-def _energy(row: Row, part: Part, core_s: float, rate: Rate) -> Row:
+def _energy(row: Row, part: PricedPart, core_s: float, rate: Rate) -> Row:
     """On one meter's row alone, so that sums over rows are right."""
     used, whole = row.get("used"), row["x_SlotMs"]
     if used is None or part.instance is None:

@@ -7,19 +7,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from schemas.errors import UsageError
-from schemas.focus import CATEGORIES, Category
-from schemas.prices import Instance, PriceBook, Region
+from millrace.schemas.errors import UsageError
+from millrace.schemas.focus import CATEGORIES, Category
+from millrace.schemas.prices import METERS, Instance, PriceBook, Region
 
 NEAREST = "no price for this time: the nearest applied"  # in x_Quality
 
 
 class Piece(NamedTuple):
-    """A part of a held interval, and the price entry that applied to it."""
+    """A part of an allocated interval, and the price entry that applied to it."""
 
     instance: Instance
     start: datetime
@@ -44,22 +45,24 @@ class Rate:
     def as_json(self) -> str:
         """For the run's events: all that its bill depends on."""
         entries = [one.model_dump(mode="json") for one in self._all]
-        told = {
+        stored = {
             "currency": self.currency,
             "book_version": self.book_version,
             "entries": entries,
             "first": self._all.index(self.instance),
             "grid": self.grid and self.grid.model_dump(mode="json"),
         }
-        return json.dumps(told)
+        return json.dumps(stored)
 
     @staticmethod
     def from_json(text: str) -> Rate:
-        """What `as_json` told."""
-        told = json.loads(text)
-        entries = tuple(Instance.model_validate(one) for one in told["entries"])
-        grid = told.get("grid") and Region.model_validate(told["grid"])
-        return Rate(entries[told["first"]], told["currency"], told["book_version"], entries, grid)
+        """Return the rate that `as_json` wrote."""
+        stored = json.loads(text)
+        entries = tuple(Instance.model_validate(one) for one in stored["entries"])
+        grid = stored.get("grid") and Region.model_validate(stored["grid"])
+        return Rate(
+            entries[stored["first"]], stored["currency"], stored["book_version"], entries, grid
+        )
 
     def pieces(self, start: datetime, end: datetime) -> tuple[Piece, ...]:
         """The interval [start, end) by the entry that applied, in order and without a hole.
@@ -116,7 +119,7 @@ def rate_of(
     if not first.covers(at):
         raise UsageError(
             f"no price of {sku} in {first.region} ({category}) applies now",
-            got=f"{_told(at)}, in a gap {_gap(entries, at)}",
+            got=f"{_time_text(at)}, in a gap {_gap(entries, at)}",
             allowed="; ".join(one.title for one in entries),
             next="add an entry for this time to the price book",
         )
@@ -176,12 +179,19 @@ def _gap(entries: Sequence[Instance], at: datetime) -> str:
 
 def _bounds(ended: datetime | None, begins: datetime | None) -> Iterator[str]:
     if ended:
-        yield f"from {_told(ended)}"
+        yield f"from {_time_text(ended)}"
     if begins:
-        yield f"until {_told(begins)}"
+        yield f"until {_time_text(begins)}"
     if not begins:
         yield "on"
 
 
-def _told(moment: datetime) -> str:
+def _time_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def second(machine: Instance, slots: int) -> Decimal:
+    """The price of so many slots for a second: cores, with their memory and GPUs."""
+    return slots * sum(
+        (machine.unit_price(meter) * machine.per_core(meter) for meter in METERS), Decimal(0)
+    )

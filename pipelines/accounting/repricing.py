@@ -1,33 +1,39 @@
-"""``millrace reprice``: a run's bill at other prices, beside the one that it had; without Spark."""
+"""The bill of a run at other prices: corrections appended to the ledger, without Spark."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, sink
-from pipelines.commits import Commits
-from pipelines.corrections import ORIGINAL, Row, current, restatements, retraction, root
-from pipelines.ledger import SAVED
-from pipelines.named import the_run
-from pipelines.rate import NEAREST, Rate, rate_of
-from pipelines.views import tables
-from pipelines.words import exact
-from schemas.errors import RunFailed, UsageError
-from schemas.focus import Category
-from schemas.prices import METERS, PriceBook
-from schemas.tables import LEDGER
-from schemas.yaml_file import load
+from millrace.pipelines.accounting.corrections import (
+    ORIGINAL,
+    Row,
+    current,
+    restatements,
+    retraction,
+    root,
+)
+from millrace.pipelines.accounting.ledger import SAVED
+from millrace.pipelines.accounting.rates import NEAREST, Rate, rate_of
+from millrace.pipelines.console.formatting import exact
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.query.run_lookup import the_run
+from millrace.pipelines.query.views import tables
+from millrace.schemas.errors import RunFailed, UsageError
+from millrace.schemas.focus import Category
+from millrace.schemas.prices import METERS, PriceBook
+from millrace.schemas.tables import LEDGER
 
 Money = dict[str, Decimal]  # by currency
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run is to be priced as; None: as its rows say."""
+class PricingOverrides:
+    """The machine to price a run as; None: the value that the run's rows have."""
 
     instance: str | None = None
     region: str | None = None
@@ -36,7 +42,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Repriced:
-    """What repricing a run came to."""
+    """The result of repricing a run: its bill before and after, by currency."""
 
     run_id: str
     book_version: str
@@ -46,30 +52,57 @@ class Repriced:
     retracted: int = 0  # rows
     restated: int = 0  # rows
     nearest: int = 0  # of those restated: no price of the book covers their time
-    kept: int = 0  # rows of the run that no price book prices: another meter, or no time
-    is_written: bool = True  # else it was only asked what would come of it
+    unpriceable: int = 0  # rows that no price book prices: another meter, or no time
+    is_written: bool = True  # False: a dry run
+
+    @property
+    def difference(self) -> Money:
+        """The bill after minus the bill before."""
+        zero = Decimal(0)
+        names = dict.fromkeys([*self.before, *self.after])
+        return {name: self.after.get(name, zero) - self.before.get(name, zero) for name in names}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values; money as texts, so that no digit is lost."""
+        return {
+            "run_id": self.run_id,
+            "price_book": self.book_version,
+            "revision": self.revision if self.is_written else None,
+            "before": {name: exact(cost) for name, cost in self.before.items()},
+            "after": {name: exact(cost) for name, cost in self.after.items()},
+            "difference": {name: exact(cost) for name, cost in self.difference.items()},
+            "rows_retracted": self.retracted,
+            "rows_restated": self.restated,
+            "rows_at_nearest_price": self.nearest,
+            "rows_kept": self.unpriceable,
+        }
 
 
 def reprice(
-    lake: Path, prefix: str, book: PriceBook, asked: Asked = Asked(), *, dry_run: bool = False
+    lake: Path,
+    prefix: str,
+    book: PriceBook,
+    overrides: PricingOverrides = PricingOverrides(),
+    *,
+    dry_run: bool = False,
 ) -> Repriced:
-    """Take the run's rows back that ``book`` prices differently, and say them again with its prices.
+    """Retract the run's rows that ``book`` prices differently, and restate them with its prices.
 
-    Every restatement is made of the original row, so a bill depends on the last book alone, and the
-    same book again writes nothing. All of it is one commit of the ledger; with ``dry_run`` nothing is
-    written at all. Raises UsageError, or RunFailed where another driver corrected the run at the same time.
+    Every restatement derives from the original row, so a bill depends on the last book alone, and the
+    same book again writes nothing. All corrections are one commit of the ledger; with ``dry_run`` nothing
+    is written. Raises UsageError, or RunFailed where another driver corrected the run at the same time.
     """
-    tables(lake)  # which says what is wrong with a folder that is no lake
+    tables(lake)  # raises where the folder is no lake
     rows = _rows(lake, the_run(prefix, _runs(lake), lake))
     run_id = str(rows[0]["x_RunId"])
     originals = [row for row in rows if row["x_RecordType"] == ORIGINAL]
     priceable = [row for row in originals if row["SkuMeter"] in METERS and row["ChargePeriodStart"]]
     standing = _by_root(current(rows))
-    rates = _Rates(book, asked)
-    wrong = [row for row in priceable if not rates.hold(row, standing[row["x_RecordId"]])]
-    before, kept = _sums(rows), len(originals) - len(priceable)
+    rates = _Rates(book, overrides)
+    wrong = [row for row in priceable if not rates.match(row, standing[row["x_RecordId"]])]
+    before, unpriceable = _sums(rows), len(originals) - len(priceable)
     if not wrong:
-        return Repriced(run_id, book.version, None, before, before, kept=kept)
+        return Repriced(run_id, book.version, None, before, before, unpriceable=unpriceable)
     revision = max(row["x_Revision"] or 0 for row in rows) + 1
     back = [retraction(row, revision) for one in wrong for row in standing[one["x_RecordId"]]]
     again = list(restatements(wrong, [rates.of(one) for one in wrong], originals, revision))
@@ -84,7 +117,7 @@ def reprice(
         retracted=len(back),
         restated=len(again),
         nearest=sum(NEAREST in (row["x_Quality"] or "") for row in again),
-        kept=kept,
+        unpriceable=unpriceable,
         is_written=not dry_run,
     )
 
@@ -92,8 +125,8 @@ def reprice(
 class _Rates:
     """The rate of each original row, found once for each machine that the rows name."""
 
-    def __init__(self, book: PriceBook, asked: Asked) -> None:
-        self._book, self._asked = book, asked
+    def __init__(self, book: PriceBook, overrides: PricingOverrides) -> None:
+        self._book, self._overrides = book, overrides
         self._known: dict[tuple[str, str | None, Category], Rate] = {}
 
     def of(self, row: Row) -> Rate:
@@ -106,104 +139,46 @@ class _Rates:
             )
         return self._known[machine]
 
-    def hold(self, original: Row, standing: Sequence[Row]) -> bool:
-        """Whether all that stands for an original row is priced by this book, and as this machine."""
+    def match(self, original: Row, standing: Sequence[Row]) -> bool:
+        """Whether all rows that stand for an original row have this book's prices for this machine."""
         rate = self.of(original)
-        wanted = (
+        expected = (
             rate.book_version,
             rate.instance.sku,
             rate.instance.region,
             rate.instance.category,
         )
         return all(
-            wanted
+            expected
             == (row["x_PriceBookVersion"], row["SkuId"], _region(row), row["PricingCategory"])
             for row in standing
         )
 
     def _machine(self, row: Row) -> tuple[str, str | None, Category]:
-        asked = self._asked
-        sku = asked.instance or row["SkuId"]
+        overrides = self._overrides
+        sku = overrides.instance or row["SkuId"]
         if sku is None:
             raise UsageError(
                 "the run was not priced: its rows name no instance",
                 allowed=", ".join(dict.fromkeys(one.sku for one in self._book.instances)),
                 next="name one of these with --instance",
             )
-        region = asked.region or _region(row)
-        if asked.instance and not asked.region:  # another machine may be elsewhere
+        region = overrides.region or _region(row)
+        if overrides.instance and not overrides.region:  # another machine may be elsewhere
             there = {one.region for one in self._book.instances if one.sku == sku}
             region = region if region in there else None
-        return sku, region, asked.category or row["PricingCategory"] or "Standard"
-
-
-def command(
-    lake: Path, run: str, prices: Path, asked: Asked, *, dry_run: bool, as_json: bool
-) -> None:
-    """Reprice a run, and print what it cost, what it costs now, and the difference."""
-    done = reprice(lake, run, load(prices, PriceBook), asked, dry_run=dry_run)
-    if as_json:
-        console.print_json(as_object(done))
-    else:
-        for line in _lines(done):
-            console.echo(line)
-
-
-def as_object(done: Repriced) -> dict[str, Any]:
-    """What `reprice` came to as one object; money as texts, so that no digit is lost."""
-    return {
-        "run_id": done.run_id,
-        "price_book": done.book_version,
-        "revision": done.revision if done.is_written else None,
-        "before": {name: exact(cost) for name, cost in done.before.items()},
-        "after": {name: exact(cost) for name, cost in done.after.items()},
-        "difference": {name: exact(cost) for name, cost in _difference(done).items()},
-        "rows_retracted": done.retracted,
-        "rows_restated": done.restated,
-        "rows_at_nearest_price": done.nearest,
-        "rows_kept": done.kept,
-    }
-
-
-def _lines(done: Repriced) -> Iterator[str]:
-    what = "nothing was written: the run is at these prices already"
-    if not done.is_written:
-        what = "nothing is written: this is what the bill would come to"
-    elif done.revision is not None:
-        what = (
-            f"revision {done.revision}: {done.retracted:,} rows taken back, "
-            f"{done.restated:,} said again"
-        )
-    yield f"run {done.run_id}, price book {done.book_version}"
-    yield what
-    yield f"before      {_told(done.before)}"
-    yield f"after       {_told(done.after)}"
-    yield f"difference  {_told(_difference(done))}"
-    if done.nearest:
-        yield f"note        {done.nearest:,} rows: no price for their time, the nearest applied"
-    if done.kept:
-        yield f"note        {done.kept:,} rows keep what they say: no price book prices their meter"
-
-
-def _told(money: Money) -> str:
-    return ", ".join(f"{exact(cost)} {name}" for name, cost in money.items()) or "not priced"
-
-
-def _difference(done: Repriced) -> Money:
-    zero = Decimal(0)
-    names = dict.fromkeys([*done.before, *done.after])
-    return {name: done.after.get(name, zero) - done.before.get(name, zero) for name in names}
+        return sku, region, overrides.category or row["PricingCategory"] or "Standard"
 
 
 def _runs(lake: Path) -> list[str]:
     """The runs that the ledger has rows of."""
-    rows = sink.values(lake, LEDGER, columns=["x_RunId"])
+    rows = delta.values(lake, LEDGER, columns=["x_RunId"])
     return sorted({row["x_RunId"] for row in rows})
 
 
 def _rows(lake: Path, run_id: str) -> list[Row]:
     """What the run spent, in the order of the rows' ids; a column that an older table lacks is null."""
-    found = sink.values(lake, LEDGER, [("x_RunId", "=", run_id), ("x_CostKind", "!=", SAVED)])
+    found = delta.values(lake, LEDGER, [("x_RunId", "=", run_id), ("x_CostKind", "!=", SAVED)])
     rows = [{column.name: row.get(column.name) for column in LEDGER.columns} for row in found]
     return sorted(rows, key=lambda row: str(row["x_RecordId"]))
 
@@ -235,7 +210,7 @@ def _sums(rows: Sequence[Row]) -> Money:
 def _write(lake: Path, run_id: str, revision: int, rows: Sequence[Row]) -> None:
     """Append the corrections in one commit, and see that they are those that the table has."""
     name = Commits.of(lake, LEDGER.name).name(f"millrace:{run_id}:reprice:{revision}")
-    sink.append_values(rows, lake, LEDGER, name)
+    delta.append_values(rows, lake, LEDGER, name)
     there = {row["x_RecordId"]: row for row in _rows(lake, run_id)}
     if any(there.get(row["x_RecordId"]) != row for row in rows):
         raise RunFailed(

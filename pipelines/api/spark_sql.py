@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,19 +13,23 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import SparkSession
 from sqlglot import exp
 
-from pipelines import query, workers
-from pipelines.answer import Ask
-from pipelines.calibrate import native
-from pipelines.command_session import passing_session, session_for, spark_log
-from pipelines.faults import translated
-from pipelines.query import Statement
-from pipelines.views import for_spark, register
-from pipelines.work import Work, prepare
-from schemas.config import Job
-from schemas.errors import QueryError
-from schemas.yaml_file import load
-from udfs.spark import pandas_scorer
+from millrace.pipelines.inference import worker_plan
+from millrace.pipelines.inference.inference_config import native
+from millrace.pipelines.job.prepared_job import PreparedJob, prepare
+from millrace.pipelines.lake.paths import spark_log
+from millrace.pipelines.query import read_only
+from millrace.pipelines.query.read_only import Statement
+from millrace.pipelines.query.views import for_spark, register
+from millrace.pipelines.spark import machine_check
+from millrace.pipelines.spark.error_translation import translated
+from millrace.pipelines.spark.job_session import passing_session, session_for
+from millrace.schemas.config import Engine
+from millrace.schemas.errors import QueryError
+from millrace.schemas.job_file import load_job
+from millrace.schemas.rule import quoted
+from millrace.udfs.worker.functions import pandas_scorer
 
+Fetch = Callable[[int | None, int], pa.Table]  # limit, None: all rows; offset
 FUNCTION = "classify"
 INPUT = "input"
 # They call any method of the JVM: a query that only reads has no use for them.
@@ -34,25 +38,25 @@ SUBSTITUTE = "spark.sql.variable.substitute"
 
 
 @contextmanager
-def asking(
+def open_query(
     lake: Path, sql: str, job_file: tuple[Path, Sequence[str]] | None = None
-) -> Iterator[Ask]:
-    """A session in which the query can be asked, with the model of a job where its file is named.
+) -> Iterator[Fetch]:
+    """Open a session that can run the query, with the model of a job where its file is named.
 
-    The file comes with what overrides its keys; the lake is then the job's own. Raises MillraceError.
+    ``job_file``: the path and its overrides; the lake is then the job's own. Raises MillraceError.
     """
-    query.read_only(sql)  # what is refused needs no JVM
+    read_only.read_only(sql)  # a refusal needs no JVM
     if job_file is None:
         with passing_session("sql") as spark:
-            yield partial(ask, spark, lake, sql)
+            yield partial(fetch, spark, lake, sql)
         return
-    job = load(job_file[0], Job, overrides=job_file[1])
+    job = load_job(job_file[0], job_file[1])
     with session_for(job) as spark, translated(spark_log(job)):
         with_model(spark, prepare(spark, job))
-        yield partial(ask, spark, Path(job.output.path).absolute(), sql)
+        yield partial(fetch, spark, Path(job.output.path).absolute(), sql)
 
 
-def ask(
+def fetch(
     spark: SparkSession, lake: Path, sql: str, limit: int | None = None, offset: int = 0
 ) -> pa.Table:
     """Return the rows of one read-only query over a lake, and over what `with_model` added.
@@ -60,34 +64,38 @@ def ask(
     Of them ``limit``, from the one at ``offset`` on. Raises QueryError for everything that cannot be
     answered.
     """
-    statement = query.read_only(sql)
+    statement = read_only.read_only(sql)
     _refuse_unsafe(statement)
     with _as_written(spark):
         found = register(spark, lake) if lake.is_dir() else []
         added = [INPUT] if spark.catalog.tableExists(INPUT) else []
-        query.names(statement, [*found, *added])
+        read_only.names(statement, [*found, *added])
         return _rows(spark, statement, limit, offset)
 
 
-def with_model(spark: SparkSession, work: Work) -> None:
+def with_model(spark: SparkSession, prepared: PreparedJob) -> None:
     """Make the job's model a SQL function ``classify`` of its inputs, and its input a view ``input``.
 
-    The function gives a struct: the model's outputs and ``error``. Rows are as the source has them: no
-    rule is asked. What it computes is on no bill.
+    The function returns a struct: the model's outputs and ``error``. Rows are as the source has them: no
+    rule applies. No bill has what it computes.
     """
-    if (work.lake / INPUT / "_delta_log").is_dir():
+    if (prepared.lake / INPUT / "_delta_log").is_dir():
         raise QueryError(f"the lake has a table {INPUT}", next="rename its folder in the lake")
-    scorer = workers.scorer(spark, work, native(work))
+    machine_check.check_surface(Engine(surface="pandas"), prepared.model.card)
+    scorer = worker_plan.scorer(spark, prepared, native(prepared))
     alone = replace(scorer, plan=replace(scorer.plan, passthrough=()))
-    spark.udf.register(FUNCTION, pandas_scorer(alone, work.model.card))
-    work.rows(spark).createOrReplaceTempView(INPUT)
+    rows, inputs = prepared.rows(spark), prepared.model.card.signature.inputs
+    # The contract's types, such as a decimal for the model's double.
+    given = rows.select(*map(quoted, inputs)).schema
+    spark.udf.register(FUNCTION, pandas_scorer(alone, prepared.model.card, given))
+    rows.createOrReplaceTempView(INPUT)
 
 
 @contextmanager
 def _as_written(spark: SparkSession) -> Iterator[None]:
     """While open, Spark parses SQL as it stands: ``${env:NAME}`` and settings are not filled in.
 
-    A Connect server parses a query when its rows are asked for, so that they are to be taken inside.
+    A Connect server parses a query when a client fetches its rows, so the caller must fetch them inside.
     """
     before = spark.conf.get(SUBSTITUTE, "true") or "true"
     spark.conf.set(SUBSTITUTE, "false")

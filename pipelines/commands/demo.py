@@ -1,23 +1,16 @@
-"""The demonstrations: real data, a real model, a real run, and what came of it."""
+"""``millrace demo``: real data, a real model and a real run, with its results."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines import console, score
-from pipelines.command_session import session_for
-from pipelines.progress import Progress
-from pipelines.query import query
-from schemas.config import Job
-from schemas.errors import RunFailed
-from schemas.yaml_file import load
+import click
+
+from millrace.pipelines.commands.options import EXIT_CODES, json_option, log_option
+from millrace.schemas.errors import RunFailed, UsageError
 
 ACCURACY = """
 SELECT avg(CASE WHEN d.label = l.label THEN 1.0 ELSE 0.0 END) AS accuracy, count(*) AS n
@@ -37,17 +30,42 @@ Ask the tables yourself, without a JVM:
   millrace sql "SELECT * FROM quarantine_reasons" --lake {lake}"""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """A demonstration: who prepares it, and what is shown of its run."""
+@click.command(epilog=EXIT_CODES)
+@click.argument("name", type=click.Choice(["digits", "docs"]), default="digits")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
+@click.option(
+    "--ask",
+    metavar="QUESTION",
+    help="With docs: answer from the predictions, best five paragraphs.",
+)
+@json_option
+@log_option
+def demo(name: str, out: Path, ask: str | None, as_json: bool) -> None:
+    """Prepare real data and a real model, run the job, and show its results.
 
-    prepares: str  # a module of examples/
-    measure: Callable[[Path], dict[str, Any]]  # what --json has beside the run's totals
+    \b
+    Examples:
+      millrace demo digits
+      millrace demo docs
+      millrace demo docs --ask "how do I read a file line by line"
+    """
+    if ask is not None and name != "docs":
+        raise UsageError(
+            "--ask goes with the demo docs", got=name, next="millrace demo docs --ask ..."
+        )
+    show_demo(name, out, ask, as_json=as_json)
+
+
+class Demo(NamedTuple):
+    """A demonstration: the module that prepares it, and the results that it shows."""
+
+    module: str  # of examples/
+    measure: Callable[[Path], dict[str, Any]]  # results that --json adds to the run's totals
     show: Callable[[Path], None]
     next: str = ""
 
 
-def run(name: str, out: Path, ask: str | None, *, as_json: bool) -> None:
+def show_demo(name: str, out: Path, ask: str | None, *, as_json: bool) -> None:
     """Prepare, run and show the demonstration ``name`` in ``out/name``; or answer a question from it."""
     folder = out / name
     if ask is None or not (folder / "lake" / "predictions_docs").is_dir():
@@ -62,44 +80,47 @@ def run(name: str, out: Path, ask: str | None, *, as_json: bool) -> None:
             "--question",
             ask,
         ]
-        _python("examples.ask", [*words, *(["--json"] if as_json else [])])
-
-
-def shipped(path: str) -> Path:
-    """A file of conf/: beside the packages in a checkout, inside them when installed from a wheel."""
-    package = Path(str(resources.files("pipelines")))
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / path).is_file():
-            return folder / path
-    raise RunFailed(f"conf/{path} is not where Millrace was installed", got=str(package))
+        _python("millrace.examples.ask", [*words, *(["--json"] if as_json else [])])
 
 
 def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
-    lake = folder / "lake"
-    job = load(shipped(f"jobs/{name}.yaml"), Job, overrides=_overrides(folder))
-    command = [sys.executable, "-m", DEMOS[name].prepares, "--out", str(folder)]
-    told = subprocess.DEVNULL if quiet else None
-    preparing = subprocess.Popen(command, stdout=told or sys.stderr, stderr=told)  # noqa: S603
+    import subprocess
+
+    from millrace.pipelines.api import jobs
+    from millrace.pipelines.api.progress_events import TerminalProgress
+    from millrace.pipelines.api.sessions import session
+    from millrace.pipelines.console import output
+    from millrace.pipelines.sources.shipped_files import shipped
+    from millrace.udfs.runtime.child_environment import environment
+
+    lake, demo_ = folder / "lake", DEMOS[name]
+    job = jobs.load_job_file(shipped(f"jobs/{name}.yaml"), _overrides(folder))
+    command = [sys.executable, "-P", "-m", demo_.module, "--out", str(folder)]
+    stdout, stderr = (subprocess.DEVNULL,) * 2 if quiet else (sys.stderr, None)
+    preparing = subprocess.Popen(  # noqa: S603 - this very package
+        command, stdout=stdout, stderr=stderr, env=environment()
+    )
     try:
-        with session_for(job) as spark:  # it opens while the model trains
-            _finished(preparing.wait(), command)
-            summary = score.run(spark, job, Progress.of_command(quiet=quiet))
+        with session(job) as spark:  # it opens while the model trains
+            _check_exit(preparing.wait(), command)
+            summary = jobs.run(job, spark=spark, on_progress=TerminalProgress(quiet=quiet))
     finally:
         preparing.kill()
     if as_json:
-        console.print_summary(summary, as_json=True, more=DEMOS[name].measure(lake))
+        output.print_summary(summary, as_json=True, more=demo_.measure(lake))
     elif not quiet:
-        console.print_summary(summary, as_json=False)
-        DEMOS[name].show(lake)
-        console.echo(NEXT.format(lake=lake) + DEMOS[name].next)
+        output.print_summary(summary, as_json=False)
+        demo_.show(lake)
+        output.echo(NEXT.format(lake=lake) + demo_.next)
 
 
 def _overrides(folder: Path) -> list[str]:
+    import json
+
     paths = {
         "source.path": folder / "input",
         "model.uri": folder / "model",
         "output.path": folder / "lake",
-        "cost.prices": shipped("prices/example.yaml"),
     }
     return [f"{key}={json.dumps(str(path))}" for key, path in paths.items()]
 
@@ -109,22 +130,23 @@ def _nothing(_lake: Path) -> dict[str, Any]:
 
 
 def _digits_accuracy(lake: Path) -> dict[str, Any]:
-    (held_out,) = query(lake, ACCURACY).to_pylist()
-    return {"accuracy": round(float(held_out["accuracy"]), 6), "held_out": held_out["n"]}
+    (holdout,) = _rows(lake, ACCURACY)
+    return {"accuracy": round(float(holdout["accuracy"]), 6), "held_out": holdout["n"]}
 
 
 def _show_digits(lake: Path) -> None:
-    _table(lake, REFUSED, "\nRows that were refused, and why")
-    pairs = query(lake, CONFUSION).to_pylist()
-    counts = {(pair["truth"], pair["predicted"]): pair["n"] for pair in pairs}
+    from millrace.pipelines.console import output
+
+    _table(lake, REFUSED, "\nRows that were quarantined, and why")
+    counts = {(pair["truth"], pair["predicted"]): pair["n"] for pair in _rows(lake, CONFUSION)}
     rows = [
         {"truth": truth, **{str(guess): counts.get((truth, guess), 0) for guess in range(10)}}
         for truth in range(10)
     ]
-    console.print_rows(list(rows[0]), rows, "\nHeld-out digits: truth down, prediction across")
+    output.print_rows(list(rows[0]), rows, "\nHeld-out digits: truth down, prediction across")
     found = _digits_accuracy(lake)
     joined = f"{found['held_out']} held-out digits, by a SQL join with their labels"
-    console.echo(f"accuracy on {joined}: {found['accuracy']:.4f}")
+    output.echo(f"accuracy on {joined}: {found['accuracy']:.4f}")
     _table(lake, COST, "\nCost by partition")
 
 
@@ -133,9 +155,9 @@ def _show_docs(lake: Path) -> None:
 
 
 DEMOS = {
-    "digits": Demo("examples.digits", _digits_accuracy, _show_digits),
+    "digits": Demo("millrace.examples.digits", _digits_accuracy, _show_digits),
     "docs": Demo(
-        "examples.docs",
+        "millrace.examples.docs",
         _nothing,
         _show_docs,
         '\n  millrace demo docs --ask "how do I read a file line by line"',
@@ -143,18 +165,33 @@ DEMOS = {
 }
 
 
+def _rows(lake: Path, sql: str) -> list[dict[str, Any]]:
+    from millrace.pipelines.api.lake import Lake
+
+    rows: list[dict[str, Any]] = Lake(lake).sql(sql).to_pylist()
+    return rows
+
+
 def _table(lake: Path, sql: str, title: str) -> None:
-    found = query(lake, sql)
-    console.print_rows(found.column_names, found.to_pylist(), title)
+    from millrace.pipelines.api.lake import Lake
+    from millrace.pipelines.console import output
+
+    found = Lake(lake).sql(sql)
+    output.print_rows(found.column_names, found.to_pylist(), title)
 
 
 def _python(module: str, arguments: Sequence[str]) -> None:
     """Run a module in a Python of its own: torch stays out of the driver."""
-    command = [sys.executable, "-m", module, *arguments]
-    _finished(subprocess.run(command, check=False).returncode, command)  # noqa: S603
+    import subprocess
+
+    from millrace.udfs.runtime.child_environment import environment
+
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    done = subprocess.run(command, check=False, env=environment())  # noqa: S603 - this very package
+    _check_exit(done.returncode, command)
 
 
-def _finished(code: int, command: Sequence[str]) -> None:
+def _check_exit(code: int, command: Sequence[str]) -> None:
     if code:
         raise RunFailed(
             "a step of the demonstration failed", got=f"{' '.join(command[1:])}: exit code {code}"

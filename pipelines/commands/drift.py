@@ -1,4 +1,4 @@
-"""``millrace baseline`` and ``millrace drift``: what later runs are compared with, and how far they are."""
+"""``millrace baseline`` and ``millrace drift``: a run to compare with, and the drift of later runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.options import json_option, lake_option
+from millrace.pipelines.commands.options import json_option, lake_option
 
 
 @click.group()
@@ -33,9 +33,9 @@ def set_(run_id: str, lake: Path, as_json: bool) -> None:
     Example:
       millrace baseline set payments-1a2b3c4d --lake lake
     """
-    from pipelines import drift_answers
+    from millrace.pipelines.monitoring import drift_report
 
-    drift_answers.set_command(lake, run_id, as_json=as_json)
+    drift_report.set_command(lake, run_id, as_json=as_json)
 
 
 @baseline.command()
@@ -48,9 +48,9 @@ def show(lake: Path, as_json: bool) -> None:
     Example:
       millrace baseline show --lake lake
     """
-    from pipelines import drift_answers
+    from millrace.pipelines.monitoring import drift_report
 
-    drift_answers.show_command(lake, as_json=as_json)
+    drift_report.show_command(lake, as_json=as_json)
 
 
 @click.command()
@@ -72,6 +72,6 @@ def drift(run_id: str, against: str | None, units: bool, lake: Path, as_json: bo
       millrace drift payments-1a2b3c4d --lake lake
       millrace drift payments-1a2b3c4d --baseline payments-5e6f7081 --lake lake --json
     """
-    from pipelines import drift_answers
+    from millrace.pipelines.monitoring import drift_report
 
-    drift_answers.drift_command(lake, run_id, against, units=units, as_json=as_json)
+    drift_report.drift_command(lake, run_id, against, units=units, as_json=as_json)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.options import json_option, lake_option
-from schemas.errors import UsageError
+from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.schemas.errors import UsageError
 
 
 @click.command()
@@ -37,25 +37,28 @@ def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: 
     """
     if port is not None and out is not None:
         raise UsageError("--serve or --out, not both", next="run the command twice")
-    from pipelines import metrics as told
+    from millrace.pipelines.observability.metrics import exposition, write
 
     if port is not None:
         _serve(lake, host, port, as_json=as_json)
     elif out is not None:
-        path = str(told.write(lake, out))
+        from millrace.pipelines.lake.write_access import check_file
+
+        check_file(out, "--out")
+        path = str(write(lake, out))
         _say({"metrics": path}, path, as_json=as_json)
     else:
-        text = told.exposed(lake)
+        text = exposition(lake)
         _say({"metrics": text}, text.rstrip("\n"), as_json=as_json)
 
 
 def _serve(lake: Path, host: str, port: int, *, as_json: bool) -> None:
     """Answer until Ctrl-C or SIGTERM, which is how it ends."""
-    from pipelines.metrics_server import server_of
-    from pipelines.signals import stop_at_signals
+    from millrace.pipelines.console.signals import stop_at_signals
+    from millrace.pipelines.observability.metrics_server import create_server
 
     stop_at_signals()
-    with server_of(lake, host, port) as server:
+    with create_server(lake, host, port) as server:
         url = f"http://{host}:{server.server_address[1]}/metrics"
         _say({"metrics": url}, f"serving {url}", as_json=as_json)
         sys.stdout.flush()
@@ -65,10 +68,10 @@ def _serve(lake: Path, host: str, port: int, *, as_json: bool) -> None:
             return
 
 
-def _say(told: dict[str, str], text: str, *, as_json: bool) -> None:
-    from pipelines import console
+def _say(fields: dict[str, str], text: str, *, as_json: bool) -> None:
+    from millrace.pipelines.console import output
 
     if as_json:
-        console.print_json(told)
+        output.print_json(fields)
     else:
-        console.echo(text)
+        output.echo(text)

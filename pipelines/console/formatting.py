@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 NONE = "\u2013"  # a dash where there is no number
 PLACES = 12  # decimals of the ledger
@@ -33,6 +35,14 @@ def money(value: Decimal | None, like: Decimal | None = None) -> str:
     return f"{value:,.{places if like is None else min(PLACES, places + 2)}f}"
 
 
+def rough(value: Decimal) -> str:
+    """Money where a glance will do: two digits that count, two decimals from 1 on."""
+    if not value:
+        return "0"
+    places = 2 if abs(value) >= 1 else 1 - value.adjusted()
+    return f"{value:,.{places}f}"
+
+
 def energy(wh: float | None) -> str:
     """Watt-hours in the unit that fits."""
     if wh is None:
@@ -54,8 +64,8 @@ def drawn(wh: float | None, low: float | None, high: float | None, carbon_g: flo
     """Energy with its bounds, and what it emitted."""
     if wh is None:
         return "not known: the price book does not say what the machine draws"
-    told = f"{energy(wh)} ({energy(low)} to {energy(high)})"
-    return f"{told}, {carbon(carbon_g)}" if carbon_g is not None else told
+    bounds = f"{energy(wh)} ({energy(low)} to {energy(high)})"
+    return f"{bounds}, {carbon(carbon_g)}" if carbon_g is not None else bounds
 
 
 def _three(value: float) -> str:
@@ -96,6 +106,34 @@ def size(value: float) -> str:
             return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} TB"
+
+
+def input_lines(pinned: Mapping[str, Any]) -> list[str]:
+    """What is read of a source, and a line for each rule that leaves files of its folder out."""
+    read = f"{_files(pinned['files'])}, {pinned['bytes']:,} bytes"
+    if pinned["version"] is not None:
+        return [f"version {pinned['version']}, {read}"]
+    if empty := pinned.get("empty_files"):
+        read += f"; {empty:,} of 0 bytes"
+    ignored = pinned.get("ignored", ())
+    return [read, *(f"{_files(one['files'])} ignored, {_rule(one)}" for one in ignored)]
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" + "s" * (count != 1)
+
+
+def _rule(ignored: Mapping[str, Any]) -> str:
+    more = ", ..." if ignored["files"] > len(ignored["first"]) else ""
+    return f"{ignored['rule']} ({', '.join(ignored['first'])}{more})"
+
+
+def gates_text(gates: Iterable[Any]) -> str:
+    """How many gates passed, which were not checked, and why; of objects, or as the table has them."""
+    rows = [gate if isinstance(gate, Mapping) else vars(gate) for gate in gates]
+    passed = f"{sum(gate['passed'] is True for gate in rows)} of {len(rows)} gates passed"
+    unknown = [f"{gate['name']} ({gate['got']})" for gate in rows if gate["passed"] is None]
+    return f"{passed}; not checked: {'; '.join(unknown)}" if unknown else passed
 
 
 def moment(at: datetime | None) -> str:

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from pipelines import json_log, place
-from pipelines.display import Display
-from pipelines.tally import Tally, Tasks
-from pipelines.task_times import tagged
+from millrace.pipelines.console import structured_log
+from millrace.pipelines.console.progress_display import Display
+from millrace.pipelines.console.progress_state import Tally, Tasks
+from millrace.pipelines.spark import cluster
+from millrace.pipelines.spark.job_tags import tagged
 
 _Update = Callable[[Tasks], None]
 _REFRESH_S = 0.5
@@ -24,23 +25,29 @@ PLAIN_EVERY_S = 30.0
 
 
 class Progress:
-    """Shows the steps of a run as they pass; ``quiet`` shows nothing.
+    """Show the steps of a run as they pass; ``quiet`` shows nothing.
 
-    ``as_json``: as objects, a line each, with the run's id once it is known.
+    ``as_json``: as objects, a line each, with the run's id once it is known. ``write`` gets these objects
+    instead: event, message, level and facts.
     """
 
     def __init__(
-        self, *, quiet: bool = False, as_json: bool = False, every_s: float = PLAIN_EVERY_S
+        self,
+        *,
+        quiet: bool = False,
+        as_json: bool = False,
+        every_s: float = PLAIN_EVERY_S,
+        write: Callable[..., None] | None = None,
     ) -> None:
-        self.quiet = quiet and not as_json
-        self._as_json, self._every_s = as_json, every_s
+        self._write = write or (structured_log.write if as_json else None)
+        self.quiet, self._every_s = quiet and self._write is None, every_s
         self._console = Console(stderr=True, highlight=False)
         self._run_id: str | None = None
 
     @staticmethod
     def of_command(*, quiet: bool) -> Progress:
-        """As the command, or MILLRACE_LOG, asks: JSON on the error stream goes beside --json."""
-        return Progress(quiet=quiet, as_json=json_log.is_asked())
+        """Return the progress of a command: JSON where --log or MILLRACE_LOG selects it."""
+        return Progress(quiet=quiet, as_json=structured_log.is_enabled())
 
     def about(self, run_id: str) -> None:
         """From now on it is about this run."""
@@ -52,8 +59,8 @@ class Progress:
 
     def tell(self, event: str, message: str, **facts: Any) -> None:
         """What only a log for machines says."""
-        if self._as_json:
-            json_log.write(event, message, run_id=self._run_id, **facts)
+        if self._write is not None:
+            self._write(event, message, run_id=self._run_id, **facts)
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[None]:
@@ -84,7 +91,7 @@ class Progress:
         self._ended(label, tally, started)
 
     def _say(self, marked: str, event: str, plain: str, **facts: Any) -> None:
-        if self._as_json:
+        if self._write is not None:
             self.tell(event, plain, **facts)
         elif not self.quiet:
             self._console.print(marked, soft_wrap=not self._console.is_terminal)
@@ -92,7 +99,7 @@ class Progress:
     def _ended(self, label: str, tally: Tally | None, started: float) -> None:
         """That a step has ended, and with which figures."""
         past_s = time.monotonic() - started
-        known = {} if tally is None else tally.facts(Tasks())
+        known = {} if tally is None else tally.facts()
         self._say(
             f"  {escape(label)} [dim]{past_s:.1f} s[/dim]",
             "step",
@@ -105,7 +112,7 @@ class Progress:
     def _live(self, label: str, tally: Tally | None) -> Iterator[_Update]:
         if self.quiet:
             yield lambda _: None
-        elif self._console.is_terminal and not self._as_json:
+        elif self._console.is_terminal and self._write is None:
             display = Display(label, tally)
             with Live(
                 get_renderable=display.drawn, console=self._console, transient=True,
@@ -123,7 +130,7 @@ class Progress:
             if time.monotonic() - last > self._every_s:
                 last = time.monotonic()
                 known = {"tasks_done": tasks.finished, "tasks_total": tasks.total}
-                known |= {} if tally is None else tally.facts(tasks)
+                known |= {} if tally is None else tally.facts()
                 self._say(
                     f"  {escape(Display(label, tally, tasks).line)}", "progress", label, **known
                 )
@@ -134,9 +141,10 @@ class Progress:
 def _watch(
     spark: SparkSession, tally: Tally | None, update: _Update, done: threading.Event
 ) -> None:
-    with place.counting(spark) as counted:
+    with cluster.counting(spark) as counted:
         while not done.wait(_REFRESH_S):
             tasks = Tasks(*counted())
             if tally is not None:
+                tally.look()
                 tally.retried = tasks.failed
             update(tasks)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from pipelines.words import count, duration, money
+from millrace.pipelines.console.formatting import count, duration, money
+from millrace.udfs.runtime.row_counts import Counts
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,6 @@ class Tasks:
     finished: int = 0
     total: int = 0
     failed: int = 0
-
-    @property
-    def share(self) -> float:
-        """Of the tasks, those that are finished; 0 to 1."""
-        return self.finished / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,27 @@ class Spent:
     currency: str
 
 
+class _AtWork:
+    """A unit whose tasks are running."""
+
+    def __init__(self, rows: float, count: Callable[[], Counts]) -> None:
+        self.rows, self._count = rows, count
+        self.counts = Counts()
+
+    def look(self) -> None:
+        """Count its rows again: no count becomes less, as where a task begins again."""
+        now = self._count()
+        before = self.counts
+        self.counts = Counts(max(before.read, now.read), max(before.scored, now.scored))
+
+
 @dataclass
 class Tally:
-    """What is known of a pass over units of work. Rows are those expected, until all are counted."""
+    """What is known of a pass over units of work.
+
+    Rows of committed units are their share of the rows that validation counted; of a unit at work, those
+    that its tasks have counted.
+    """
 
     rows_total: float = 0.0  # of the units that were left when this attempt began
     units_total: int = 0
@@ -47,34 +61,58 @@ class Tally:
     spent: Callable[[float], Spent | None] = lambda _: None  # by the rows that are left
     began: float = field(default_factory=time.monotonic)
     retried: int = 0  # tasks that failed and were tried again
+    accepted: float = 1.0  # the share of rows that are not quarantined: only these are scored
+    counted: float = 1.0  # rows of the input by validation's count, for each one expected
+    is_read_apart: bool = False  # rows are read in tasks of their own, which count them too
     _done: float = 0.0
-    _running: dict[int, float] = field(default_factory=dict)
+    _read: int = 0  # by units that are committed
+    _running: dict[int, _AtWork] = field(default_factory=dict)
     _most: float = 0.0  # rows that were shown: they do not go back
 
-    def begins(self, unit: int, rows: float) -> None:
-        """A unit of so many rows is at work."""
-        self._running[unit] = rows
+    def begins(self, unit: int, rows: float, count: Callable[[], Counts] = Counts) -> None:
+        """A unit of so many rows is at work; ``count`` gives those that its tasks have finished."""
+        self._running[unit] = _AtWork(rows * self.counted, count)
+
+    def look(self) -> None:
+        """Ask the units at work how far they are."""
+        for unit in list(self._running.values()):
+            unit.look()
 
     def ends(self, unit: int, rows: float, failed: int) -> None:
         """It is committed; so many of its rows have no prediction."""
-        self._running.pop(unit, None)
-        self._done, self.failed = self._done + rows, self.failed + failed
+        if at_work := self._running.pop(unit, None):
+            at_work.look()
+            self._read += at_work.counts.read
+        self._done, self.failed = self._done + rows * self.counted, self.failed + failed
         self.units_done += 1
 
-    def rows(self, tasks: Tasks) -> float:
-        """Rows that are scored, about: committed units, and of those at work the share of tasks."""
-        at_work = sum(list(self._running.values())) * tasks.share
-        self._most = min(self.rows_total, max(self._most, self._done + at_work))
+    @property
+    def rows(self) -> float:
+        """Rows that are scored or quarantined: of committed units, and of those at work, as last counted."""
+        scored = sum(
+            min(unit.rows, unit.counts.scored / self.accepted)
+            for unit in list(self._running.values())
+            if self.accepted
+        )
+        self._most = min(self.rows_total, max(self._most, self._done + scored))
         return self._most
 
-    def facts(self, tasks: Tasks) -> dict[str, Any]:
+    @property
+    def rows_read(self) -> int | None:
+        """Rows that were read; None where the tasks that score read them, too."""
+        if not self.is_read_apart:
+            return None
+        return self._read + sum(unit.counts.read for unit in list(self._running.values()))
+
+    def facts(self) -> dict[str, Any]:
         """All of it as plain values, for a log; what is not known is None."""
-        rows, past_s = self.rows(tasks), time.monotonic() - self.began
+        rows, past_s = self.rows, time.monotonic() - self.began
         rate = rows / past_s if rows and past_s > 0 else None
         left = self.rows_total - rows
         spent = self.spent(self.rows_total - self._done)
         return {
             "rows": round(rows),
+            "rows_read": self.rows_read,
             "rows_total": round(self.rows_total),
             "rows_per_s": rate and round(rate, 1),
             "left_s": rate and round(left / rate, 1),
@@ -89,10 +127,12 @@ class Tally:
             "currency": spent and spent.currency,
         }
 
-    def parts(self, tasks: Tasks) -> tuple[list[str], list[str]]:
+    def parts(self) -> tuple[list[str], list[str]]:
         """What a line says of rows and time, and what it says of money and what went wrong."""
-        known = self.facts(tasks)
-        ahead = [f"{count(known['rows'])} of about {count(known['rows_total'])} rows"]
+        known = self.facts()
+        is_reading = not known["rows"] and known["rows_read"]
+        rows = f"{count(known['rows_read'] if is_reading else known['rows'])} of about"
+        ahead = [f"{rows} {count(known['rows_total'])} rows" + (" read" if is_reading else "")]
         if known["rows_per_s"] is not None:
             ahead.append(f"{known['rows_per_s']:,.0f} rows/s")
             ahead.append(f"about {duration(known['left_s'])} left")
@@ -109,9 +149,9 @@ class Tally:
         return [f"{money(spent.amount)}{of} {spent.currency}{end}"]
 
     def _wrong(self) -> list[str]:
-        told = [
+        counts = [
             (self.quarantined, "quarantined"),
             (self.failed, "failed"),
             (self.retried, "retried"),
         ]
-        return [f"{count(number)} {what}" for number, what in told if number]
+        return [f"{count(number)} {what}" for number, what in counts if number]

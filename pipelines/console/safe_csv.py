@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from pipelines.json_text import json_text
-from pipelines.words import exact
+from millrace.pipelines.console.formatting import exact
+from millrace.pipelines.console.strict_json import json_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
 

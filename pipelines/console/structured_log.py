@@ -14,13 +14,13 @@ FORMS = ("plain", "json")
 _LOCK = threading.Lock()  # a line is whole, whoever else writes one
 
 
-def is_asked() -> bool:
-    """Whether --log, or the environment, asks for it."""
+def is_enabled() -> bool:
+    """Whether --log, or the environment, selects JSON."""
     return os.environ.get(VARIABLE) == "json"
 
 
-def ask(form: str | None) -> None:
-    """Ask for a form, for all that this process says; None: as the environment has it."""
+def enable(form: str | None) -> None:
+    """Select the form of all progress of this process; None: leave it to the environment."""
     if form is not None:
         os.environ[VARIABLE] = form
 

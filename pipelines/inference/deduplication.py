@@ -1,4 +1,4 @@
-"""Which rows of a run need no model: those of identical inputs, and those whose outputs are kept."""
+"""Which rows of a run need no model: those of identical inputs, and those with cached outputs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from datetime import datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import place, runs, sink
-from pipelines.cache import INPUT, KNOWN, Cache
-from pipelines.calibrate import Way, sample
-from pipelines.input_hash import input_hash
-from pipelines.runs import Run
-from pipelines.task_times import tagged
-from pipelines.work import Work
-from schemas import cached
-from schemas.errors import UsageError
-from schemas.tables import Table
-from udfs.plan import Plan
+from millrace.pipelines.inference.calibration import sample
+from millrace.pipelines.inference.inference_config import InferenceConfig
+from millrace.pipelines.inference.input_hash import input_hash
+from millrace.pipelines.inference.output_cache import INPUT, KNOWN, OutputCache
+from millrace.pipelines.job.prepared_job import PreparedJob
+from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.runs import Run
+from millrace.pipelines.spark import cluster
+from millrace.pipelines.spark.job_tags import tagged
+from millrace.schemas import cached
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import Table
+from millrace.udfs.runtime.plan import Plan
 
 WORTH = 0.05  # share of repeated rows in the sample below which `auto` leaves them alone
 # A row through the shuffle: hashed, written, read and sorted, on one core. Measured (docs/SAVING.md).
@@ -26,11 +28,11 @@ SHUFFLED_S = 50e-6
 
 
 @dataclass(frozen=True)
-class Reuse:
+class OutputReuse:
     """What a run's units do before and after they compute; nothing by default."""
 
     dedupe: bool = False
-    cache: Cache | None = None
+    cache: OutputCache | None = None
     why: str = ""
 
     @property
@@ -39,7 +41,7 @@ class Reuse:
         return self.dedupe or self.cache is not None
 
     def plan(self, plan: Plan) -> Plan:
-        """What the workers are told."""
+        """The workers' plan with it."""
         return replace(
             plan,
             identity=INPUT if self.dedupe else None,
@@ -50,14 +52,14 @@ class Reuse:
     def gathered(
         self, rows: DataFrame, inputs: tuple[str, ...], tasks: int, at: datetime
     ) -> DataFrame:
-        """``rows`` in so many partitions, equal inputs beside each other, with outputs that are kept.
+        """``rows`` in so many partitions, equal inputs next to each other, with cached outputs.
 
         The shuffle has a fixed number of partitions: one that Spark may join would leave slots idle.
         """
-        if taken := {INPUT, KNOWN} & set(rows.columns):
+        if reserved := {INPUT, KNOWN} & set(rows.columns):
             raise UsageError(
                 "a column has a name that reusing outputs needs",
-                got=", ".join(sorted(taken)),
+                got=", ".join(sorted(reserved)),
                 next="rename it, or set engine.dedupe: off and engine.cache: off",
             )
         named = rows.withColumn(INPUT, input_hash(rows, inputs)).repartition(tasks, INPUT)
@@ -79,48 +81,50 @@ class Reuse:
         table, transaction = committed
         mine = (F.col("run_id") == run.run_id) & (F.col("unit") == unit)
         with tagged(spark, run.run_id, "write", unit):
-            made = sink.read(spark, self.cache.lake, table.name).where(mine)
-            rows = sink.count(self.cache.lake, table.name, run_id=run.run_id, unit=unit)
+            made = delta.read(spark, self.cache.lake, table.name).where(mine)
+            rows = delta.count(self.cache.lake, table.name, run_id=run.run_id, unit=unit)
             self.cache.keep(made, rows, transaction, run.driver, at)
 
 
-NOTHING = Reuse()
+NO_REUSE = OutputReuse()
 
 
-def reuse_of(spark: SparkSession, work: Work, run: Run, way: Way) -> Reuse:
+def choose_reuse(
+    spark: SparkSession, prepared: PreparedJob, run: Run, config: InferenceConfig
+) -> OutputReuse:
     """What the job asks for; of `auto`, what a sample says. Raises UsageError where it cannot be done."""
-    engine = work.job.engine
+    engine = prepared.job.engine
     if engine.dedupe == "off" and engine.cache == "off":
-        return NOTHING
-    _refuse_what_differs(work, way)
-    cache = _cache(work, way) if engine.cache == "table" else None
+        return NO_REUSE
+    _refuse_what_differs(prepared, config)
+    cache = _cache(prepared, config) if engine.cache == "table" else None
     if engine.dedupe != "auto":
-        return Reuse(engine.dedupe == "unit", cache, f"engine.dedupe is {engine.dedupe}")
+        return OutputReuse(engine.dedupe == "unit", cache, f"engine.dedupe is {engine.dedupe}")
     if cache is not None:  # the lookup gathers equal rows anyhow
-        return Reuse(True, cache, "the cache needs the shuffle in any case")
-    share = _repeated(spark, work, run.run_id)
-    is_on, why = worth(share, _rows_per_s(spark, work, way))
-    return Reuse(is_on, None, why)
+        return OutputReuse(True, cache, "the cache needs the shuffle in any case")
+    share = _repeated(spark, prepared, run.run_id)
+    is_on, why = worth(share, _rows_per_s(spark, prepared, config))
+    return OutputReuse(is_on, None, why)
 
 
 def worth(share: float, rows_per_s: float | None) -> tuple[bool, str]:
     """Whether gathering equal rows pays, by the share that repeats and one worker's speed; and why."""
-    told = f"{share:.1%} of the sampled rows repeat others"
+    found = f"{share:.1%} of the sampled rows repeat others"
     if share < WORTH:
-        return False, f"{told}, less than {WORTH:.0%}"
+        return False, f"{found}, less than {WORTH:.0%}"
     if rows_per_s and share / rows_per_s < SHUFFLED_S:
-        return False, f"{told}, but computing them takes less than the shuffle that finds them"
-    return True, told
+        return False, f"{found}, but computing them takes less than the shuffle that finds them"
+    return True, found
 
 
-def _refuse_what_differs(work: Work, way: Way) -> None:
+def _refuse_what_differs(prepared: PreparedJob, config: InferenceConfig) -> None:
     """Raise UsageError for a model that may answer the same input differently.
 
     Our own sampling draws from seed and prompt alone; vLLM's has been given the same seeds, but nobody
     has seen that its draws depend on nothing else.
     """
-    options = work.model.card.postprocess.options
-    if way.runtime.backend == "vllm" and options.get("do_sample"):
+    step = prepared.model.card.postprocess
+    if config.runtime.backend == "vllm" and step.name == "generate" and step.options.do_sample:
         raise UsageError(
             "identical prompts may have other texts: they are not scored once",
             got="do_sample: true with backend vllm",
@@ -129,13 +133,13 @@ def _refuse_what_differs(work: Work, way: Way) -> None:
         )
 
 
-def _cache(work: Work, way: Way) -> Cache:
-    signature, engine = work.model.card.signature, work.job.engine
-    cache = Cache(
-        work.lake,
-        cached.cache(work.model.digest, signature),
+def _cache(prepared: PreparedJob, config: InferenceConfig) -> OutputCache:
+    signature, engine = prepared.model.card.signature, prepared.job.engine
+    cache = OutputCache(
+        prepared.lake,
+        cached.cache(prepared.model.digest, signature),
         tuple(signature.outputs),
-        way.computed_with,
+        " ".join((config.computed_with, *map(str, prepared.model.computed_as.values()))),
         engine.cache_days,
         engine.cache_max_rows,
     )
@@ -143,20 +147,22 @@ def _cache(work: Work, way: Way) -> Cache:
     return cache
 
 
-def _repeated(spark: SparkSession, work: Work, run_id: str) -> float:
+def _repeated(spark: SparkSession, prepared: PreparedJob, run_id: str) -> float:
     """The share of sampled rows whose inputs another one has: less than that of the input, mostly."""
-    rows = sample(spark, work)
+    rows = sample(spark, prepared)
     hashed = rows.select(input_hash(rows, rows.columns).alias(INPUT))
     with tagged(spark, run_id, "calibrate"):
-        (told,) = hashed.agg(
+        (found,) = hashed.agg(
             F.count("*").alias("rows"), F.count_distinct(INPUT).alias("n")
         ).collect()
-    return 1 - told["n"] / told["rows"] if told["rows"] else 0.0
+    return 1 - found["n"] / found["rows"] if found["rows"] else 0.0
 
 
-def _rows_per_s(spark: SparkSession, work: Work, way: Way) -> float | None:
+def _rows_per_s(
+    spark: SparkSession, prepared: PreparedJob, config: InferenceConfig
+) -> float | None:
     """One worker's speed: as it was measured before this run, or as the job's last run had it."""
-    if way.rows_per_s:
-        return way.rows_per_s
-    last = runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    return last and last / max(1, place.slots(spark))
+    if config.rows_per_s:
+        return config.rows_per_s
+    last = runs.rows_per_s(prepared.lake, prepared.job.name, prepared.model.digest)
+    return last and last / max(1, cluster.slots(spark))

@@ -9,19 +9,19 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import sink
-from pipelines.driver import Driver
-from schemas.cached import KEY
-from schemas.contract import quoted
-from schemas.tables import Table
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.fencing import Driver
+from millrace.schemas.cached import KEY
+from millrace.schemas.rule import quoted
+from millrace.schemas.tables import TRUNCATED, Table
 
-INPUT = "_input"  # the hash, beside the columns of a row
+INPUT = "_input"  # the hash, a column of the rows
 KNOWN = "_known"  # outputs that were found under it
 
 
 @dataclass(frozen=True)
-class Cache:
-    """Where one model's outputs are kept, how they are computed, for how long, and how many."""
+class OutputCache:
+    """One model's cached outputs: their table, how they are computed, and the limits of age and number."""
 
     lake: Path
     table: Table
@@ -32,22 +32,22 @@ class Cache:
 
     def make(self) -> None:
         """Make the table where it is not there: two units that both did would be in each other's way."""
-        sink.append_values([], self.lake, self.table, "millrace:cache")
+        delta.append_values([], self.lake, self.table, "millrace:cache")
 
     def found(self, spark: SparkSession, at: datetime) -> DataFrame:
         """What may be taken now: `INPUT`, each once, and `KNOWN`, the outputs."""
-        kept = sink.read(spark, self.lake, self.table.name).where(
+        stored = delta.read(spark, self.lake, self.table.name).where(
             (F.col("computed_with") == self.computed_with)
             & (F.col("at") >= F.lit(at - timedelta(days=self.days)))
         )
-        # Of two runs side by side both may have kept one; a join with two would make a row of each.
-        named = kept.select(F.col(KEY).alias(INPUT), F.col("outputs").alias(KNOWN))
+        # Two concurrent runs may both have cached one; a join with two would duplicate the row.
+        named = stored.select(F.col(KEY).alias(INPUT), F.col("outputs").alias(KNOWN))
         return named.dropDuplicates([INPUT])
 
     def joined(self, rows: DataFrame, inputs: tuple[str, ...], at: datetime) -> DataFrame:
         """``rows`` with `KNOWN`; those that have it are without hash, and without what the model reads.
 
-        Without hash, so that they are not kept once more.
+        Without hash, so that they are not cached again.
         """
         found = rows.join(self.found(rows.sparkSession, at), INPUT, "left")
         is_new, left_out = F.col(KNOWN).isNull(), (*inputs, INPUT)
@@ -62,15 +62,17 @@ class Cache:
         )
 
     def keep(self, made: DataFrame, rows: int, transaction: str, by: Driver, at: datetime) -> None:
-        """Keep the outputs of a unit's committed ``rows``, once; then what is too old, or too much, goes.
+        """Cache the outputs of a unit's committed ``rows``, once; then remove what is too old, or too much.
 
-        Rows that failed are not kept: a fault may have been of that moment.
+        Failed rows are not cached: the fault may have been temporary. Nor are rows whose text was
+        truncated: outputs alone do not show it.
         """
         name = f"{transaction}:cache"
-        if sink.committed(self.lake, self.table.name, name):
+        if delta.committed(self.lake, self.table.name, name):
             return
         # Only of the unit: what reads the cache and appends to it would conflict with whoever appends too.
-        new = made.where(F.col("error").isNull() & F.col(INPUT).isNotNull()).dropDuplicates([INPUT])
+        is_whole = F.col("error").isNull() & ~F.array_contains("warnings", TRUNCATED)
+        new = made.where(is_whole & F.col(INPUT).isNotNull()).dropDuplicates([INPUT])
         if rows > self.max_rows:  # all in one task: not unless it must be
             new = new.limit(self.max_rows)
         values = {
@@ -81,12 +83,12 @@ class Cache:
             "at": F.col("scored_at"),
         }
         columns = [values[column.name].alias(column.name) for column in self.table.columns]
-        sink.append(new.select(*columns), self.lake, self.table, name, by)
+        delta.append(new.select(*columns), self.lake, self.table, name, by)
         self._make_room(at)
 
     def _make_room(self, at: datetime) -> None:
         """Take out what has expired, and the oldest above the cap, a unit's rows at a time."""
-        files = sorted(sink.added(self.lake, self.table.name, "at"))
+        files = sorted(delta.added(self.lake, self.table.name, "at"))
         before = at - timedelta(days=self.days)
         rows = sum(count for _, count in files)
         for newest, count in files:
@@ -95,4 +97,4 @@ class Cache:
             # Statistics have whole milliseconds.
             before, rows = max(before, newest + timedelta(milliseconds=1)), rows - count
         if files and files[0][0] < before:
-            sink.remove_older(self.lake, self.table, "at", before)
+            delta.remove_older(self.lake, self.table, "at", before)

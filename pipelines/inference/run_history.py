@@ -1,4 +1,4 @@
-"""What past runs of a job tell of the next one: read from the lake's tables, then pure functions."""
+"""Past runs of a job as the basis of a forecast: read from the lake's tables, then pure functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import sink
-from pipelines.forecast import Amount, Line, Range, Seen, blend, fit
-from pipelines.runs import DONE, tells_speed
-from schemas.tables import LEDGER, RUNS
+from millrace.pipelines.inference.time_model import (
+    Estimate,
+    LinearTime,
+    Observation,
+    Workload,
+    blend,
+    fit,
+)
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.runs import DONE, has_typical_speed
+from millrace.schemas.tables import LEDGER, RUNS
 
 _STEADY = ("useful", "read", "write")  # kinds of cost that grow with the rows
 _APART = 1.5  # times as many rows: then two runs tell what is fixed and what grows
@@ -21,7 +28,7 @@ _OF_A_SAMPLE = 0.35  # what a rate measured on a sample is off by, relatively
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRun:
     """A run that was done in one attempt."""
 
     run_id: str
@@ -36,26 +43,26 @@ class Past:
     )  # slot seconds that grow with rows, all workers together; None: no ledger
 
 
-def past_runs(lake: Path, job: str, model_digest: str) -> list[Past]:
+def past_runs(lake: Path, job: str, model_digest: str) -> list[PastRun]:
     """The job's runs with this model, oldest first; those that were resumed tell no time of a whole run."""
-    events = sink.values(lake, RUNS, [("job", "=", job), ("model_digest", "=", model_digest)])
+    events = delta.values(lake, RUNS, [("job", "=", job), ("model_digest", "=", model_digest)])
     resumed = {event["run_id"] for event in events if event["state"] == "resumed"}
     done = [
         event
         for event in sorted(events, key=lambda event: event["number"])
         if event["state"] == DONE and event["run_id"] not in resumed and event["scored"]
-        if tells_speed(event)
+        if has_typical_speed(event)
     ]
     steady = _steady(lake, job) if done else {}
     found = [_past(event, steady.get(event["run_id"])) for event in done]
     return [one for one in found if one is not None]
 
 
-def _past(event: dict[str, Any], steady_s: float | None) -> Past | None:
+def _past(event: dict[str, Any], steady_s: float | None) -> PastRun | None:
     settings = json.loads(event["settings"])
     if not settings.get("slots") or not event["wall_s"] or not event["infer_s"]:
         return None  # of an earlier version: nobody knows how many cores it had
-    return Past(
+    return PastRun(
         run_id=event["run_id"],
         rows=event["scored"] + event["failed"],
         units=event["units_total"],
@@ -71,57 +78,59 @@ def _steady(lake: Path, job: str) -> dict[str, float]:
     """By run, the slot seconds that grow with its rows."""
     mine = [("x_Job", "=", job), ("SkuMeter", "=", "Core"), ("x_CostKind", "in", list(_STEADY))]
     found: dict[str, float] = {}
-    for row in sink.values(lake, LEDGER, mine, ("x_RunId", "x_SlotMs")):
+    for row in delta.values(lake, LEDGER, mine, ("x_RunId", "x_SlotMs")):
         found[row["x_RunId"]] = found.get(row["x_RunId"], 0.0) + row["x_SlotMs"] / 1000
     return found
 
 
-def comparable(past: Sequence[Past], slots: int) -> list[Past]:
+def comparable(past: Sequence[PastRun], slots: int) -> list[PastRun]:
     """The runs on as many slots; where there is none, all of them."""
     return [one for one in past if one.slots == slots] or list(past)
 
 
-def inference(past: Sequence[Past], slots: int) -> Line:
+def inference(past: Sequence[PastRun], slots: int) -> LinearTime:
     """Seconds of inference on so many slots as a line in rows. Raises ValueError without a run.
 
     Runs of different sizes tell the fixed part by themselves; of one size, the ledger does.
     """
-    taken = comparable(past, slots)
-    sizes = [one.rows for one in taken]
-    if max(sizes) >= _APART * min(sizes) and len({one.slots for one in taken}) == 1:
-        line = fit([Seen(Amount(one.rows), one.infer_s) for one in taken])
-        return Line(line.fixed_s, line.per_row_s * taken[0].slots / slots)
+    compared = comparable(past, slots)
+    sizes = [one.rows for one in compared]
+    if max(sizes) >= _APART * min(sizes) and len({one.slots for one in compared}) == 1:
+        line = fit([Observation(Workload(one.rows), one.infer_s) for one in compared])
+        return LinearTime(line.fixed_s, line.per_row_s * compared[0].slots / slots)
     rows = sum(sizes)
-    growing = sum(_growing_s(one) * one.slots for one in taken)
-    fixed = sum(one.infer_s - _growing_s(one) for one in taken) / len(taken)
-    return Line(fixed, growing / slots / rows)
+    growing = sum(_growing_s(one) * one.slots for one in compared)
+    fixed = sum(one.infer_s - _growing_s(one) for one in compared) / len(compared)
+    return LinearTime(fixed, growing / slots / rows)
 
 
-def _growing_s(one: Past) -> float:
+def _growing_s(one: PastRun) -> float:
     """Of a run's inference, the seconds that grow with rows."""
     return one.infer_s if one.steady_s is None else min(one.infer_s, one.steady_s / one.slots)
 
 
-def inference_range(past: Sequence[Past], slots: int, rows: float) -> Range:
+def inference_range(past: Sequence[PastRun], slots: int, rows: float) -> Estimate:
     """Seconds of inference of so many rows, by past runs alone."""
-    line, taken = inference(past, slots), comparable(past, slots)
-    nearest = min(abs(math.log(max(rows, 1) / one.rows)) for one in taken)
-    told = [_on(line, slots, one) for one in taken]
-    ratios = [one.infer_s / seconds for one, seconds in zip(taken, told, strict=True) if seconds]
+    line, compared = inference(past, slots), comparable(past, slots)
+    nearest = min(abs(math.log(max(rows, 1) / one.rows)) for one in compared)
+    predicted = [_on(line, slots, one) for one in compared]
+    ratios = [
+        one.infer_s / seconds for one, seconds in zip(compared, predicted, strict=True) if seconds
+    ]
     unsure = _UNSURE * (1 + nearest)
-    return blend(line.seconds(Amount(rows)), unsure, ratios)
+    return blend(line.seconds(Workload(rows)), unsure, ratios)
 
 
-def _on(line: Line, slots: int, one: Past) -> float:
-    """What the line, which is for ``slots``, foretells for a past run on its own slots."""
+def _on(line: LinearTime, slots: int, one: PastRun) -> float:
+    """What the line, which is for ``slots``, predicts for a past run on its own slots."""
     return line.fixed_s + line.per_row_s * one.rows * slots / one.slots
 
 
-def sampled_range(rows_per_s: float, slots: int, rows: float) -> Range:
+def sampled_range(rows_per_s: float, slots: int, rows: float) -> Estimate:
     """Seconds of inference by the rate of one worker that calibration measured on a sample."""
     return blend(rows / (rows_per_s * slots), _OF_A_SAMPLE, [])
 
 
-def paced_range(pace_s: float, rows: float) -> Range:
+def paced_range(pace_s: float, rows: float) -> Estimate:
     """Seconds of inference at the pace, in seconds a row, of this run's own units."""
     return blend(pace_s * rows, _UNSURE, [])

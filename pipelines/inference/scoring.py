@@ -10,16 +10,18 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines import sink, validate
-from pipelines.cache import INPUT
-from pipelines.preflight import VerifiedModel
-from schemas.config import Job
-from schemas.contract import Contract, Rule, quoted
-from schemas.tables import Table
-from schemas.types import arrow_type
-from udfs.engine import output_schema
-from udfs.plan import Plan, Scorer
-from udfs.spark import arrow_scorer, pandas_scorer
+from millrace.pipelines.inference.output_cache import INPUT
+from millrace.pipelines.job.model_check import VerifiedModel
+from millrace.pipelines.lake import delta
+from millrace.pipelines.validation import contract_check
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.rule import Rule, quoted
+from millrace.schemas.tables import MODEL_WARNINGS, Table
+from millrace.schemas.types import arrow_type
+from millrace.udfs.engine.task_scoring import output_schema
+from millrace.udfs.runtime.plan import Plan, Scorer
+from millrace.udfs.worker.functions import arrow_scorer, pandas_scorer
 
 WARNINGS = "warnings"
 
@@ -27,8 +29,8 @@ WARNINGS = "warnings"
 def accepted(marked: DataFrame, rules: Sequence[Rule], job: Job, model: VerifiedModel) -> DataFrame:
     """The rows that no rule of severity error refuses: keys, kept columns, the model's inputs, warnings."""
     wanted = dict.fromkeys([*job.key, *job.keep, *model.card.signature.inputs])
-    warnings = validate.warnings(rules, marked.columns)
-    return marked.where(~validate.refused(rules, marked.columns)).select(
+    warnings = contract_check.warnings(rules, marked.columns)
+    return marked.where(~contract_check.refused(rules, marked.columns)).select(
         *map(quoted, wanted), warnings.alias(WARNINGS)
     )
 
@@ -36,7 +38,7 @@ def accepted(marked: DataFrame, rules: Sequence[Rule], job: Job, model: Verified
 def scored(
     accepted: DataFrame, job: Job, contract: Contract, model: VerifiedModel, scorer: Scorer
 ) -> DataFrame:
-    """`accepted` rows with the model's outputs, ``error`` and ``_meter``; nothing shuffles them after."""
+    """`accepted` rows with what the engine adds to them; nothing shuffles them after."""
     passthrough = pa.schema(
         [(name, arrow_type(contract.columns[name].type)) for name in (*job.key, *job.keep)]
         + [(WARNINGS, pa.list_(pa.string()))]
@@ -47,7 +49,7 @@ def scored(
 
 
 def hides_values(job: Job, model: VerifiedModel) -> bool:
-    """Whether the text of a model's error may not be told: the contract redacts what the model reads."""
+    """Whether to hide the text of a model's error: the contract redacts a column that the model reads."""
     return bool(set(job.contract.redact) & set(model.card.signature.inputs))
 
 
@@ -72,6 +74,8 @@ def with_run(
         "model_digest": F.lit(model.digest),
         "scored_at": F.lit(at),
     }
+    none = F.array().cast("array<string>")
+    constants[WARNINGS] = F.concat(F.col(WARNINGS), F.coalesce(F.col(MODEL_WARNINGS), none))
     if INPUT not in rows.columns:
         constants[INPUT] = F.lit(None).cast("binary")
     return rows.select(
@@ -87,23 +91,24 @@ def _by_arrow(
 ) -> DataFrame:
     # mapInArrow reads a dot or a backtick in a name as syntax: it gets numbers, the worker the names.
     plain = rows.toDF(*map(str, range(len(rows.columns))))
-    return plain.mapInArrow(arrow_scorer(scorer, rows.columns), sink.spark_schema(schema))
+    return plain.mapInArrow(arrow_scorer(scorer, rows.columns), delta.spark_schema(schema))
 
 
 def _by_pandas(
     rows: DataFrame, schema: pa.Schema, model: VerifiedModel, scorer: Scorer
 ) -> DataFrame:
     # Spark carries the other columns past a UDF itself: the model's inputs are all that it reads.
-    classify = pandas_scorer(replace(scorer, plan=replace(scorer.plan, passthrough=())), model.card)
     inputs = [F.col(quoted(name)) for name in model.card.signature.inputs]
-    kept = [quoted(name) for name in scorer.plan.passthrough]
-    made = rows.select(*kept, classify(*inputs).alias("_scored"))
+    alone = replace(scorer, plan=replace(scorer.plan, passthrough=()))
+    classify = pandas_scorer(alone, model.card, rows.select(*inputs).schema)
+    passed_columns = [quoted(name) for name in scorer.plan.passthrough]
+    made = rows.select(*passed_columns, classify(*inputs).alias("_scored"))
     fields = [
         F.col("_scored")[name].alias(name)
         for name in schema.names
         if name not in scorer.plan.passthrough
     ]
-    return made.select(*kept, *fields)
+    return made.select(*passed_columns, *fields)
 
 
 SURFACES: dict[str, Callable[[DataFrame, pa.Schema, VerifiedModel, Scorer], DataFrame]] = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 LEVEL = 0.80  # of the intervals: of ten truths, eight lie inside
 RUNS_DIFFER = 0.12  # by so much, relatively, runs of one job differ where no past runs tell; as if
-AS_SURE_AS = 3  # so many past runs had told it
+AS_SURE_AS = 3  # so many past runs had shown it
 GAIN = 0.8  # times the error of a simpler line that a further part has to reach, to be taken
 # Student's t of a two-sided interval of LEVEL, by degrees of freedom from 1 on; beyond, the normal's.
 _T = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
@@ -30,28 +30,28 @@ _PARTS = {"rows": "per_row_s", "tokens": "per_token_s", "size_bytes": "per_byte_
 
 
 @dataclass(frozen=True)
-class Amount:
+class Workload:
     """How much there is to compute."""
 
     rows: float
     tokens: float = 0.0
     size_bytes: float = 0.0
 
-    def times(self, factor: float) -> Amount:
+    def times(self, factor: float) -> Workload:
         """So many times as much of everything."""
-        return Amount(self.rows * factor, self.tokens * factor, self.size_bytes * factor)
+        return Workload(self.rows * factor, self.tokens * factor, self.size_bytes * factor)
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """One measurement: what was computed, and the seconds it took."""
 
-    amount: Amount
+    amount: Workload
     seconds: float
 
 
 @dataclass(frozen=True)
-class Line:
+class LinearTime:
     """Seconds as a fixed part and parts in proportion; what does not help is 0."""
 
     fixed_s: float = 0.0
@@ -59,7 +59,7 @@ class Line:
     per_token_s: float = 0.0
     per_byte_s: float = 0.0
 
-    def growing_s(self, amount: Amount) -> float:
+    def growing_s(self, amount: Workload) -> float:
         """The part that grows with the amount, and shrinks with more slots."""
         return (
             self.per_row_s * amount.rows
@@ -67,13 +67,13 @@ class Line:
             + self.per_byte_s * amount.size_bytes
         )
 
-    def seconds(self, amount: Amount) -> float:
+    def seconds(self, amount: Workload) -> float:
         """All of it."""
         return self.fixed_s + self.growing_s(amount)
 
-    def __add__(self, other: Line) -> Line:
+    def __add__(self, other: LinearTime) -> LinearTime:
         """One after the other."""
-        return Line(
+        return LinearTime(
             self.fixed_s + other.fixed_s,
             self.per_row_s + other.per_row_s,
             self.per_token_s + other.per_token_s,
@@ -82,35 +82,35 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Range:
+class Estimate:
     """A forecast and its interval of `LEVEL`."""
 
     low: float
     mid: float
     high: float
 
-    def times(self, factor: float) -> Range:
+    def times(self, factor: float) -> Estimate:
         """The same of something in proportion."""
-        return Range(self.low * factor, self.mid * factor, self.high * factor)
+        return Estimate(self.low * factor, self.mid * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
-class Shape:
+class RunTimeModel:
     """What a run's time consists of: what every run takes once, what a unit takes, and what grows."""
 
     once_s: float  # session, checks, what is cold, accounting, pages: no slot makes it shorter
     unit_s: float  # job and commit of a unit
-    growing: Line  # only what grows; measured with ``slots``
+    growing: LinearTime  # only what grows; measured with ``slots``
     slots: int
 
-    def seconds(self, amount: Amount, units: int, slots: int) -> float:
+    def seconds(self, amount: Workload, units: int, slots: int) -> float:
         """Seconds of a run on so many slots: the serial part does not scale, the rest does."""
         return (
             self.once_s + self.unit_s * units + self.growing.growing_s(amount) * self.slots / slots
         )
 
 
-def fit(seen: Sequence[Seen]) -> Line:
+def fit(seen: Sequence[Observation]) -> LinearTime:
     """The line through the measurements: rows alone, with tokens or bytes too where they help.
 
     No part is negative. Raises ValueError without a measurement.
@@ -128,8 +128,8 @@ def fit(seen: Sequence[Seen]) -> Line:
     return _fitted(seen, best)
 
 
-def stray(seen: Sequence[Seen], line: Line, amount: Amount) -> float:
-    """The standard deviation, in seconds, of what the line through the measurements foretells.
+def stray(seen: Sequence[Observation], line: LinearTime, amount: Workload) -> float:
+    """The standard deviation, in seconds, of what the line through the measurements predicts.
 
     By how far they lie off their line, together with what is taken of any measurement: few that agree
     by chance are not surer than that, and a flat line may yet rise.
@@ -147,14 +147,14 @@ def stray(seen: Sequence[Seen], line: Line, amount: Amount) -> float:
     weighted = columns * weights[:, None]
     scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)
     inverse = np.linalg.pinv((weighted / scale).T @ (weighted / scale))
-    asked = np.array([1.0, *(getattr(amount, part) for part in parts)]) / scale
-    return math.sqrt(max(0.0, variance * float(asked @ inverse @ asked)))
+    point = np.array([1.0, *(getattr(amount, part) for part in parts)]) / scale
+    return math.sqrt(max(0.0, variance * float(point @ inverse @ point)))
 
 
-def around(mid: float, relative: float, freedom: float = math.inf) -> Range:
+def around(mid: float, relative: float, freedom: float = math.inf) -> Estimate:
     """The interval around a forecast whose logarithm has this standard deviation."""
     factor = math.exp(quantile(freedom) * relative)
-    return Range(mid / factor, mid, mid * factor)
+    return Estimate(mid / factor, mid, mid * factor)
 
 
 def quantile(freedom: float) -> float:
@@ -175,7 +175,9 @@ def differ(ratios: Sequence[float], prior: float = RUNS_DIFFER) -> float:
     return math.sqrt((AS_SURE_AS * prior**2 + squares) / (AS_SURE_AS + known))
 
 
-def blend(mid: float, unsure: float, ratios: Sequence[float], prior: float = RUNS_DIFFER) -> Range:
+def blend(
+    mid: float, unsure: float, ratios: Sequence[float], prior: float = RUNS_DIFFER
+) -> Estimate:
     """A forecast corrected by past runs: by the ratios of their times to this forecast's for them.
 
     ``unsure``: the forecast's own relative standard deviation, without what runs differ by. Each
@@ -193,22 +195,22 @@ def blend(mid: float, unsure: float, ratios: Sequence[float], prior: float = RUN
     return around(mid * math.exp(trust * mean), math.hypot(left, differing), freedom)
 
 
-def _columns(seen: Sequence[Seen], parts: Sequence[str]) -> NDArray[np.float64]:
+def _columns(seen: Sequence[Observation], parts: Sequence[str]) -> NDArray[np.float64]:
     return np.array([[1.0, *(getattr(one.amount, part) for part in parts)] for one in seen])
 
 
-def _weights(seen: Sequence[Seen]) -> NDArray[np.float64]:
+def _weights(seen: Sequence[Observation]) -> NDArray[np.float64]:
     """The variance of a measurement grows with its seconds, of which a clock's own noise adds some."""
     return np.array([1 / math.sqrt(max(one.seconds, _LEAST_S)) for one in seen])
 
 
-def _without_one(seen: Sequence[Seen]) -> Iterator[tuple[Seen, list[Seen]]]:
+def _without_one(seen: Sequence[Observation]) -> Iterator[tuple[Observation, list[Observation]]]:
     for at, one in enumerate(seen):
         yield one, [*seen[:at], *seen[at + 1 :]]
 
 
-def _left_out(seen: Sequence[Seen], parts: tuple[str, ...]) -> float:
-    """How far each measurement is from what the others foretell, by what its seconds are unsure."""
+def _left_out(seen: Sequence[Observation], parts: tuple[str, ...]) -> float:
+    """How far each measurement is from what the others predict, by what its seconds are unsure."""
     errors: list[float] = [
         abs(_fitted(rest, parts).seconds(one.amount) - one.seconds) * weight
         for (one, rest), weight in zip(_without_one(seen), _weights(seen), strict=True)
@@ -216,13 +218,13 @@ def _left_out(seen: Sequence[Seen], parts: tuple[str, ...]) -> float:
     return sum(errors) / len(errors)
 
 
-def _fitted(seen: Sequence[Seen], parts: tuple[str, ...]) -> Line:
+def _fitted(seen: Sequence[Observation], parts: tuple[str, ...]) -> LinearTime:
     """Least squares without negative parts."""
     columns, weights = _columns(seen, parts), _weights(seen)
     seconds = np.array([one.seconds for one in seen])
     found = _at_least_zero(columns * weights[:, None], seconds * weights)
     growing = {_PARTS[part]: float(value) for part, value in zip(parts, found[1:], strict=True)}
-    return replace(Line(fixed_s=float(found[0])), **growing)
+    return replace(LinearTime(fixed_s=float(found[0])), **growing)
 
 
 def _at_least_zero(
@@ -234,12 +236,12 @@ def _at_least_zero(
     scale = np.maximum(np.abs(columns).max(axis=0), 1e-300)
     for size in range(count, 0, -1):
         for chosen in combinations(range(count), size):
-            taken = list(chosen)
-            part, *_ = np.linalg.lstsq(columns[:, taken] / scale[taken], values, rcond=None)
+            indices = list(chosen)
+            part, *_ = np.linalg.lstsq(columns[:, indices] / scale[indices], values, rcond=None)
             if (part < 0).any():
                 continue
-            error = float(np.sum((columns[:, taken] / scale[taken] @ part - values) ** 2))
+            error = float(np.sum((columns[:, indices] / scale[indices] @ part - values) ** 2))
             if error < least * (1 - 1e-9):
                 best, least = np.zeros(count), error
-                best[taken] = part / scale[taken]
+                best[indices] = part / scale[indices]
     return best

@@ -1,6 +1,6 @@
-"""How long a worker may say nothing before Spark takes it to hang, and ends it.
+"""How long a worker may send nothing before Spark assumes that it hangs, and ends it.
 
-A worker speaks when a window of rows is done. Between two words it loads the model and makes as many
+A worker sends rows when a window is done. Between two windows it loads the model and makes as many
 calls as a window has batches; where a window killed its worker before, rows of it are looked for that
 hang, each by halving, in children that load the model again. A call that hangs is ended by
 `run.batch_timeout_s`. This limit is for what hangs elsewhere, and must not end a worker that is only slow.
@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from pipelines import place, runs
-from pipelines.calibrate import Way
-from pipelines.work import Work
-from udfs.plan import Plan
-from udfs.watchdog import SLACK
+from millrace.pipelines.inference.inference_config import InferenceConfig
+from millrace.pipelines.job.prepared_job import PreparedJob
+from millrace.pipelines.job.size_estimate import folder_bytes
+from millrace.pipelines.lake import runs
+from millrace.pipelines.spark import cluster
+from millrace.udfs.runtime.plan import Plan
+from millrace.udfs.runtime.watchdog import SLACK
 
 IDLE_TIMEOUT = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
 IMPORTS_S = 120.0  # Python's start and the imports of a runtime, from a slow disk, at most
@@ -34,9 +35,9 @@ def silence_s(
     batch_timeout_s: float | None,
     rows_per_s: float | None,
 ) -> int:
-    """Seconds that a worker may need between two words.
+    """Seconds that a worker may need between two windows.
 
-    ``rows_per_s`` is one worker's speed. Where nothing tells it, a window has as many calls as it can
+    ``rows_per_s`` is one worker's speed. Where it is unknown, a window has as many calls as it can
     have, each as long as ``batch_timeout_s`` allows; without that too, model load alone is known.
     """
     load_s = IMPORTS_S + 2 * model_bytes / READ_BYTES_PER_S
@@ -50,17 +51,17 @@ def silence_s(
 
 
 @contextmanager
-def patient(spark: SparkSession, work: Work, way: Way) -> Iterator[None]:
+def patient(spark: SparkSession, prepared: PreparedJob, config: InferenceConfig) -> Iterator[None]:
     """While open, workers may be silent for as long as this job's may need; never less than was set."""
     before = spark.conf.get(IDLE_TIMEOUT, "0") or "0"
-    slots = place.slots(spark)
-    known = runs.rows_per_s(work.lake, work.job.name, work.model.digest)
-    batch = work.job.engine.batch
+    slots = cluster.slots(spark)
+    known = runs.rows_per_s(prepared.lake, prepared.job.name, prepared.model.digest)
+    batch = prepared.job.engine.batch
     wanted = silence_s(
-        _bytes(way.folder),
+        folder_bytes(config.folder),
         None if batch == "auto" else batch,
-        work.job.run.batch_timeout_s,
-        way.rows_per_s or (known and known / slots),
+        prepared.job.run.batch_timeout_s,
+        config.rows_per_s or (known and known / slots),
     )
     is_limited = int(before) > 0  # 0: Spark waits for ever
     if is_limited and wanted > int(before):
@@ -69,7 +70,3 @@ def patient(spark: SparkSession, work: Work, way: Way) -> Iterator[None]:
         yield
     finally:
         spark.conf.set(IDLE_TIMEOUT, before)
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -16,11 +16,11 @@ ADDRESS = "http://169.254.169.254"  # link-local: the same on all three clouds, 
 WITHIN_S = 0.3
 _MAX_BYTES = 1 << 16
 
-Asked = Callable[..., str]  # path, method, headers -> body
+MetadataRequest = Callable[..., str]  # path, method, headers -> body
 
 
 @dataclass(frozen=True)
-class Machine:
+class CloudInstance:
     """A cloud's name for a machine type, and the region it is in."""
 
     sku: str
@@ -35,14 +35,14 @@ class _NoRedirects(HTTPErrorProcessor):
         return response
 
 
-def machine(address: str = ADDRESS, within_s: float = WITHIN_S) -> Machine | None:
+def machine(address: str = ADDRESS, within_s: float = WITHIN_S) -> CloudInstance | None:
     """What the metadata service at ``address`` says of this machine; None where none answers in time.
 
-    All clouds are asked at once, without a proxy. Never raises, and never takes longer than
+    Queries all clouds at once, without a proxy. Never raises, and never takes longer than
     ``within_s`` seconds: where there is no service, a connection may hang until it is given up.
     """
     until = time.monotonic() + within_s
-    answers: queue.SimpleQueue[Machine | None] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[CloudInstance | None] = queue.SimpleQueue()
     for cloud in CLOUDS:
         ask = partial(_get, address, until)
         threading.Thread(target=_tried, args=(cloud, ask, answers), daemon=True).start()
@@ -57,7 +57,9 @@ def machine(address: str = ADDRESS, within_s: float = WITHIN_S) -> Machine | Non
 
 
 def _tried(
-    cloud: Callable[[Asked], Machine], ask: Asked, answers: queue.SimpleQueue[Machine | None]
+    cloud: Callable[[MetadataRequest], CloudInstance],
+    ask: MetadataRequest,
+    answers: queue.SimpleQueue[CloudInstance | None],
 ) -> None:
     """Put what a cloud says into the queue, or None."""
     try:
@@ -87,15 +89,15 @@ def _get(
         return str(answer.read(_MAX_BYTES).decode("utf-8").strip())
 
 
-def _aws(ask: Asked) -> Machine:
+def _aws(ask: MetadataRequest) -> CloudInstance:
     """IMDSv2: a token first, then the values."""
     lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     token = {"X-aws-ec2-metadata-token": ask("/latest/api/token", "PUT", lifetime)}
     sku = ask("/latest/meta-data/instance-type", "GET", token)
-    return Machine(sku, ask("/latest/meta-data/placement/region", "GET", token), "aws")
+    return CloudInstance(sku, ask("/latest/meta-data/placement/region", "GET", token), "aws")
 
 
-def _gcp(ask: Asked) -> Machine:
+def _gcp(ask: MetadataRequest) -> CloudInstance:
     """Both values are paths; a zone is its region and a letter."""
     google, at = {"Metadata-Flavor": "Google"}, "/computeMetadata/v1/instance"
     kind = ask(f"{at}/machine-type", "GET", google)
@@ -103,15 +105,15 @@ def _gcp(ask: Asked) -> Machine:
     if "/machineTypes/" not in kind or "/zones/" not in zone:
         raise ValueError(kind)
     region = zone.rpartition("/")[2].rpartition("-")[0]
-    return Machine(kind.rpartition("/")[2], region, "gcp")
+    return CloudInstance(kind.rpartition("/")[2], region, "gcp")
 
 
-def _azure(ask: Asked) -> Machine:
+def _azure(ask: MetadataRequest) -> CloudInstance:
     text = ask(
         "/metadata/instance/compute?api-version=2021-02-01&format=json", "GET", {"Metadata": "true"}
     )
-    said = json.loads(text)
-    return Machine(str(said["vmSize"]), str(said["location"]), "azure")
+    instance = json.loads(text)
+    return CloudInstance(str(instance["vmSize"]), str(instance["location"]), "azure")
 
 
-CLOUDS: tuple[Callable[[Asked], Machine], ...] = (_aws, _gcp, _azure)
+CLOUDS: tuple[Callable[[MetadataRequest], CloudInstance], ...] = (_aws, _gcp, _azure)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from pipelines import cloud
-from pipelines.rate import Rate, rate_of
-from schemas.config import AUTO, Cost, Engine, Job
-from schemas.contract import Contract
-from schemas.errors import ModelError, UsageError
-from schemas.model import ModelCard
-from schemas.prices import PriceBook
-from schemas.tables import RESERVED
-from schemas.types import arrow_type
-from schemas.yaml_file import load
-from udfs.models import base
+from millrace.pipelines.profiling import output_checks
+from millrace.pipelines.spark import machine_check
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import ModelError
+from millrace.schemas.fits import why_not
+from millrace.schemas.model import ModelCard
+from millrace.schemas.tables import RESERVED
+from millrace.udfs.models import model_loading
 
 
 @dataclass(frozen=True)
@@ -28,19 +25,58 @@ class VerifiedModel:
     card: ModelCard
     digest: str
 
+    @property
+    def decoded_as(self) -> dict[str, Any]:
+        """How the model's pictures are decoded, defaults included; empty for a model of none.
+
+        Earlier versions decoded otherwise with the same card, so that it is part of what a run computes.
+        """
+        step = self.card.preprocess
+        if step.name != "image":
+            return {}
+        names = ("orientation", "background", "max_pixels")
+        return {name: getattr(step.options, name) for name in names}
+
+    @property
+    def computed_as(self) -> dict[str, Any]:
+        """What a run computes besides what the card says; empty where every version computes the same.
+
+        Earlier versions made other token ids of the same folder, ignored ``mean`` and ``std``, and gave
+        a single logit a softmax: their unfinished runs and cached outputs are not used.
+        """
+        before, after, network = self.card.preprocess, self.card.postprocess, self.card.architecture
+        is_text = before.name == "tokens" and after.name != "generate"
+        is_moved = bool({"mean", "std"} & before.options.model_fields_set)
+        sizes = dict(network.options) if network else {}
+        is_single = after.name == "classify" and 1 in (sizes.get("outputs"), sizes.get("classes"))
+        return self.decoded_as | ({"computes": 2} if is_text or is_moved or is_single else {})
+
+
+def checked_model(job: Job, *, on_this_machine: bool) -> VerifiedModel:
+    """The job's model, which can be computed as the job asks. Raises ModelError or UsageError.
+
+    ``on_this_machine``: workers compute here, so that devices and backends can be checked.
+    """
+    model = verified_model(job)
+    machine_check.check_model(job.engine, model.card)
+    output_checks.check_job(job, model.card)
+    if on_this_machine:
+        machine_check.check_machine(job.engine)
+    return model
+
 
 def verified_model(job: Job) -> VerifiedModel:
     """The job's model. Raises ModelError unless its files are the promised ones and it fits the job."""
     folder = Path(job.model.uri).absolute()
-    card = base.read_card(folder)
-    base.verify(folder, card)
+    card = model_loading.read_card(folder)
+    model_loading.verify(folder, card)
     if job.model.version not in (None, card.version):
         raise ModelError(
             f"the model in {folder} has another version",
             got=card.version,
             allowed=job.model.version,
         )
-    if card.format in base.HOLD_CODE and job.model.trust != "code":
+    if card.format in model_loading.HOLD_CODE and job.model.trust != "code":
         raise ModelError(
             f"the model in {folder} may hold code, and the job does not trust it",
             got=f"format {card.format}",
@@ -48,38 +84,11 @@ def verified_model(job: Job) -> VerifiedModel:
             next="set model.trust: code if you know where the file comes from, or export to onnx",
         )
     _fits(card, job)
-    return VerifiedModel(folder, card, base.digest_of(folder))
+    if card.is_foreign:
+        from millrace.udfs.models.graph_ending import check_ending
 
-
-def rate(
-    cost: Cost | None,
-    at: datetime,
-    machine: Callable[[], cloud.Machine | None] = cloud.machine,
-) -> Rate | None:
-    """The prices of the job's instance, the one in force ``at`` in front; None for a job without prices.
-
-    ``machine`` says what this machine is, for a job whose instance is ``auto``. Raises UsageError.
-    """
-    if cost is None:
-        return None
-    book = load(Path(cost.prices), PriceBook)
-    sku, region = cost.instance, cost.region
-    if sku == AUTO:
-        found = machine()
-        if found is None:
-            raise UsageError(
-                "cost.instance is auto, and no cloud says which machine this is",
-                got="no answer from a metadata service",
-                allowed=", ".join(dict.fromkeys(one.sku for one in book.instances)),
-                next="set cost.instance to one of these",
-            )
-        sku, region = found.sku, region or found.region
-    return rate_of(book, sku, category=cost.category, region=region, at=at)
-
-
-def settings(engine: Engine) -> dict[str, str | int]:
-    """The engine's settings as the job asks for them; what ``auto`` came to is told at the run's end."""
-    return engine.model_dump(mode="json")
+        check_ending(folder, card)
+    return VerifiedModel(folder, card, model_loading.digest_of(folder))
 
 
 def _fits(card: ModelCard, job: Job) -> None:
@@ -90,15 +99,14 @@ def _fits(card: ModelCard, job: Job) -> None:
         declared = contract.columns.get(name)
         if declared is None:
             lines.append(f"{name}: the model reads {wanted.type}, the contract does not declare it")
-        elif arrow_type(declared.type) != arrow_type(wanted.type):
-            lines.append(
-                f"{name}: the model reads {wanted.type}, the contract says {declared.type}"
-            )
-    taken = {column.lower() for column in (*job.key, *job.keep, *RESERVED)}
+        elif why := why_not(declared.type, wanted.type, card.preprocess.name):
+            types = f"the model reads {wanted.type}, the contract says {declared.type}"
+            lines.append(f"{name}: {types}: {why}")
+    used = {column.lower() for column in (*job.key, *job.keep, *RESERVED)}
     lines += [
         f"{name}: an output of the model, and also a key, kept or reserved column"
         for name in card.signature.outputs
-        if name.lower() in taken
+        if name.lower() in used
     ]
     if lines:
         raise ModelError(

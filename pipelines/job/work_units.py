@@ -8,14 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import sink, volume
-from pipelines.pinning import name_in
-from pipelines.runs import Run
-from schemas.pinned import Pinned, PinnedFile
-from schemas.tables import UNITS
+from millrace.pipelines.job import size_estimate
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.lake.runs import Run
+from millrace.pipelines.sources.snapshot import name_in
+from millrace.schemas.pinned import Pinned, PinnedFile
+from millrace.schemas.tables import QUARANTINE, UNITS
 
 PLANNED, DONE = "planned", "done"
-_UNKNOWN_SPEED_BYTES = 1 << 30  # a unit's, where nothing has told yet how fast the rows go
+_UNKNOWN_SPEED_BYTES = 1 << 30  # of a unit, before any speed is known
 _WHOLE = ("delta", "idx")  # one version, or one file: not to be cut into whole files
 
 
@@ -36,7 +38,7 @@ def cut(
     ``rows_per_s`` is what all workers together do; None: not known, then a unit has a gibibyte.
     ``rows`` of the input are scored; None: all of them.
     """
-    rows = volume.expected_rows(pinned) if rows is None else rows
+    rows = size_estimate.expected_rows(pinned) if rows is None else rows
     if pinned.format in _WHOLE or len(pinned.files) <= 1:
         return [Unit(0, pinned, rows)]
     size = _UNKNOWN_SPEED_BYTES
@@ -64,12 +66,12 @@ def _grouped(files: Sequence[PinnedFile], size: int) -> Iterator[tuple[PinnedFil
 
 
 def planned(lake: Path, run: Run, units: Sequence[Unit], at: datetime) -> list[Unit]:
-    """The run's units as its first attempt planned them, or these, kept for every later attempt."""
-    kept = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
-    if not kept:
+    """The run's units as its first attempt planned them, or these, stored for every later attempt."""
+    plan = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
+    if not plan:
         rows = [_row(run, unit, PLANNED, at) for unit in units]
-        sink.append_values(rows, lake, UNITS, f"{run.transaction()}:units")
-        kept = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
+        delta.append_values(rows, lake, UNITS, f"{run.transaction()}:units")
+        plan = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
     whole = replace(units[0].pinned, files=())
     files = [file for unit in units for file in unit.pinned.files]
     by_name = {name_in(whole, file.path): file for file in files}
@@ -79,31 +81,40 @@ def planned(lake: Path, run: Run, units: Sequence[Unit], at: datetime) -> list[U
             replace(whole, files=tuple(by_name[name] for name in row["files"])),
             row["expected_rows"],
         )
-        for row in kept
+        for row in plan
     ]
 
 
 def count(lake: Path, run: Run) -> int:
-    """Units that the run was planned with; 0 before."""
+    """How many units the run was cut into; 0 before it was."""
     return len(_rows(lake, run.run_id, PLANNED))
 
 
+def has_lost_commits(lake: Path, run: Run, predictions: str) -> bool:
+    """Whether a table was restored to a version from before what this run committed to it."""
+    quarantine, scored = Commits.of(lake, QUARANTINE.name), Commits.of(lake, predictions)
+    units = range(count(lake, run))
+    return quarantine.lost(run.transaction()) or any(
+        scored.lost(run.transaction(number)) for number in units
+    )
+
+
 def failures(lake: Path, run: Run) -> dict[str, int]:
-    """By transaction, the failed rows of the units that are told to be committed."""
+    """By transaction, the failed rows of the units that are recorded as committed."""
     return {row["transaction"]: row["failed"] for row in _rows(lake, run.run_id, DONE)}
 
 
 def too_large(lake: Path, computed_with: str) -> int | None:
     """The least cost of a call that ran out of memory in any run's unit that was computed so."""
     mine = [("computed_with", "=", computed_with), ("state", "=", DONE)]
-    found = [row["too_large"] for row in sink.values(lake, UNITS, mine)]
+    found = [row["too_large"] for row in delta.values(lake, UNITS, mine)]
     return min(filter(None, found), default=None)
 
 
 def finished(
     lake: Path, run: Run, unit: Unit, name: str, seconds: float, at: datetime, **counted: Any
 ) -> None:
-    """Tell that a unit was committed as ``name``, and what was counted in it; once."""
+    """Record that a unit was committed as ``name``, with its counts; once."""
     row = _row(run, unit, DONE, at) | {
         **counted,
         "files": [],
@@ -111,7 +122,7 @@ def finished(
         "seconds": round(seconds, 3),
         "application": run.application,
     }
-    sink.append_values([row], lake, UNITS, f"{name}:done")
+    delta.append_values([row], lake, UNITS, f"{name}:done")
 
 
 def _row(run: Run, unit: Unit, state: str, at: datetime) -> dict[str, Any]:
@@ -128,4 +139,4 @@ def _row(run: Run, unit: Unit, state: str, at: datetime) -> dict[str, Any]:
 
 
 def _rows(lake: Path, run_id: str, state: str) -> list[dict[str, Any]]:
-    return sink.values(lake, UNITS, [("run_id", "=", run_id), ("state", "=", state)])
+    return delta.values(lake, UNITS, [("run_id", "=", run_id), ("state", "=", state)])

@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all, whatever ends the process that writes it."""
+"""Atomic files: a file appears complete or not at all, even if its writer is killed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write the file, which takes its place at the end; after an error there is nothing new.
+    """Yield a draft's path, which replaces the file when the block ends without an error.
 
-    Makes the folder. Raises OSError.
+    Creates the folder. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

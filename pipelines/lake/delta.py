@@ -6,32 +6,30 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import reduce
-from operator import and_
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines.commits import MESSAGE
-from pipelines.data_files import adding
-from pipelines.driver import Driver
-from schemas.contract import quoted
-from schemas.errors import RunFailed
-from schemas.tables import Table
-from udfs.failpoint import reached
+from millrace.pipelines.lake import live_rows, own_tables
+from millrace.pipelines.lake.delta_history import MESSAGE
+from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.parquet_files import adding
+from millrace.schemas.errors import RunFailed
+from millrace.schemas.rule import quoted
+from millrace.schemas.tables import Table
+from millrace.udfs.engine.fault_injection import reached
 
 
 def spark_schema(arrow: pa.Schema) -> StructType:
-    """The Spark schema of an Arrow schema, comments kept: Delta stores them with the columns."""
+    """Return the Spark schema of an Arrow schema with its comments, which Delta stores with the columns."""
     schema: StructType = from_arrow_schema(arrow)
     for field, source in zip(schema.fields, arrow, strict=True):
         field.metadata = {k.decode(): v.decode() for k, v in (source.metadata or {}).items()}
@@ -45,7 +43,7 @@ def committed(lake: Path, table: str, transaction: str) -> bool:
 
 def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
     """Those of the transactions that the table holds."""
-    log = _table(lake, table)
+    log = own_tables.opened(lake, table)
     if log is None:
         return set()
     return {name for name in names if log.transaction_version(name) is not None}
@@ -58,13 +56,11 @@ def values(
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of a small table for which all ``filters`` hold, without Spark; none where it is not there."""
-    log = _table(lake, table.name)
+    log = own_tables.opened(lake, table.name)
     if log is None:
         return []
-    wanted = None if columns is None else list(columns)
-    found: list[dict[str, Any]] = log.to_pyarrow_table(
-        columns=wanted, filters=list(filters) or None
-    ).to_pylist()
+    own_tables.check_names(log, table)
+    found: list[dict[str, Any]] = live_rows.rows(log, columns, filters).to_pylist()
     return found
 
 
@@ -111,8 +107,8 @@ def append_values(
 ) -> None:
     """Append a few rows that the driver made itself, without Spark; keys that are absent become null.
 
-    A transaction that the table has already writes nothing. The commit is tried against the very
-    version whose log was asked, so of two drivers with one transaction the second fails.
+    A transaction that the table has already writes nothing. The commit is
+    made against the version that was read, so of two drivers with one transaction the second fails.
     """
     names = [column.name for column in table.columns]
     rows = [{name: value.get(name) for name in names} for value in values]
@@ -120,7 +116,7 @@ def append_values(
         log = _opened(lake, table)
         if log.transaction_version(transaction) is not None:
             return
-        made = pa.Table.from_pylist(rows, table.arrow_schema)
+        made = _with_others(pa.Table.from_pylist(rows, table.arrow_schema), log)
         write_deltalake(log, made, mode="append", commit_properties=_naming(transaction))
     except (DeltaError, OSError) as error:
         raise _unwritten(table, error) from error
@@ -129,35 +125,27 @@ def append_values(
 
 def count(lake: Path, table: str, **equal: str | int) -> int:
     """Rows of a table whose columns have these values, counted without Spark."""
-    mine = reduce(and_, [pc.field(name) == value for name, value in equal.items()])
-    rows: int = DeltaTable(str(lake / table)).to_pyarrow_dataset().count_rows(filter=mine)
-    return rows
+    mine = [(name, "=", value) for name, value in equal.items()]
+    there = DeltaTable(str(lake / table))
+    return sum(len(batch) for batch in live_rows.batches(there, [*equal], mine))
 
 
 def added(lake: Path, table: str, column: str) -> list[tuple[datetime, int]]:
     """Of each file of the table: the largest time in a column, and rows. From the log, no data is read."""
-    actions = pa.table(DeltaTable(str(lake / table)).get_add_actions(flatten=True))
+    there = DeltaTable(str(lake / table))
+    actions = pa.table(there.get_add_actions(flatten=True))
     if not {"num_records", f"max.{column}"} <= set(actions.column_names):  # no file yet
         return []
-    told = zip(
-        actions[f"max.{column}"].to_pylist(), actions["num_records"].to_pylist(), strict=True
-    )
-    return [(largest, rows) for largest, rows in told if rows and largest is not None]
+    largest = actions[f"max.{column}"].to_pylist()
+    files = zip(largest, live_rows.live(there), strict=True)
+    return [(newest, one.rows) for newest, one in files if one.rows and newest is not None]
 
 
 def remove_older(lake: Path, table: Table, column: str, before: datetime) -> None:
     """Remove the rows whose time in a column is before that. Where others write at the moment: later."""
-    told = before.astimezone(UTC).isoformat(timespec="microseconds")
+    limit = before.astimezone(UTC).isoformat(timespec="microseconds")
     with suppress(CommitFailedError):
-        DeltaTable(str(lake / table.name)).delete(f"\"{column}\" < '{told}'")
-
-
-def _table(lake: Path, name: str) -> DeltaTable | None:
-    """The table as it is now, where it is there."""
-    try:
-        return DeltaTable(str(lake / name))
-    except TableNotFoundError:
-        return None
+        DeltaTable(str(lake / table.name)).delete(f"\"{column}\" < '{limit}'")
 
 
 def _opened(lake: Path, table: Table) -> DeltaTable:
@@ -173,7 +161,9 @@ def _opened(lake: Path, table: Table) -> DeltaTable:
                 configuration=_properties(table),
                 commit_properties=once,
             )
-    return DeltaTable(path)
+    log = DeltaTable(path)
+    own_tables.check(log, table)
+    return log
 
 
 @contextmanager
@@ -189,21 +179,19 @@ def _computed(rows: DataFrame, folder: Path) -> Iterator[list[Path]]:
 
 
 def _existing(lake: Path, table: Table) -> DeltaTable | None:
-    """The table, where it is there. Raises RunFailed where it has other columns than those declared."""
-    log = _table(lake, table.name)
-    if log is None:
-        return None
-    there = {one.name: one.type for one in pa.schema(log.schema().to_arrow())}
-    mine = {one.name: one.type for one in table.arrow_schema}
-    wrong = [name for name, kind in mine.items() if there.get(name) != kind]
-    if wrong:
-        raise RunFailed(
-            f"table {table.name} has other columns than this job writes",
-            got=", ".join(f"{name} {there.get(name, 'absent')}" for name in wrong),
-            allowed=", ".join(f"{name} {mine[name]}" for name in wrong),
-            next="write to another lake (output.path), or move this table away",
-        )
+    """The table, where it is there. Raises UsageError where it is not one that can be written."""
+    log = own_tables.opened(lake, table.name)
+    if log is not None:
+        own_tables.check(log, table)
     return log
+
+
+def _with_others(made: pa.Table, log: DeltaTable) -> pa.Table:
+    """The rows with nulls in the columns that the table's owner has added."""
+    for field in pa.schema(log.schema().to_arrow()):
+        if field.name not in made.column_names:
+            made = made.append_column(field, pa.nulls(len(made), field.type))
+    return made
 
 
 def _naming(transaction: str) -> CommitProperties:

@@ -1,4 +1,4 @@
-"""Which of its commits a table still has: one that was restored to before a commit has lost its rows."""
+"""Commits that a table still has: a restore to an earlier version removes later rows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Commits:
         except TableNotFoundError:
             return Commits({}, ())
         named = {
-            told.removeprefix(MESSAGE): entry["version"]
+            message.removeprefix(MESSAGE): entry["version"]
             for entry in history
-            if (told := entry.get("userMetadata") or "").startswith(MESSAGE)
+            if (message := entry.get("userMetadata") or "").startswith(MESSAGE)
         }
         return Commits(named, sorted(_restores(history)))
 
@@ -76,15 +76,15 @@ def _restores(history: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]
 
 
 def _target(restore: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> int:
-    """The version that a restore went back to, which may have been asked for by time."""
-    asked = restore["operationParameters"]
-    if asked.get("version") is not None:
-        return int(asked["version"])
-    told = next(value for key, value in asked.items() if key != "version" and value)
-    if str(told).isdigit():  # as delta-rs writes it
-        until_ms = float(told)
+    """Return the version that a restore went back to; its parameters state a version or a time."""
+    parameters = restore["operationParameters"]
+    if parameters.get("version") is not None:
+        return int(parameters["version"])
+    target = next(value for key, value in parameters.items() if key != "version" and value)
+    if str(target).isdigit():  # as delta-rs writes it
+        until_ms = float(target)
     else:  # as Spark does
-        moment = datetime.fromisoformat(str(told))
+        moment = datetime.fromisoformat(str(target))
         until_ms = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
     before = [one for one in history if one["version"] < restore["version"]]
     return max((one["version"] for one in before if one["timestamp"] <= until_ms), default=0)

@@ -1,4 +1,4 @@
-"""One driver at work on a run: where its scratch files are, and whether the run is still its own."""
+"""Fencing of a run: the scratch files of its driver, and whether the driver still holds the claim."""
 
 from __future__ import annotations
 

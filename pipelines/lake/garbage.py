@@ -1,6 +1,6 @@
-"""What a lake no longer needs, by kind: each finder gives what can go, with the reason.
+"""What a lake no longer needs, by kind: each finder yields what can go, with the reason.
 
-What somebody may still be writing is told from what is left over by its age, where no claim tells it.
+A claim says whether a driver still writes a file. Where there is no claim, the age of the file decides.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.parse import unquote
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from pipelines import claim, sink, store
-from pipelines.attempts import BEGINS
-from pipelines.holder import FREE, Holder
-from pipelines.runs import DONE
-from schemas.errors import UsageError
-from schemas.tables import CALIBRATIONS, RUNS
+from millrace.pipelines.lake import delta, run_lock, store_guarantees
+from millrace.pipelines.lake.lock_holder import FREE, Holder
+from millrace.pipelines.lake.runs import DONE
+from millrace.schemas.errors import UsageError
+from millrace.schemas.figures import BEGINS
+from millrace.schemas.tables import CALIBRATIONS, RUNS
 
 Claims = Mapping[str, tuple[str, Holder | None]]  # as `claim.holders` gives them
 _COLUMNS = ["run_id", "event", "fingerprint", "state", "at", "pinned_input", "model_digest"]
@@ -43,7 +43,7 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownRun:
     """A run of the runs table: its events in their order, and whether a driver holds it now."""
 
     run_id: str
@@ -68,17 +68,20 @@ class Known:
         )
 
 
-def runs(lake: Path, held: set[str]) -> list[Known]:
-    """Every run of the lake; ``held`` are the keys of claims that a driver holds."""
+def runs(lake: Path, claimed: set[str]) -> list[KnownRun]:
+    """Return every run of the lake; ``claimed`` are the keys of claims that a driver holds."""
     found: dict[str, list[dict[str, Any]]] = {}
     for event in sorted(
-        sink.values(lake, RUNS, columns=_COLUMNS), key=lambda event: event["event"]
+        delta.values(lake, RUNS, columns=_COLUMNS), key=lambda event: event["event"]
     ):
         found.setdefault(event["run_id"], []).append(event)
-    return [Known(name, of, claim.key(of[-1]["fingerprint"]) in held) for name, of in found.items()]
+    return [
+        KnownRun(name, of, run_lock.key(of[-1]["fingerprint"]) in claimed)
+        for name, of in found.items()
+    ]
 
 
-def scratch(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Leftover]:
+def scratch(lake: Path, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
     """Scratch folders of runs that nobody holds, and of none that is known where they are old."""
     known = {run.run_id: run for run in runs}
     for path in _in(lake / "_staging"):
@@ -91,11 +94,13 @@ def scratch(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Lef
 
 
 def claims(
-    lake: Path, runs: Sequence[Known], claims: Claims, before: datetime
+    lake: Path, runs: Sequence[KnownRun], claims: Claims, before: datetime
 ) -> Iterator[Leftover]:
     """Claims of runs that are done, and of none that is known where they are old."""
-    known = {claim.key(run.last["fingerprint"]) for run in runs}
-    unfinished = {claim.key(run.last["fingerprint"]) for run in runs if run.last["state"] != DONE}
+    known = {run_lock.key(run.last["fingerprint"]) for run in runs}
+    unfinished = {
+        run_lock.key(run.last["fingerprint"]) for run in runs if run.last["state"] != DONE
+    }
     for name, (state, holder) in claims.items():
         path = lake / "_claims" / name
         if state == FREE and name not in unfinished and (name in known or _changed(path) < before):
@@ -103,10 +108,10 @@ def claims(
             yield Leftover("claim", path, _size(path), why, _of(holder) or name)
 
 
-def models(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Leftover]:
+def models(lake: Path, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
     """Conversions of models that neither a calibration nor an unfinished run names."""
     named = {
-        row["model_digest"] for row in sink.values(lake, CALIBRATIONS, columns=["model_digest"])
+        row["model_digest"] for row in delta.values(lake, CALIBRATIONS, columns=["model_digest"])
     }
     named |= {run.last["model_digest"] for run in runs if run.last["state"] != DONE}
     for path in _in(lake / "_models"):
@@ -116,7 +121,9 @@ def models(lake: Path, runs: Sequence[Known], before: datetime) -> Iterator[Left
 
 def logs(lake: Path, before: datetime) -> Iterator[Leftover]:
     """Event logs that an application left unfinished, where this machine can tell that it ended."""
-    if not store.guarantee(str(lake)).safe:  # an application of another machine may write there
+    if not store_guarantees.guarantee(
+        str(lake)
+    ).safe:  # an application of another machine may write there
         return
     old = [path for path in _in(lake / "_logs") if path.suffix == ".inprogress"]
     used = _open_files() if old else set()
@@ -125,7 +132,7 @@ def logs(lake: Path, before: datetime) -> Iterator[Leftover]:
             yield Leftover("log", path, _size(path), "its application ended without closing it")
 
 
-def data(lake: Path, runs: Sequence[Known], older_than: timedelta) -> Iterator[Leftover]:
+def data(lake: Path, runs: Sequence[KnownRun], older_than: timedelta) -> Iterator[Leftover]:
     """Data files that no version within the retention names, nor one that an unfinished run reads."""
     pins = [json.loads(run.last["pinned_input"]) for run in runs if run.last["state"] != DONE]
     for path in _in(lake):
@@ -134,7 +141,8 @@ def data(lake: Path, runs: Sequence[Known], older_than: timedelta) -> Iterator[L
         needed = [pin["version"] for pin in pins if _overlap(path, Path(pin["root"]))]
         if None in needed:  # read as plain files: which of them, the run's own plan knows
             continue
-        for name in _unnamed(path, older_than, needed):
+        # A file that was removed twice, as with a deletion vector, is there twice.
+        for name in dict.fromkeys(_unnamed(path, older_than, needed)):
             file = path / unquote(name)
             file = file if file.exists() else path / name
             # Not by delta-rs: its commits would make a new version of what other jobs have pinned.

@@ -1,4 +1,4 @@
-"""Who claims a run: what a claim's files say, and whether its holder still lives."""
+"""The holder of a run's claim: its files in the lake, and whether its process is alive."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Holder:
     since: str = ""
 
     @property
-    def told(self) -> str:
-        """The holder in a few words."""
+    def description(self) -> str:
+        """The holder's run, process, host and start, for messages."""
         who = f"run {self.run_id} in process {self.pid} on {self.host}"
         return f"{who}, since {self.since} by its clock"
 
@@ -45,7 +45,7 @@ class Holder:
         return json.dumps(asdict(self))
 
 
-class Watch:
+class ClaimWatcher:
     """What one watcher sees of one claim."""
 
     def __init__(self, folder: Path, expires_s: float) -> None:
@@ -102,17 +102,17 @@ def latest(folder: Path) -> tuple[Holder, bool, bytes] | None:
 def read(folder: Path, number: int) -> Holder | None:
     """The holder of one claim; None where there is no such claim, without a name where it is broken."""
     try:
-        told = json.loads((folder / f"{number}.json").read_text())
+        stored = json.loads((folder / f"{number}.json").read_text())
     except FileNotFoundError:
         return None
     except ValueError:  # the machine went down over it: nobody knows who it was, and nobody beats
         return Holder(number)
     known = {field.name for field in fields(Holder)}
-    return Holder(**{name: value for name, value in told.items() if name in known})
+    return Holder(**{name: value for name, value in stored.items() if name in known})
 
 
 def is_dead(holder: Holder) -> bool:
-    """Whether the holder's process ran here and is gone; False where that cannot be told."""
+    """Whether the holder's process ran here and is gone; False where this is unknown."""
     if not holder.place or holder.place != _place():
         return False
     try:
@@ -143,10 +143,10 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """A process's start in ticks since boot; empty for one that ended, None where nothing is told."""
+    """Return a process's start in ticks since boot; empty if it has ended, None if unknown."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        line = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    state, *rest = told[told.rindex(")") + 2 :].split()
+    state, *rest = line[line.rindex(")") + 2 :].split()
     return "" if state in "ZX" else rest[18]

@@ -1,4 +1,4 @@
-"""Parquet files that Spark wrote, as a Delta commit names them: with what their footers say of columns.
+"""Parquet files that Spark wrote as add actions of a Delta commit, with statistics from their footers.
 
 Delta's own writer in Spark counts nulls and compares every value of every row for that, a second time
 after Parquet's writer.
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
-from schemas.tables import leaves
+from millrace.schemas.tables import leaves
 
 _TEXT = 32  # characters of a text that a bound has
 _DIGITS = 15
@@ -69,8 +69,8 @@ def _statistics(footer: pq.FileMetaData, columns: list[tuple[str, ...]]) -> dict
     least: dict[str, Any] = {}
     most: dict[str, Any] = {}
     for path in columns:
-        for told in (nulls, least, most):
-            _struct(told, path)
+        for bounded in (nulls, least, most):
+            _struct(bounded, path)
         bounds = found[".".join(path)]
         known = [count for count in bounds.nulls if count is not None]
         if known and len(known) == len(bounds.nulls):
@@ -87,28 +87,28 @@ def _statistics(footer: pq.FileMetaData, columns: list[tuple[str, ...]]) -> dict
 
 
 def _take(bounds: _Bounds, chunk: pq.ColumnChunkMetaData) -> None:
-    said = chunk.statistics
-    bounds.nulls.append(said.null_count if said is not None and said.has_null_count else None)
-    if said is not None and said.has_null_count and said.null_count == chunk.num_values:
+    stats = chunk.statistics
+    bounds.nulls.append(stats.null_count if stats is not None and stats.has_null_count else None)
+    if stats is not None and stats.has_null_count and stats.null_count == chunk.num_values:
         return  # nothing but nulls: they have no bounds, and leave those of other groups as they are
-    least, most = _ends(said)
+    least, most = _ends(stats)
     bounds.least.append(least)
     bounds.most.append(most)
 
 
-def _ends(said: pq.Statistics | None) -> tuple[Any, Any]:
+def _ends(stats: pq.Statistics | None) -> tuple[Any, Any]:
     """The smallest and the largest value; None for kinds that Delta does not order."""
-    if said is None or not said.has_min_max:
+    if stats is None or not stats.has_min_max:
         return None, None
     try:
-        ends = said.min, said.max
+        ends = stats.min, stats.max
     except UnicodeDecodeError:  # no text: Spark lets any bytes pass as one
         return None, None
     return ends if all(map(_has_order, ends)) else (None, None)
 
 
 def _has_order(value: Any) -> bool:
-    if isinstance(value, Decimal):  # of more digits than a number in JSON keeps, none is told
+    if isinstance(value, Decimal):  # a number in JSON holds fewer digits: no bound
         return len(value.as_tuple().digits) <= _DIGITS
     return isinstance(value, int | float | str | date) and not isinstance(value, bool)
 
@@ -126,10 +126,10 @@ def _least(value: Any) -> Any:
 def _most(value: Any) -> Any:
     """An upper bound: what is cut off is made up for."""
     if isinstance(value, str) and len(value) > _TEXT:
-        kept = _TEXT
-        while value[kept : kept + 1] == _LAST:
-            kept += 1
-        return value[:kept] + _LAST
+        end = _TEXT
+        while value[end : end + 1] == _LAST:
+            end += 1
+        return value[:end] + _LAST
     if isinstance(value, datetime) and value.microsecond % 1000:
         value += _MILLISECOND
     return _plain(value)

@@ -1,4 +1,4 @@
-"""One driver a fingerprint: a claim in the lake, kept by a heartbeat and taken over where that stops.
+"""One driver a fingerprint: a claim in the lake, renewed by a heartbeat, which expires without it.
 
 Claim n of a fingerprint is ``_claims/<fingerprint>/<n>.json``, made only where there is none; the
 largest n counts. No decision reads a wall clock: a holder on this machine is dead when its process
@@ -16,12 +16,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.holder import FREE, HELD, WATCHED, Holder, Watch, latest, me, read
-from schemas.errors import ClaimHeld, ClaimLost, RunFailed
+from millrace.pipelines.lake.lock_holder import (
+    FREE,
+    HELD,
+    WATCHED,
+    ClaimWatcher,
+    Holder,
+    latest,
+    me,
+    read,
+)
+from millrace.schemas.errors import ClaimHeld, ClaimLost, RunFailed
 
 
 @dataclass(frozen=True)
-class Lease:
+class LeaseTimes:
     """How often a holder beats, and how long a still beat is waited for."""
 
     expires_s: float = 60.0
@@ -29,7 +38,7 @@ class Lease:
     is_on: bool = True  # off only to prove that a test of the race bites
 
 
-LEASE = Lease()
+LEASE = LeaseTimes()
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Claim:
 
     folder: Path
     holder: Holder
-    lease: Lease
+    lease: LeaseTimes
 
     def check(self) -> None:
         """Raise ClaimLost where another driver took over; a driver asks before each commit."""
@@ -46,7 +55,7 @@ class Claim:
             after = latest(self.folder)
             raise ClaimLost(
                 "this driver was silent for so long that another took its run over",
-                got=after[0].told if after else "the claim is gone",
+                got=after[0].description if after else "the claim is gone",
                 next="let the other driver finish: what this one has committed stays",
             )
 
@@ -63,13 +72,13 @@ def claimed(
     run_id: str,
     *,
     watch: Callable[[str], None] = lambda _: None,
-    lease: Lease = LEASE,
+    lease: LeaseTimes = LEASE,
     forget: bool = False,
 ) -> Iterator[Claim]:
     """The claim of a fingerprint, released at the end; ``forget`` then removes every trace of it.
 
-    ``watch`` is told, in a line, what is waited for, and when the heartbeat cannot be written: the
-    run goes on then, and loses its claim only if another driver takes it. Raises ClaimHeld, or
+    ``watch`` gets a line while the claim is awaited, and when the heartbeat cannot be written: the run
+    continues then, and loses its claim only if another driver takes it. Raises ClaimHeld, or
     RunFailed where the lake cannot be written.
     """
     folder = _folder(lake) / key(fingerprint)
@@ -103,12 +112,12 @@ def key(fingerprint: str) -> str:
     return fingerprint[:32]
 
 
-def holders(lake: Path, lease: Lease = LEASE) -> dict[str, tuple[str, Holder | None]]:
+def holders(lake: Path, lease: LeaseTimes = LEASE) -> dict[str, tuple[str, Holder | None]]:
     """By `key`, whether each claim is FREE or HELD, and its latest holder.
 
     Claims that neither ended nor beat are watched, all together, for a lease at most.
     """
-    watches = [Watch(path, lease.expires_s) for path in sorted(_folder(lake).glob("[!.]*"))]
+    watches = [ClaimWatcher(path, lease.expires_s) for path in sorted(_folder(lake).glob("[!.]*"))]
     while True:
         found = {watch.folder.name: watch.look() for watch in watches}
         if all(state != WATCHED for state, _ in found.values()):
@@ -121,9 +130,9 @@ def _folder(lake: Path) -> Path:
 
 
 def _taken(
-    folder: Path, fingerprint: str, run_id: str, watch: Callable[[str], None], lease: Lease
+    folder: Path, fingerprint: str, run_id: str, watch: Callable[[str], None], lease: LeaseTimes
 ) -> Claim:
-    watching, is_told = Watch(folder, lease.expires_s), False
+    watching, is_reported = ClaimWatcher(folder, lease.expires_s), False
     while True:
         state, before = watching.look()
         if state == FREE or before is None or not lease.is_on:
@@ -133,14 +142,16 @@ def _taken(
         elif state == HELD:
             raise ClaimHeld(
                 "another driver is at work on this run",
-                got=before.told,
+                got=before.description,
                 allowed="one driver at a time for one job on one input",
                 next=f"wait for it, or stop process {before.pid} on {before.host} and run again",
             )
         else:
-            if not is_told:
-                watch(f"  {before.told}: waiting {lease.expires_s:g} s at most for a sign of it")
-            is_told = True
+            if not is_reported:
+                watch(
+                    f"  {before.description}: waiting {lease.expires_s:g} s at most for a sign of it"
+                )
+            is_reported = True
             watching.pause()
 
 
@@ -168,7 +179,7 @@ def _put(folder: Path, mine: Holder, before: Holder | None) -> bool:
 
 
 def _beats(claim: Claim, done: threading.Event, watch: Callable[[str], None]) -> None:
-    path, count, is_told = claim.holder.mark(claim.folder, "beat"), 0, False
+    path, count, is_reported = claim.holder.mark(claim.folder, "beat"), 0, False
     draft = path.with_name(f"{path.name}.tmp")
     while not done.wait(claim.lease.beat_s):
         count += 1
@@ -178,9 +189,9 @@ def _beats(claim: Claim, done: threading.Event, watch: Callable[[str], None]) ->
             draft.write_text(str(count))
             draft.replace(path)
         except OSError as error:  # a full disk may have room again: the next beat tries
-            if not is_told:
+            if not is_reported:
                 watch(f"  the heartbeat cannot be written: {error}; another driver may take over")
-            is_told = True
+            is_reported = True
 
 
 def _release(claim: Claim, *, forget: bool) -> None:

@@ -1,4 +1,4 @@
-"""The life of a run: found by its fingerprint, told as events in the runs table."""
+"""A run and its events in the table `runs`, found by its fingerprint."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import sink
-from pipelines.driver import Driver
-from schemas import ids
-from schemas.summary import Summary
-from schemas.tables import RUNS
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.paths import report_page
+from millrace.pipelines.lake.run_lock import Claim
+from millrace.schemas import figures, ids
+from millrace.schemas.summary import TOTALS, RunSummary
+from millrace.schemas.tables import RUNS, UNITS
 
 Clock = Callable[[], datetime]
 DONE = "done"
 DONE_ALREADY = "already done: nothing was scored again"
-_TOTALS = (
-    "rows_read", "scored", "quarantined", "failed", "units_done", "units_total", "wall_s", "infer_s",
-    "model_load_s", "cost", "currency", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
-    "ledger_coverage", "books_closed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,50 +37,93 @@ class Run:
     number: int = 1  # of the job's runs
     application: str | None = None  # Spark's, of this attempt
 
+    def claimed_by(self, lake: Path, claim: Claim) -> Run:
+        """The same run, in the hands of the driver that made the claim."""
+        driver = Driver.at(lake, self.run_id, claim.holder.token, claim.check)
+        return replace(self, driver=driver)
+
     def transaction(self, unit: int | None = None) -> str:
         """The Delta transaction of a unit of this run; without one, of the run."""
         return ids.transaction(self.fingerprint, self.series, unit)
 
 
+def new_run(
+    lake: Path,
+    job: str,
+    fingerprint: str,
+    facts: dict[str, str | None],
+    nonce: str,
+    series: int = 0,
+) -> Run:
+    """A run without events, which no other driver can take over."""
+    run_id = ids.run_id(job, fingerprint, nonce)
+    return Run(run_id, fingerprint, job, facts, Driver.at(lake, run_id), series=series)
+
+
+def run_of(lake: Path, event: Mapping[str, Any], facts: dict[str, Any]) -> Run:
+    """The run of its last event, which no driver has claimed yet."""
+    return Run(
+        event["run_id"],
+        event["fingerprint"],
+        event["job"],
+        facts,
+        Driver.at(lake, event["run_id"]),
+        events=event["event"] + 1,
+        series=event["series"],
+        number=event["number"],
+    )
+
+
 def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
     """The last event of the latest run with this fingerprint; None where there was none."""
-    found = sink.values(lake, RUNS, [("fingerprint", "=", fingerprint)])
+    found = delta.values(lake, RUNS, [("fingerprint", "=", fingerprint)])
     return max(found, key=lambda event: (event["series"], event["event"]), default=None)
 
 
 def next_number(lake: Path, job: str) -> int:
     """The number of the job's next run."""
-    begun = sink.values(lake, RUNS, [("job", "=", job), ("event", "=", 0)])
+    begun = delta.values(lake, RUNS, [("job", "=", job), ("event", "=", 0)])
     return max((event["number"] for event in begun), default=0) + 1
 
 
 def events(lake: Path, run_id: str) -> list[dict[str, Any]]:
-    """What the run's events tell, in their order."""
-    found = sink.values(lake, RUNS, [("run_id", "=", run_id)])
+    """The run's events, in their order."""
+    found = delta.values(lake, RUNS, [("run_id", "=", run_id)])
     return sorted(found, key=lambda event: event["event"])
 
 
-def closed_at(told: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str, Any]]:
-    """The events, as they will be once the last attempt has told that its books were closed then."""
-    last = told[-1]
+def closed_at(history: Sequence[dict[str, Any]], closed: datetime) -> list[dict[str, Any]]:
+    """The events as they will be once the last attempt records that its books were closed."""
+    last = history[-1]
     if last["books_closed_at"] is not None:
-        return list(told)
-    return [*told, {**last, "event": last["event"] + 1, "state": "", "books_closed_at": closed}]
+        return list(history)
+    return [*history, {**last, "event": last["event"] + 1, "state": "", "books_closed_at": closed}]
 
 
 def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
-    """How fast the job's last run with this model scored, all workers together; None: there was none."""
+    """How fast the job's last run with this model scored, all workers together; None: there was none.
+
+    Of a run of several attempts, the last one.
+    """
     done = [
         event
-        for event in sink.values(lake, RUNS, [("job", "=", job)])
+        for event in delta.values(lake, RUNS, [("job", "=", job)])
         if event["state"] == DONE and event["model_digest"] == model_digest and event["infer_s"]
-        if tells_speed(event)
+        if has_typical_speed(event)
     ]
     last = max(done, key=lambda event: event["number"], default=None)
-    return None if last is None else float(last["scored"] / last["infer_s"])
+    if last is None:
+        return None
+    return figures.rows_per_s(scored_now(lake, last["run_id"], last["scored"]), last["infer_s"])
 
 
-def tells_speed(event: Mapping[str, Any]) -> bool:
+def scored_now(lake: Path, run_id: str, scored: int) -> int:
+    """Of the run's scored rows, those that its last attempt committed."""
+    began = [one["at"] for one in events(lake, run_id) if one["state"] in figures.BEGINS]
+    return figures.scored_now(scored, began, delta.values(lake, UNITS, [("run_id", "=", run_id)]))
+
+
+def has_typical_speed(event: Mapping[str, Any]) -> bool:
     """Whether an event is of a run whose time says much of the next one's.
 
     A run with a cache may have found most of its rows there, and a replay looks for few rows in a whole
@@ -93,7 +133,7 @@ def tells_speed(event: Mapping[str, Any]) -> bool:
     return cache == "off" and not event.get("replays")
 
 
-def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
+def append_event(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
     """Append an event to the run; the run with one event more."""
     event = {
         "run_id": run.run_id,
@@ -108,27 +148,26 @@ def tell(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
         **run.facts,
         **more,
     }
-    sink.append_values([event], lake, RUNS, f"millrace:{run.run_id}:event:{run.events}")
+    delta.append_values([event], lake, RUNS, f"millrace:{run.run_id}:event:{run.events}")
     return replace(run, events=run.events + 1)
 
 
-def totals(summary: Summary) -> dict[str, Any]:
-    """The summary's numbers as columns of the runs table."""
-    return {name: getattr(summary, name) for name in _TOTALS}
-
-
-def summary_of(event: dict[str, Any], lake: Path, report: Path) -> Summary:
-    """The summary of a run that is done, read back from its last event."""
-    known = {name: event[name] for name in _TOTALS}
-    cost = event["cost"]
-    return Summary(
+def summary_of(event: dict[str, Any], lake: Path) -> RunSummary:
+    """The summary of a command that found its run done: the run's totals, and no seconds of its own."""
+    known = {name: event[name] for name in TOTALS}
+    cost, report = event["cost"], report_page(lake, event["run_id"])
+    nothing = {"wall_s": 0.0, "infer_s": 0.0, "model_load_s": 0.0}
+    return RunSummary(
         run_id=event["run_id"],
         state=event["state"],
         fingerprint=event["fingerprint"],
         lake=str(lake),
+        input=json.loads(event["pinned_input"]),
+        gates=tuple(json.loads(event["gates"] or "[]")),
         report=str(report) if report.is_file() else None,
+        done_before=event["at"].isoformat(timespec="seconds"),
         warnings=(DONE_ALREADY,),
-        **known | {"cost": None if cost is None else Decimal(cost)},
+        **known | nothing | {"cost": None if cost is None else Decimal(cost)},
     )
 
 

@@ -1,7 +1,7 @@
 """What the lake's store guarantees when two drivers make one file at the same moment.
 
 Delta's commits and a run's claim both rest on put-if-absent: of two who make a file under one name,
-exactly one succeeds, and the other is told.
+exactly one succeeds, and the other gets an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from schemas.errors import UsageError
+from millrace.schemas.errors import UsageError
 
 _DISKS = frozenset({
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "overlay", "tmpfs",
@@ -50,8 +50,8 @@ class Guarantee:
     why: str
 
     def __str__(self) -> str:
-        told = f"{self.name}, {'safe' if self.safe else 'not safe'} for two drivers"
-        return told if self.safe else f"{told}: {self.why}"
+        text = f"{self.name}, {'safe' if self.safe else 'not safe'} for two drivers"
+        return text if self.safe else f"{text}: {self.why}"
 
 
 def guarantee(path: str, mounts: Sequence[tuple[str, str]] | None = None) -> Guarantee:
@@ -67,7 +67,7 @@ def guarantee(path: str, mounts: Sequence[tuple[str, str]] | None = None) -> Gua
         return Guarantee(
             f"local disk ({kind})", safe=True, why="a hard link to a name that is taken fails"
         )
-    why = next((told for start, told in _MOUNTS.items() if kind.startswith(start)), "not known")
+    why = next((reason for start, reason in _MOUNTS.items() if kind.startswith(start)), "not known")
     return Guarantee(f"mount ({kind})", safe=False, why=why)
 
 

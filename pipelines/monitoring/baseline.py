@@ -1,4 +1,4 @@
-"""Which run a job's later runs are compared with: set by a user, kept as rows, the last of them applies."""
+"""Baselines: the run that a job's later runs are compared with; the last row that a user set applies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import profiles, runs, sink
-from pipelines.profiles import INPUT, OUTPUT, Profiles
-from schemas.errors import UsageError
-from schemas.tables import BASELINES
+from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.profiling import profiles
+from millrace.pipelines.profiling.profiles import INPUT, OUTPUT, Profiles
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import BASELINES
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def of_job(lake: Path, job: str) -> Baseline | None:
 
 
 def of_run(lake: Path, run_id: str) -> Baseline:
-    """A run as a baseline. Raises UsageError where it kept no profiles."""
+    """A run as a baseline. Raises UsageError where it has no profiles."""
     found = profiles.of_input(lake, run_id)
     units = profiles.of_units(lake, run_id)
     if not found and not units:
@@ -47,7 +48,7 @@ def of_run(lake: Path, run_id: str) -> Baseline:
 
 def pins(lake: Path, job: str | None = None) -> list[dict[str, Any]]:
     """What was set, in its order; of one job, or of all."""
-    found = sink.values(lake, BASELINES, [] if job is None else [("job", "=", job)])
+    found = delta.values(lake, BASELINES, [] if job is None else [("job", "=", job)])
     return sorted(found, key=lambda pin: (pin["job"], pin["number"], pin["at"]))
 
 
@@ -66,5 +67,5 @@ def set_(lake: Path, run_id: str, at: datetime) -> dict[str, Any]:
     job = events[-1]["job"]
     number = max((pin["number"] for pin in pins(lake, job)), default=0) + 1
     pin = {"job": job, "number": number, "run_id": run_id, "at": at}
-    sink.append_values([pin], lake, BASELINES, f"millrace:baseline:{job}:{number}:{run_id}")
+    delta.append_values([pin], lake, BASELINES, f"millrace:baseline:{job}:{number}:{run_id}")
     return pin

@@ -1,4 +1,4 @@
-"""Whether columns are as the baseline's were: each measure compared, with limits, and what to say of it."""
+"""Drift of columns against a baseline: each measure compared with its limits, and the findings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.distances import Compared, chance_of_share, compared
-from pipelines.profiles import CATEGORY, Measure, Profile, Profiles
-from pipelines.sketches import Categories
-from schemas.monitor import Drift
+from millrace.pipelines.profiling.distances import Compared, chance_of_share, compared
+from millrace.pipelines.profiling.profiles import CATEGORY, Measure, MeasureProfile, Profiles
+from millrace.pipelines.profiling.sketches import Categories
+from millrace.schemas.monitor import Drift
 
 MISSING = "missing"
 _NAMES = {"psi": "PSI", "ks": "KS", "js": "JS", "missing": "missing"}
@@ -43,15 +43,15 @@ class Finding:
 def findings(before: Profiles, now: Profiles, limits: Drift) -> list[Finding]:
     """Every measure of ``now``, and each column's missing values, in the order of ``now``."""
     found = []
-    told: set[str] = set()
+    reported: set[str] = set()
     for measure, profile in now.items():
         earlier = before.get(measure)
         if earlier is None:
             why = "the baseline does not have it"
             found.append(Finding(*measure, 0, profile.sketch.total, why=why))
             continue
-        if measure.column not in told:
-            told.add(measure.column)
+        if measure.column not in reported:
+            reported.add(measure.column)
             found.append(_missing(earlier, profile, limits))
         found.append(_distance(measure, earlier, profile, limits))
     return found
@@ -62,7 +62,7 @@ def drifted(found: Sequence[Finding]) -> list[Finding]:
     return [one for one in found if one.drifted]
 
 
-def _missing(before: Profile, now: Profile, limits: Drift) -> Finding:
+def _missing(before: MeasureProfile, now: MeasureProfile, limits: Drift) -> Finding:
     difference = now.missing - before.missing
     both = before.rows + now.rows
     share = (before.missing * before.rows + now.missing * now.rows) / both if both else 0.0
@@ -80,7 +80,9 @@ def _missing(before: Profile, now: Profile, limits: Drift) -> Finding:
     )
 
 
-def _distance(measure: Measure, before: Profile, now: Profile, limits: Drift) -> Finding:
+def _distance(
+    measure: Measure, before: MeasureProfile, now: MeasureProfile, limits: Drift
+) -> Finding:
     totals = before.sketch.total, now.sketch.total
     found = compared(before.sketch, now.sketch)
     if found is None:
@@ -88,14 +90,14 @@ def _distance(measure: Measure, before: Profile, now: Profile, limits: Drift) ->
     allowed = _allowed(found, limits)
     over = {n: v for n, v in asdict(found.found).items() if v is not None and v > allowed[n]}
     why = ", ".join(f"{_NAMES[n]} {v:.3f}, at most {allowed[n]:.3f}" for n, v in over.items())
-    told = f"{why}; {_shift(before, now)}" if over else None
+    reason = f"{why}; {_shift(before, now)}" if over else None
     return Finding(
         *measure,
         *totals,
         **asdict(found.found),
         limits=json.dumps({name: round(value, 6) for name, value in allowed.items()}),
         drifted=bool(over),
-        why=told,
+        why=reason,
     )
 
 
@@ -108,7 +110,7 @@ def _allowed(found: Compared, limits: Drift) -> dict[str, float]:
     }
 
 
-def _not_compared(before: Profile, now: Profile) -> str:
+def _not_compared(before: MeasureProfile, now: MeasureProfile) -> str:
     sketches = before.sketch, now.sketch
     if any(isinstance(one, Categories) and one.counts is None for one in sketches):
         return "too many different values to be categories: not compared"
@@ -116,7 +118,7 @@ def _not_compared(before: Profile, now: Profile) -> str:
     return f"{which} has no values: not compared"
 
 
-def _shift(before: Profile, now: Profile) -> str:
+def _shift(before: MeasureProfile, now: MeasureProfile) -> str:
     """What moved, in a few words."""
     if now.measure.name != CATEGORY:
         return f"mean {_number(before.mean)} before, {_number(now.mean)} now"
@@ -130,7 +132,7 @@ def _moved(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[st
         yield f"{name!r} {before.get(name, 0.0):.1%} before, {now.get(name, 0.0):.1%} now"
 
 
-def _shares(profile: Profile) -> dict[str, float]:
+def _shares(profile: MeasureProfile) -> dict[str, float]:
     counts: Mapping[str, Any] = getattr(profile.sketch, "counts", None) or {}
     return {name: count / profile.sketch.total for name, count in counts.items()}
 

@@ -1,4 +1,4 @@
-"""What ``millrace baseline`` and ``millrace drift`` do and print, from the tables alone, without Spark."""
+"""The commands ``millrace baseline`` and ``millrace drift``, from the tables alone, without Spark."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines import baseline, console, drift, profiles, runs, sink
-from pipelines.baseline import Baseline
-from pipelines.drift import Finding
-from pipelines.profiles import INPUT, OUTPUT, Profiles
-from pipelines.show import find
-from schemas.errors import UsageError
-from schemas.monitor import Drift
-from schemas.tables import DRIFT
+from millrace.pipelines.console import output
+from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.monitoring import baseline, drift
+from millrace.pipelines.monitoring.baseline import Baseline
+from millrace.pipelines.monitoring.drift import Finding
+from millrace.pipelines.profiling import profiles
+from millrace.pipelines.profiling.profiles import INPUT, OUTPUT, Profiles
+from millrace.pipelines.query.run_lookup import find
+from millrace.schemas.errors import UsageError
+from millrace.schemas.monitor import Drift
+from millrace.schemas.tables import DRIFT
 
 _SHOWN = ("side", "unit", "column", "measure", "psi", "ks", "js", "missing", "drifted", "why")
 _DECIMALS = 4
@@ -26,22 +29,22 @@ def set_command(lake: Path, run_id: str, *, as_json: bool) -> None:
     found = find(lake, run_id)
     pin = baseline.set_(lake, found, datetime.now(UTC))
     if as_json:
-        console.print_json(pin)
+        output.print_json(pin)
     else:
-        console.echo(f"later runs of {pin['job']} are compared with {pin['run_id']}")
+        output.echo(f"later runs of {pin['job']} are compared with {pin['run_id']}")
 
 
 def show_command(lake: Path, *, as_json: bool) -> None:
     """List the baselines that were set, and which apply."""
     pins = baseline.pins(lake)
     last = {pin["job"]: pin["number"] for pin in pins}
-    told = [{**pin, "applies": last[pin["job"]] == pin["number"]} for pin in pins]
+    rows = [{**pin, "applies": last[pin["job"]] == pin["number"]} for pin in pins]
     if as_json:
-        console.print_json(told)
-    elif told:
-        console.print_rows(list(told[0]), told)
+        output.print_json(rows)
+    elif rows:
+        output.print_rows(list(rows[0]), rows)
     else:
-        console.echo("no baseline is set: millrace baseline set RUN")
+        output.echo("no baseline is set: millrace baseline set RUN")
 
 
 def drift_command(
@@ -54,7 +57,7 @@ def drift_command(
         rows = list(_now(lake, found, _baseline(lake, found, against)))
     rows = [row for row in rows if units or row["unit"] is None]
     if as_json:
-        console.print_json(
+        output.print_json(
             {
                 "run_id": found,
                 "baseline": rows[0]["baseline"] if rows else None,
@@ -63,15 +66,15 @@ def drift_command(
             }
         )
         return
-    console.print_rows(list(_SHOWN), [_short(row) for row in rows])
+    output.print_rows(list(_SHOWN), [_short(row) for row in rows])
     moved = sum(row["drifted"] for row in rows)
     against = rows[0]["baseline"] if rows else against
-    console.echo(f"{moved} of {len(rows)} measures have drifted from run {against}")
+    output.echo(f"{moved} of {len(rows)} measures have drifted from run {against}")
 
 
 def _as_it_ran(lake: Path, run_id: str) -> list[dict[str, Any]]:
     """What the run found itself: of its attempts that compared a side, the last."""
-    rows = sink.values(lake, DRIFT, [("run_id", "=", run_id)])
+    rows = delta.values(lake, DRIFT, [("run_id", "=", run_id)])
     last: dict[str, int] = {}
     for row in rows:
         last[row["side"]] = max(row["event"], last.get(row["side"], 0))

@@ -1,4 +1,4 @@
-"""What a run measures beside scoring, and what it says or refuses on that account."""
+"""Monitoring of a run: profiles of its input and outputs, their drift, and the refusals of its limits."""
 
 from __future__ import annotations
 
@@ -11,48 +11,51 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import baseline, drift, measured, output_gates, profiles, sink
-from pipelines.baseline import Baseline
-from pipelines.drift import Finding
-from pipelines.measured import Sampling
-from pipelines.profiles import INPUT, OUTPUT, Measure, Profile, Profiles
-from pipelines.progress import Progress
-from pipelines.runs import Run
-from pipelines.task_times import tagged
-from pipelines.work import Work
-from schemas.errors import GateRefused, OutputRefused, UsageError
-from schemas.ids import digest
-from schemas.monitor import Monitor
-from schemas.tables import DRIFT, PROFILES
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.job.prepared_job import PreparedJob
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.runs import Run
+from millrace.pipelines.monitoring import baseline, drift
+from millrace.pipelines.monitoring.baseline import Baseline
+from millrace.pipelines.monitoring.drift import Finding
+from millrace.pipelines.profiling import output_checks, profiler, profiles
+from millrace.pipelines.profiling.profiler import Sampling
+from millrace.pipelines.profiling.profiles import INPUT, OUTPUT, Measure, MeasureProfile, Profiles
+from millrace.pipelines.spark.job_tags import tagged
+from millrace.schemas.errors import GateRefused, OutputRefused, UsageError
+from millrace.schemas.ids import digest
+from millrace.schemas.monitor import Monitor
+from millrace.schemas.tables.monitoring import DRIFT, PROFILES
 
 _LISTED = 10  # units that a warning names
 _BAD = "output"  # the kind of error of rows whose output was NaN, infinite or misshapen
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunMonitor:
     """A run of a job with a section ``monitor``, and the baseline that it is compared with, if any."""
 
     spark: SparkSession
-    work: Work
+    prepared: PreparedJob
     run: Run
     monitor: Monitor
     baseline: Baseline | None
     inputs: tuple[Measure, ...]
     outputs: tuple[Measure, ...]
-    seen: dict[int, list[Profile]] = field(default_factory=dict)  # of units before their commit
+    # Of units before their commit.
+    seen: dict[int, list[MeasureProfile]] = field(default_factory=dict)
 
-    def input_warnings(self, progress: Progress, at: datetime, *, is_kept: bool) -> list[str]:
+    def input_warnings(self, progress: Progress, at: datetime, *, is_stored: bool) -> list[str]:
         """What to say of the input. Raises GateRefused where it drifted and the job refuses that.
 
-        ``is_kept``: the profile is written, or read where an earlier attempt wrote it.
+        ``is_stored``: the profile is written, or read where an earlier attempt wrote it.
         """
-        now = self._input(progress, at, is_kept=is_kept)
+        now = self._input(progress, at, is_stored=is_stored)
         if self.baseline is None:
             first = f"set one: millrace baseline set {self.run.run_id}"
             return [f"nothing was compared: the job has no baseline; {first}"]
         found = drift.findings(self.baseline.input, now, self.monitor.drift)
-        if is_kept:
+        if is_stored:
             self._write(INPUT, {None: found}, at)
         if (moved := drift.drifted(found)) and self.monitor.drift.on_drift == "refuse":
             raise GateRefused(
@@ -61,7 +64,7 @@ class Watch:
                 allowed=f"what monitor.drift says, against run {self.baseline.run_id}",
                 next="look at the input; then set another baseline, or on_drift: warn",
             )
-        return [self._told("the input", one) for one in moved]
+        return [self._warning("the input", one) for one in moved]
 
     def staged(self, rows: DataFrame, unit: int, expected_rows: int) -> DataFrame | None:
         """A unit's scored rows in scratch files, looked at and ready to be committed.
@@ -71,8 +74,8 @@ class Watch:
         """
         if not self._may_refuse:
             return None
-        kept = sink.stage(rows, self._scratch(unit))
-        self.seen[unit] = self._profiled(kept, unit, expected_rows)
+        staged = delta.stage(rows, self._scratch(unit))
+        self.seen[unit] = self._profiled(staged, unit, expected_rows)
         wrong = self._wrong({one.measure: one for one in self.seen[unit]})
         if wrong:
             raise OutputRefused(
@@ -81,31 +84,31 @@ class Watch:
                 allowed="what monitor says in the job file",
                 next="look at the model and the input; the unit is scored again when the job is run",
             )
-        return kept
+        return staged
 
     def keep(self, unit: int, expected_rows: int, name: str, at: datetime) -> None:
         """Keep the profile of a unit that is committed as ``name``; once."""
         transaction = f"{name}:profiles"
-        if sink.committed(self.work.lake, PROFILES.name, transaction):
+        if delta.committed(self.prepared.lake, PROFILES.name, transaction):
             return
         found = self.seen.pop(unit, None)
         if found is None:
-            rows = sink.read(self.spark, self.work.lake, self.work.predictions.name)
+            rows = delta.read(self.spark, self.prepared.lake, self.prepared.predictions.name)
             mine = (F.col("run_id") == self.run.run_id) & (F.col("unit") == unit)
             found = self._profiled(rows.where(mine), unit, expected_rows)
-        profiles.write(self.work.lake, self.run, unit, found, transaction, at)
+        profiles.write(self.prepared.lake, self.run, unit, found, transaction, at)
         shutil.rmtree(self._scratch(unit), ignore_errors=True)
 
     def output_warnings(self, at: datetime) -> list[str]:
         """What to say of all committed units, once the last of them is."""
-        units = profiles.of_units(self.work.lake, self.run.run_id)
-        told = [
+        units = profiles.of_units(self.prepared.lake, self.run.run_id)
+        warnings = [
             f"outputs of unit {number}: {wrong}"
             for number, unit in units.items()
-            for wrong in output_gates.refusals(unit, self.monitor.outputs)
+            for wrong in output_checks.refusals(unit, self.monitor.outputs)
         ]
         if self.baseline is None or not units:
-            return told
+            return warnings
         before, limits = self.baseline.outputs, self.monitor.drift
         found: dict[int | None, list[Finding]] = {
             number: drift.findings(before, unit, limits) for number, unit in units.items()
@@ -113,29 +116,29 @@ class Watch:
         moved = [number for number in units if drift.drifted(found[number])]
         whole = found[None] = drift.findings(before, profiles.over_units(units), limits)
         self._write(OUTPUT, found, at)
-        told += [self._told("the outputs", one) for one in drift.drifted(whole)]
-        return [*told, *_units_told(moved, len(units))]
+        warnings += [self._warning("the outputs", one) for one in drift.drifted(whole)]
+        return [*warnings, *_units_warning(moved, len(units))]
 
-    def _input(self, progress: Progress, at: datetime, *, is_kept: bool) -> Profiles:
-        lake, run = self.work.lake, self.run
-        if is_kept and (before := profiles.of_input(lake, run.run_id)):
+    def _input(self, progress: Progress, at: datetime, *, is_stored: bool) -> Profiles:
+        lake, run = self.prepared.lake, self.run
+        if is_stored and (before := profiles.of_input(lake, run.run_id)):
             return before
-        rows = self.work.rows(self.spark)
-        types = input_types(self.work)
-        sampling = Sampling.of(self.work.job.key, self.work.expected_rows, len(self.inputs))
+        rows = self.prepared.rows(self.spark)
+        types = input_types(self.prepared)
+        sampling = Sampling.of(self.prepared.job.key, self.prepared.expected_rows, len(self.inputs))
         label = f"measuring {len({one.column for one in self.inputs})} columns"
         with progress.step(self.spark, run.run_id, "validate", label):
-            found = measured.profiled(rows, self.inputs, types, sampling)
-        if is_kept:
+            found = profiler.profiled(rows, self.inputs, types, sampling)
+        if is_stored:
             profiles.write(lake, run, None, found, f"{run.transaction()}:profiles", at)
         return {one.measure: one for one in found}
 
-    def _profiled(self, rows: DataFrame, unit: int, expected_rows: int) -> list[Profile]:
-        types = {n: spec.type for n, spec in self.work.model.card.signature.outputs.items()}
-        sampling = Sampling.of(self.work.job.key, expected_rows, len(self.outputs))
+    def _profiled(self, rows: DataFrame, unit: int, expected_rows: int) -> list[MeasureProfile]:
+        types = {n: spec.type for n, spec in self.prepared.model.card.signature.outputs.items()}
+        sampling = Sampling.of(self.prepared.job.key, expected_rows, len(self.outputs))
         bad = F.col("error.kind") == _BAD
         with tagged(self.spark, self.run.run_id, "validate", unit):
-            return measured.profiled(rows, self.outputs, types, sampling, bad)
+            return profiler.profiled(rows, self.outputs, types, sampling, bad)
 
     @property
     def _may_refuse(self) -> bool:
@@ -147,7 +150,7 @@ class Watch:
         """Why a unit may not be committed; empty where it may."""
         found = []
         if self.monitor.outputs.action == "stop":
-            found += output_gates.refusals(unit, self.monitor.outputs)
+            found += output_checks.refusals(unit, self.monitor.outputs)
         if self.monitor.drift.on_drift == "refuse" and self.baseline is not None:
             all_ = drift.findings(self.baseline.outputs, unit, self.monitor.drift)
             found += [one.text for one in drift.drifted(all_)]
@@ -156,7 +159,7 @@ class Watch:
     def _scratch(self, unit: int) -> Path:
         return self.run.driver.folder / f"unit-{unit}"
 
-    def _told(self, what: str, one: Finding) -> str:
+    def _warning(self, what: str, one: Finding) -> str:
         against = self.baseline.run_id if self.baseline else ""
         return f"{what} drifted from run {against}: {one.text}"
 
@@ -170,40 +173,40 @@ class Watch:
         rows = [
             {**about, "unit": unit, **vars(one)} for unit, ones in found.items() for one in ones
         ]
-        asked = digest([against, self.monitor.drift.model_dump(mode="json")])[:16]
-        transaction = f"{self.run.transaction()}:drift:{side}:{asked}"
-        sink.append_values(rows, self.work.lake, DRIFT, transaction)
+        limits_digest = digest([against, self.monitor.drift.model_dump(mode="json")])[:16]
+        transaction = f"{self.run.transaction()}:drift:{side}:{limits_digest}"
+        delta.append_values(rows, self.prepared.lake, DRIFT, transaction)
 
 
-def watch_of(spark: SparkSession, work: Work, run: Run) -> Watch | None:
+def monitor_of(spark: SparkSession, prepared: PreparedJob, run: Run) -> RunMonitor | None:
     """The watch that the job asks for, or None. Raises UsageError for what cannot be measured."""
-    monitor = work.job.monitor
+    monitor = prepared.job.monitor
     if monitor is None:
         return None
-    outputs = {name: spec.type for name, spec in work.model.card.signature.outputs.items()}
+    outputs = {name: spec.type for name, spec in prepared.model.card.signature.outputs.items()}
     given = profiles.output_measures(outputs)
-    output_gates.check_names(monitor.outputs, given)
-    return Watch(
+    output_checks.check_names(monitor.outputs, given)
+    return RunMonitor(
         spark,
-        work,
+        prepared,
         run,
         monitor,
-        baseline.of_job(work.lake, work.job.name),
-        tuple(_asked(work, monitor)),
+        baseline.of_job(prepared.lake, prepared.job.name),
+        tuple(_output_measures(prepared, monitor)),
         tuple(given),
     )
 
 
-def input_types(work: Work) -> dict[str, str]:
+def input_types(prepared: PreparedJob) -> dict[str, str]:
     """The SQL types of the input's columns."""
-    return {name: spec.type for name, spec in work.contract.columns.items()}
+    return {name: spec.type for name, spec in prepared.contract.columns.items()}
 
 
-def _asked(work: Work, monitor: Monitor) -> list[Measure]:
+def _output_measures(prepared: PreparedJob, monitor: Monitor) -> list[Measure]:
     """What is measured of the input: all columns but the key, or those that the job names."""
-    types, named = input_types(work), monitor.drift.columns
+    types, named = input_types(prepared), monitor.drift.columns
     if named == "all":
-        return profiles.measures_of({n: t for n, t in types.items() if n not in work.job.key})
+        return profiles.measures_of({n: t for n, t in types.items() if n not in prepared.job.key})
     found = profiles.measures_of({name: types[name] for name in named})
     if without := [name for name in named if name not in {one.column for one in found}]:
         raise UsageError(
@@ -215,7 +218,7 @@ def _asked(work: Work, monitor: Monitor) -> list[Measure]:
     return found
 
 
-def _units_told(moved: Sequence[int], units: int) -> list[str]:
+def _units_warning(moved: Sequence[int], units: int) -> list[str]:
     if not moved or units == 1:
         return []
     listed = ", ".join(map(str, moved[:_LISTED])) + (" ..." if len(moved) > _LISTED else "")

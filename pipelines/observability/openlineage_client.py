@@ -1,4 +1,4 @@
-"""Who gets a run's events, a URL or a file, beside the run: it can neither fail the run nor hold it up."""
+"""Delivery of events to a URL or a file in a background thread; it can neither fail nor delay a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 
 class Receiver:
-    """Sends events in their order in a thread of its own; what does not arrive is told at the end, once."""
+    """Delivers events in order in a background thread; `close` reports the first failure."""
 
     def __init__(self, place: str, timeout_s: float, token: str | None = None) -> None:
         self.shown = shown(place)
@@ -26,11 +26,11 @@ class Receiver:
         self._thread.start()
 
     def send(self, event: dict[str, Any]) -> None:
-        """Hand an event over, and go on at once."""
+        """Queue an event and return at once."""
         self._events.put(event)
 
     def close(self) -> str | None:
-        """Wait for what is on its way, no longer than the time it has; why something did not arrive."""
+        """Wait for pending events, at most the timeout; return why one was not delivered, or None."""
         self._events.put(None)
         self._thread.join(self._timeout_s)
         if self._thread.is_alive():
@@ -43,11 +43,11 @@ class Receiver:
             try:
                 deliver(self._place, json.dumps(event), self._timeout_s, self._token)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to fail a run
-                self._why = self._why or _told(error)
+                self._why = self._why or _reason(error)
 
 
 def shown(place: str) -> str:
-    """A place as messages may name it: of a URL its server alone, since the rest may be secret."""
+    """Return a receiver as messages show it: of a URL the server alone, since the rest may be secret."""
     if "://" not in place:
         return place
     found = urlsplit(place)
@@ -55,14 +55,14 @@ def shown(place: str) -> str:
 
 
 def _written(path: str, text: str, _timeout_s: float, _token: str | None) -> None:
-    """A line more in the file, in one write."""
+    """Append a line to the file, in one write."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("ab", buffering=0) as file:
         file.write(text.encode() + b"\n")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Goes nowhere else: neither the event nor the password is meant for another server."""
+    """Refuses redirects: neither the event nor the password is meant for another server."""
 
     def redirect_request(self, *_: Any) -> None:
         """None: the answer is an error."""
@@ -83,7 +83,7 @@ def _posted(url: str, text: str, timeout_s: float, token: str | None) -> None:
             pass  # to its end: a connection that is cut off is an error for some receivers
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The error without what it quotes of the URL."""
     if isinstance(error, urllib.error.HTTPError):
         return f"answer {error.code}"

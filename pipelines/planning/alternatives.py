@@ -1,7 +1,7 @@
 """What a run would take and cost elsewhere: on other instances, on more executors. Pure functions.
 
 The part of a run's time that grows with its rows is divided by the slots; what stands before it is not.
-A core of another instance is taken to be as fast as one here, unless a past run there tells.
+A core of another instance is taken to be as fast as one here, unless a past run there shows otherwise.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pipelines.budget import second
-from pipelines.forecast import Amount, Range, Shape
-from schemas.prices import PLACES, Instance
+from millrace.pipelines.accounting.rates import second
+from millrace.pipelines.inference.time_model import Estimate, RunTimeModel, Workload
+from millrace.schemas.prices import PLACES, Instance
 
 EXECUTORS = (1, 2, 4, 8, 16)
 _OTHER_CORES = 0.25  # by so much, relatively, another machine's core may be slower or faster
@@ -27,8 +27,8 @@ class Offer:
     name: str
     executors: int
     slots: int
-    seconds: Range
-    cost: Range | None  # in the price book's currency; None: no price
+    seconds: Estimate
+    cost: Estimate | None  # in the price book's currency; None: no price
     speed: float = 1.0
     is_measured: bool = False  # the speed, by a past run there
     is_here: bool = False
@@ -40,16 +40,16 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Whole:
+class RunEstimate:
     """A whole run as it was foreseen here."""
 
-    shape: Shape
-    amount: Amount
+    shape: RunTimeModel
+    amount: Workload
     units: int
-    seconds: Range
+    seconds: Estimate
 
 
-def here(whole: Whole, name: str, instance: Instance | None) -> Offer:
+def here(whole: RunEstimate, name: str, instance: Instance | None) -> Offer:
     """This session."""
     slots = whole.shape.slots
     cost = None if instance is None else whole.seconds.times(float(second(instance, slots)))
@@ -57,9 +57,9 @@ def here(whole: Whole, name: str, instance: Instance | None) -> Offer:
 
 
 def elsewhere(
-    whole: Whole, instances: Iterable[Instance], speeds: Mapping[str, float]
+    whole: RunEstimate, instances: Iterable[Instance], speeds: Mapping[str, float]
 ) -> list[Offer]:
-    """Each instance with 1, 2, 4 ... executors; ``speeds``: of those that a past run tells, by sku."""
+    """Each instance with 1, 2, 4 ... executors; ``speeds``: of those that have a past run, by sku."""
     return [
         _offer(whole, instance, executors, speeds.get(instance.sku))
         for instance in instances
@@ -67,28 +67,28 @@ def elsewhere(
     ]
 
 
-def _offer(whole: Whole, instance: Instance, executors: int, speed: float | None) -> Offer:
+def _offer(whole: RunEstimate, instance: Instance, executors: int, speed: float | None) -> Offer:
     slots = executors * instance.vcpus
-    shape, told = whole.shape, whole.seconds
+    shape, estimate = whole.shape, whole.seconds
     units = max(1, math.ceil(whole.units * shape.slots / slots))
     effective = slots * (speed or 1.0)
     foreseen = shape.once_s + shape.unit_s * units
     foreseen += shape.growing.growing_s(whole.amount) * shape.slots / effective
-    past = told.mid / shape.seconds(
+    past = estimate.mid / shape.seconds(
         whole.amount, whole.units, shape.slots
     )  # as past runs corrected it
     unsure = math.hypot(
         0.0 if speed else _OTHER_CORES, 0.0 if slots == shape.slots else _OTHER_SLOTS
     )
-    seconds = widened(told.times(foreseen * past / told.mid), unsure)
+    seconds = widened(estimate.times(foreseen * past / estimate.mid), unsure)
     cost = seconds.times(float(second(instance, slots)))
     return Offer(instance.sku, executors, slots, seconds, cost, speed or 1.0, speed is not None)
 
 
-def widened(told: Range, relative: float) -> Range:
+def widened(estimate: Estimate, relative: float) -> Estimate:
     """The interval made wider by another error that is independent of its own."""
-    factor = math.exp(math.hypot(math.log(told.high / told.mid), 1.282 * relative))
-    return Range(told.mid / factor, told.mid, told.mid * factor)
+    factor = math.exp(math.hypot(math.log(estimate.high / estimate.mid), 1.282 * relative))
+    return Estimate(estimate.mid / factor, estimate.mid, estimate.mid * factor)
 
 
 def front(offers: Sequence[Offer]) -> list[Offer]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipelines.offers import Offer
-from pipelines.words import duration
+from millrace.pipelines.console.formatting import duration
+from millrace.pipelines.planning.alternatives import Offer
+from millrace.pipelines.reporting.svg import px
 
 WIDTH, HEIGHT = 760.0, 460.0
 LEFT, RIGHT, TOP, BOTTOM = 74.0, 150.0, 64.0, 56.0
@@ -68,7 +69,7 @@ def picture(
         '<svg xmlns="{}" role="img" viewBox="0 0 {} {}"><title>{}</title><style>{}</style>'
         '<text class="title" x="16" y="26">{}</text><text class="axis" x="16" y="45">'
         "blue: no other place is both quicker and cheaper; bars: 80 % intervals; ring: this session</text>"
-    ).format(_NAMESPACE, _n(WIDTH), _n(HEIGHT), title, Markup(_STYLE), title)  # noqa: S704 - ours
+    ).format(_NAMESPACE, px(WIDTH), px(HEIGHT), title, Markup(_STYLE), title)  # noqa: S704 - ours
     return str(head + Markup("").join(drawn) + Markup("</svg>\n"))
 
 
@@ -77,20 +78,39 @@ def _axes(x: Scale, y: Scale, currency: str) -> Markup:
         Markup(
             '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
             '<text class="axis" x="{0}" y="{3}" text-anchor="middle">{4}</text>'
-        ).format(_n(x(at)), _n(TOP), _n(HEIGHT - BOTTOM), _n(HEIGHT - BOTTOM + 18), _time(at))
+        ).format(
+            px(x(at)),
+            px(TOP),
+            px(HEIGHT - BOTTOM),
+            px(HEIGHT - BOTTOM + 18),
+            _time(at),
+        )
         for at in _apart([at for at in _TIMES_S if x.holds(at)], x, 52.0)
     ]
     lines += [
         Markup(
             '<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
             '<text class="axis" x="{3}" y="{4}" text-anchor="end">{5}</text>'
-        ).format(_n(LEFT), _n(WIDTH - RIGHT), _n(y(at)), _n(LEFT - 8), _n(y(at) + 4), f"{at:g}")
+        ).format(
+            px(LEFT),
+            px(WIDTH - RIGHT),
+            px(y(at)),
+            px(LEFT - 8),
+            px(y(at) + 4),
+            f"{at:g}",
+        )
         for at in _apart(_amounts(y), y, 22.0)
     ]
     names = Markup(
         '<text class="axis" x="{}" y="{}" text-anchor="middle">time of the whole run</text>'
         '<text class="axis" x="{}" y="{}">{}</text>'
-    ).format(_n((LEFT + WIDTH - RIGHT) / 2), _n(HEIGHT - 12), _n(16), _n(TOP - 2), currency)
+    ).format(
+        px((LEFT + WIDTH - RIGHT) / 2),
+        px(HEIGHT - 12),
+        px(16),
+        px(TOP - 2),
+        currency,
+    )
     return Markup("").join(lines) + names
 
 
@@ -121,31 +141,38 @@ def _deadline(x: Scale, deadline_s: float | None) -> list[Markup]:
         '<line class="limit" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
         '<text class="limit-text" x="{3}" y="{4}">deadline {5}</text>'
     )
-    place = _n(x(deadline_s))
-    told = _time(deadline_s) if deadline_s in _TIMES_S else duration(deadline_s)
+    place = px(x(deadline_s))
+    label = _time(deadline_s) if deadline_s in _TIMES_S else duration(deadline_s)
     return [
-        drawn.format(place, _n(TOP), _n(HEIGHT - BOTTOM), _n(x(deadline_s) + 5), _n(TOP + 10), told)
+        drawn.format(
+            place,
+            px(TOP),
+            px(HEIGHT - BOTTOM),
+            px(x(deadline_s) + 5),
+            px(TOP + 10),
+            label,
+        )
     ]
 
 
 def _dot(offer: Offer, x: Scale, y: Scale, css: str, radius: float = 4.0) -> Markup:
-    told = f"{offer.label}: {duration(offer.seconds.mid)}, {_cost(offer):.3g}"
+    title = f"{offer.label}: {duration(offer.seconds.mid)}, {_cost(offer):.3g}"
     return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-        css, _n(x(offer.seconds.mid)), _n(y(_cost(offer))), _n(radius), told
+        css, px(x(offer.seconds.mid)), px(y(_cost(offer))), px(radius), title
     )
 
 
 def _bar(offer: Offer, x: Scale, y: Scale) -> Markup:
     return Markup('<line class="bar" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-        _n(x(offer.seconds.low)),
-        _n(x(offer.seconds.high)),
-        _n(y(_cost(offer))),
-        _n(y(_cost(offer))),
+        px(x(offer.seconds.low)),
+        px(x(offer.seconds.high)),
+        px(y(_cost(offer))),
+        px(y(_cost(offer))),
     )
 
 
 def _line(front: Sequence[Offer], x: Scale, y: Scale) -> Markup:
-    points = " ".join(f"{_n(x(one.seconds.mid))},{_n(y(_cost(one)))}" for one in front)
+    points = " ".join(f"{px(x(one.seconds.mid))},{px(y(_cost(one)))}" for one in front)
     return Markup('<polyline class="front" points="{}"/>').format(points)
 
 
@@ -161,7 +188,7 @@ def _labels(offers: Sequence[Offer], chosen: Offer | None, x: Scale, y: Scale) -
         placed.append((begin, end, at))
         css = "chosen" if offer == chosen else "name"
         drawn.append(
-            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(css, _n(begin), _n(at), text)
+            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(css, px(begin), px(at), text)
         )
     return drawn
 
@@ -169,7 +196,3 @@ def _labels(offers: Sequence[Offer], chosen: Offer | None, x: Scale, y: Scale) -
 def _cost(offer: Offer) -> float:
     assert offer.cost is not None  # noqa: S101 - only priced offers are drawn
     return max(offer.cost.mid, 1e-12)
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -13,18 +13,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.pinning import pin
-from schemas.config import CsvSource, IdxSource, ParquetSource, Source
-from schemas.pinned import Pinned, PinnedFile
-from udfs.files import InputFile, locate, naming, opened, text_lines
-from udfs.idx_file import idx_shape
+from millrace.pipelines.sources.snapshot import name_in, pin
+from millrace.schemas.pinned import Pinned, PinnedFile
+from millrace.schemas.sources import CsvSource, IdxSource, ParquetSource, Source
+from millrace.udfs.readers.files import InputFile, locate, naming, opened, text_lines
+from millrace.udfs.readers.idx_reader import idx_shape
 
 _SPLIT_BYTES = 4 << 20  # Spark gives what is smaller to one task, however many wait
 _PIECES_A_SLOT = 4
 
 
 @dataclass(frozen=True)
-class Slice:
+class InputSample:
     """Part of an input, as a source of its own; ``share``: of the input's bytes, about."""
 
     source: Source
@@ -34,7 +34,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SampleRequest:
     """What to cut: so many of the input's rows, and the columns that are read."""
 
     rows: int
@@ -43,14 +43,14 @@ class Asked:
     slots: int
 
 
-def cut(source: Source, pinned: Pinned, asked: Asked, folder: Path) -> Slice:
-    """About ``asked.rows`` rows of the input, written below ``folder``; all of it where it has no more.
+def cut(source: Source, pinned: Pinned, request: SampleRequest, folder: Path) -> InputSample:
+    """About ``request.rows`` rows of the input, written below ``folder``; all of it where it has no more.
 
     Raises InputCorrupt, naming the file that cannot be read.
     """
-    if asked.rows >= asked.of_rows:
-        return Slice(source, pinned, 1.0)
-    return CUTS[pinned.format](source, pinned, asked, folder)
+    if request.rows >= request.of_rows:
+        return InputSample(source, pinned, 1.0)
+    return CUTS[pinned.format](source, pinned, request, folder)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
@@ -66,10 +66,12 @@ def pieces(pinned: Pinned, slots: int) -> int:
     )
 
 
-def _cut_parquet(_source: Source, pinned: Pinned, asked: Asked, folder: Path) -> Slice:
-    wanted = pieces(pinned, asked.slots)
+def _cut_parquet(
+    _source: Source, pinned: Pinned, request: SampleRequest, folder: Path
+) -> InputSample:
+    wanted = pieces(pinned, request.slots)
     files = spread(pinned.files, wanted)
-    each = math.ceil(asked.rows / wanted)
+    each = math.ceil(request.rows / wanted)
     share = 0.0
     folder.mkdir(parents=True)
     for number in range(wanted):
@@ -77,14 +79,28 @@ def _cut_parquet(_source: Source, pinned: Pinned, asked: Asked, folder: Path) ->
         nth, of = number - _first(number, len(files), wanted), math.ceil(wanted / len(files))
         with naming(file.path):
             filesystem, inside = locate(file.path)
-            with pq.ParquetFile(inside, filesystem=filesystem) as opened_file:
-                taken = _rows_at(opened_file, nth / of, each, asked.columns)
+            with pq.ParquetFile(
+                inside, filesystem=filesystem, coerce_int96_timestamp_unit="us"
+            ) as opened_file:
+                table = _rows_at(opened_file, nth / of, each, request.columns)
                 whole = max(1, opened_file.metadata.num_rows)
-                compression = _compression(opened_file)
-        pq.write_table(taken, folder / f"part-{number:04}.parquet", compression=compression)
-        share += taken.num_rows / whole * file.size_bytes / max(1, pinned.size_bytes)
+                compression, int96 = _compression(opened_file), _has_int96(opened_file)
+        pq.write_table(
+            table,
+            _like(pinned, file, folder) / f"part-{number:04}.parquet",
+            compression=compression,
+            use_deprecated_int96_timestamps=int96,
+        )
+        share += table.num_rows / whole * file.size_bytes / max(1, pinned.size_bytes)
     made = ParquetSource(format="parquet", path=str(folder))
-    return Slice(made, pin(made), share)
+    return InputSample(made, pin(made), share)
+
+
+def _like(pinned: Pinned, file: PinnedFile, folder: Path) -> Path:
+    """The folder of a piece: below ``folder`` as the file is in the input, since names hold columns."""
+    made = folder / Path(name_in(pinned, file.path)).parent
+    made.mkdir(parents=True, exist_ok=True)
+    return made
 
 
 def _first(number: int, files: int, wanted: int) -> int:
@@ -123,26 +139,33 @@ def _compression(file: pq.ParquetFile) -> str:
     return "none" if name == "uncompressed" else name
 
 
-def _cut_text(source: Source, pinned: Pinned, asked: Asked, folder: Path) -> Slice:
+def _has_int96(file: pq.ParquetFile) -> bool:
+    columns = (file.schema.column(at) for at in range(len(file.schema)))
+    return any(column.physical_type == "INT96" for column in columns)
+
+
+def _cut_text(source: Source, pinned: Pinned, request: SampleRequest, folder: Path) -> InputSample:
     """The beginnings of files: a record may span lines, so only there a file can be read from."""
     assert hasattr(source, "encoding")  # noqa: S101 - csv and json have one
-    files = spread(pinned.files, pieces(pinned, asked.slots))
-    header = 1 if isinstance(source, CsvSource) else 0
-    each = math.ceil(asked.rows / len(files)) + header
+    files = spread(pinned.files, pieces(pinned, request.slots))
+    header = 1 if isinstance(source, CsvSource) and source.header is True else 0
+    each = math.ceil(request.rows / len(files)) + header
     folder.mkdir(parents=True)
     for number, file in enumerate(files):
         suffix = "".join(Path(file.path).suffixes[-2:])
         lines = text_lines(_input(file), source.encoding)
         text = "".join(line.text for line in islice(lines, each))
         data = text.encode(source.encoding, "surrogateescape")
-        with pa.output_stream(str(folder / f"part-{number:04}{suffix}"), "detect") as out:
+        with pa.output_stream(
+            str(_like(pinned, file, folder) / f"part-{number:04}{suffix}"), "detect"
+        ) as out:
             out.write(data)
     made = source.model_copy(update={"path": str(folder)})
-    share = asked.rows / asked.of_rows
-    return Slice(made, pin(made), share, from_all_over=len(files) > 1)
+    share = request.rows / request.of_rows
+    return InputSample(made, pin(made), share, from_all_over=len(files) > 1)
 
 
-def _cut_idx(source: Source, pinned: Pinned, asked: Asked, folder: Path) -> Slice:
+def _cut_idx(source: Source, pinned: Pinned, request: SampleRequest, folder: Path) -> InputSample:
     assert isinstance(source, IdxSource)  # noqa: S101 - the table below says so
     folder.mkdir(parents=True)
     made = []
@@ -152,13 +175,13 @@ def _cut_idx(source: Source, pinned: Pinned, asked: Asked, folder: Path) -> Slic
         path = folder / f"part-{number}-idx{suffix}"
         with pa.output_stream(str(path), "detect") as out:
             out.write(bytes([0, 0, 8, len(shape)]))
-            out.write(struct.pack(f">{len(shape)}I", asked.rows, *shape[1:]))
-            for data in _idx_rows(_input(file), shape, asked.rows):
+            out.write(struct.pack(f">{len(shape)}I", request.rows, *shape[1:]))
+            for data in _idx_rows(_input(file), shape, request.rows):
                 out.write(data)
         made.append(str(path))
     images, *labels = made
     source = source.model_copy(update={"path": images, "labels": labels[0] if labels else None})
-    return Slice(source, pin(source), asked.rows / asked.of_rows)
+    return InputSample(source, pin(source), request.rows / request.of_rows)
 
 
 def _idx_rows(file: InputFile, shape: Sequence[int], rows: int) -> Iterator[bytes]:
@@ -176,16 +199,18 @@ def _idx_rows(file: InputFile, shape: Sequence[int], rows: int) -> Iterator[byte
             at += 1
 
 
-def _cut_images(source: Source, pinned: Pinned, asked: Asked, _folder: Path) -> Slice:
-    part = replace(pinned, files=tuple(spread(pinned.files, asked.rows)))
-    return Slice(source, part, part.size_bytes / max(1, pinned.size_bytes))
+def _cut_images(
+    source: Source, pinned: Pinned, request: SampleRequest, _folder: Path
+) -> InputSample:
+    part = replace(pinned, files=tuple(spread(pinned.files, request.rows)))
+    return InputSample(source, part, part.size_bytes / max(1, pinned.size_bytes))
 
 
 def _input(file: PinnedFile) -> InputFile:
     return InputFile(file.path, file.path, file.size_bytes)
 
 
-CUTS: dict[str, Callable[[Source, Pinned, Asked, Path], Slice]] = {
+CUTS: dict[str, Callable[[Source, Pinned, SampleRequest, Path], InputSample]] = {
     "parquet": _cut_parquet,
     "csv": _cut_text,
     "json": _cut_text,

@@ -1,4 +1,4 @@
-"""How far apart two distributions are: PSI, Kolmogorov-Smirnov and Jensen-Shannon, from two sketches."""
+"""Distances of two distributions from their sketches: PSI, Kolmogorov-Smirnov, Jensen-Shannon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.sketches import Categories, Numbers, Sketch
+from millrace.pipelines.profiling.sketches import Categories, Numbers, Sketch
 
 GROUPS = 10  # of equal shares of the baseline, as PSI is used to
 FLOOR = 1e-4  # share that an empty group counts as in PSI, which is infinite there
@@ -141,8 +141,8 @@ def _categories(before: Categories, now: Categories) -> tuple[Counts, Counts]:
     """The counts of both by category; what is rare in both together is one."""
     one, other = before.counts or {}, now.counts or {}
     least = max(FEW, RARE * (before.total + now.total))
-    told = [v for v in sorted({*one, *other}) if one.get(v, 0) + other.get(v, 0) >= least]
-    rows = [[counts.get(value, 0) for value in told] for counts in (one, other)]
+    categories = [v for v in sorted({*one, *other}) if one.get(v, 0) + other.get(v, 0) >= least]
+    rows = [[counts.get(value, 0) for value in categories] for counts in (one, other)]
     rest = [sketch.total - sum(row) for sketch, row in zip((before, now), rows, strict=True)]
     if any(rest):
         rows = [[*row, left] for row, left in zip(rows, rest, strict=True)]

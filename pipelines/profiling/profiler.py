@@ -12,10 +12,10 @@ import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.counting import rows_where, whole
-from pipelines.profiles import CATEGORY, LENGTH, MEAN, Measure, Profile
-from pipelines.sketches import LONGEST_CATEGORY, Categories, Numbers, Sketch
-from schemas.contract import quoted
+from millrace.pipelines.profiling.profiles import CATEGORY, LENGTH, MEAN, Measure, MeasureProfile
+from millrace.pipelines.profiling.sketches import LONGEST_CATEGORY, Categories, Numbers, Sketch
+from millrace.pipelines.spark.conditions import rows_where, whole
+from millrace.schemas.rule import quoted
 
 SAMPLED_ROWS = (
     50_000  # of which distributions are made: cumulative shares are right to 0.006, mostly
@@ -53,7 +53,7 @@ def profiled(
     types: Mapping[str, str],
     sampling: Sampling,
     unfit: Column | None = None,
-) -> list[Profile]:
+) -> list[MeasureProfile]:
     """The profiles of ``rows``, in a pass of their own over the columns that are measured."""
     selected = rows.select(*columns(measures, types, sampling, unfit))
     (found,) = selected.agg(*aggregates(measures)).collect()
@@ -105,16 +105,16 @@ def aggregates(measures: Sequence[Measure]) -> list[Column]:
     return found
 
 
-def read(row: Mapping[str, Any], measures: Sequence[Measure]) -> list[Profile]:
+def read(row: Mapping[str, Any], measures: Sequence[Measure]) -> list[MeasureProfile]:
     """The profiles that a row of `aggregates` tells; it may have other columns too."""
     return [_profile(row, at, measure) for at, measure in enumerate(measures)]
 
 
-def _profile(row: Mapping[str, Any], at: int, measure: Measure) -> Profile:
-    told = {name: row.get(_named(at, name)) for name in ("least", "largest", "mean")}
-    told |= {name: whole(row[_named(at, name)]) for name in ("nulls", "not_finite")}
+def _profile(row: Mapping[str, Any], at: int, measure: Measure) -> MeasureProfile:
+    figures = {name: row.get(_named(at, name)) for name in ("least", "largest", "mean")}
+    figures |= {name: whole(row[_named(at, name)]) for name in ("nulls", "not_finite")}
     sketch = _sketch(measure, row[_named(at, "sample")])
-    return Profile(measure, row[_ROWS], **told, sketch=sketch)  # type: ignore[arg-type]
+    return MeasureProfile(measure, row[_ROWS], **figures, sketch=sketch)  # type: ignore[arg-type]
 
 
 def _sketch(measure: Measure, sample: Sequence[Any]) -> Sketch:

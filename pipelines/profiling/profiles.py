@@ -1,4 +1,4 @@
-"""What a column's values were: counts and sketches, of an input or of outputs; they merge."""
+"""Mergeable profiles of columns: counts and sketches of an input or of outputs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines import sink
-from pipelines.runs import Run
-from pipelines.sketches import Categories, Numbers, Sketch, from_json, merged
-from schemas.tables import PROFILES
+from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.runs import Run
+from millrace.pipelines.profiling.sketches import Categories, Numbers, Sketch, from_json, merged
+from millrace.schemas.tables import PROFILES
 
 INPUT, OUTPUT = "input", "output"
 VALUE, LENGTH, MEAN, CATEGORY = "value", "length", "mean", "category"
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Profile:
+class MeasureProfile:
     """A measure of a column over some rows: all are counted, ``sketch`` may be of a sample of them.
 
     ``nulls`` and ``not_finite`` (NaN, infinite) are in no other figure but ``rows``.
@@ -54,13 +54,13 @@ class Profile:
         """Rows with a value."""
         return self.rows - self.nulls - self.not_finite
 
-    def merged(self, other: Profile) -> Profile:
+    def merged(self, other: MeasureProfile) -> MeasureProfile:
         """The profile of the rows of both, of the same measure."""
         mean, values = None, self.values + other.values
         if values:
             sums = [one.values * one.mean for one in (self, other) if one.mean is not None]
             mean = sum(sums) / values if sums else None
-        return Profile(
+        return MeasureProfile(
             self.measure,
             self.rows + other.rows,
             self.nulls + other.nulls,
@@ -72,7 +72,7 @@ class Profile:
         )
 
 
-Profiles = Mapping[Measure, Profile]
+Profiles = Mapping[Measure, MeasureProfile]
 
 
 def measures_of(types: Mapping[str, str]) -> list[Measure]:
@@ -87,22 +87,22 @@ def output_measures(types: Mapping[str, str]) -> list[Measure]:
     return [*label, *measures_of(rest)]
 
 
-def empty(measure: Measure) -> Profile:
+def empty(measure: Measure) -> MeasureProfile:
     """The profile of no rows."""
     sketch = Categories() if measure.name == CATEGORY else Numbers()
-    return Profile(measure, 0, 0, 0, None, None, None, sketch)
+    return MeasureProfile(measure, 0, 0, 0, None, None, None, sketch)
 
 
-def union(profiles: Iterable[Profile]) -> Profile:
+def union(profiles: Iterable[MeasureProfile]) -> MeasureProfile:
     """The profile of the rows of all, of which there is one at least."""
-    return reduce(Profile.merged, profiles)
+    return reduce(MeasureProfile.merged, profiles)
 
 
 def write(
     lake: Path,
     run: Run,
     unit: int | None,
-    profiles: Iterable[Profile],
+    profiles: Iterable[MeasureProfile],
     transaction: str,
     at: datetime,
 ) -> None:
@@ -114,23 +114,23 @@ def write(
         "unit": unit,
         "at": at,
     }
-    sink.append_values([about | _row(one) for one in profiles], lake, PROFILES, transaction)
+    delta.append_values([about | _row(one) for one in profiles], lake, PROFILES, transaction)
 
 
-def of_input(lake: Path, run_id: str) -> dict[Measure, Profile]:
-    """The profiles of a run's input; none where they were not kept."""
+def of_input(lake: Path, run_id: str) -> dict[Measure, MeasureProfile]:
+    """The profiles of a run's input; none where none were stored."""
     return {one.measure: one for _, one in _read(lake, run_id, INPUT)}
 
 
-def of_units(lake: Path, run_id: str) -> dict[int, dict[Measure, Profile]]:
+def of_units(lake: Path, run_id: str) -> dict[int, dict[Measure, MeasureProfile]]:
     """The profiles of a run's outputs, by unit."""
-    found: dict[int, dict[Measure, Profile]] = {}
+    found: dict[int, dict[Measure, MeasureProfile]] = {}
     for row, one in _read(lake, run_id, OUTPUT):
         found.setdefault(row["unit"], {})[one.measure] = one
     return dict(sorted(found.items()))
 
 
-def over_units(units: Mapping[int, Profiles]) -> dict[Measure, Profile]:
+def over_units(units: Mapping[int, Profiles]) -> dict[Measure, MeasureProfile]:
     """The profiles of the outputs of all units together."""
     measures = dict.fromkeys(measure for unit in units.values() for measure in unit)
     return {
@@ -139,12 +139,12 @@ def over_units(units: Mapping[int, Profiles]) -> dict[Measure, Profile]:
     }
 
 
-def _read(lake: Path, run_id: str, side: str) -> list[tuple[dict[str, Any], Profile]]:
-    rows = sink.values(lake, PROFILES, [("run_id", "=", run_id), ("side", "=", side)])
+def _read(lake: Path, run_id: str, side: str) -> list[tuple[dict[str, Any], MeasureProfile]]:
+    rows = delta.values(lake, PROFILES, [("run_id", "=", run_id), ("side", "=", side)])
     return [(row, _profile(row)) for row in rows]
 
 
-def _row(profile: Profile) -> dict[str, Any]:
+def _row(profile: MeasureProfile) -> dict[str, Any]:
     plain = {name: value for name, value in vars(profile).items() if name != "measure"}
     return plain | {
         "column": profile.measure.column,
@@ -154,10 +154,10 @@ def _row(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _profile(row: Mapping[str, Any]) -> Profile:
+def _profile(row: Mapping[str, Any]) -> MeasureProfile:
     named = ("rows", "nulls", "not_finite", "least", "largest", "mean")
     measure, sketch = Measure(row["column"], row["measure"]), from_json(json.loads(row["sketch"]))
-    return Profile(measure, **{name: row[name] for name in named}, sketch=sketch)
+    return MeasureProfile(measure, **{name: row[name] for name in named}, sketch=sketch)
 
 
 def _names(kind: str) -> Sequence[str]:

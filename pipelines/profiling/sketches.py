@@ -1,4 +1,4 @@
-"""Distributions in a few kilobytes: exact counts in cells, whatever the order in which values came.
+"""Distributions in a few kilobytes: exact counts in cells, independent of the order of values.
 
 Both sketches are a function of the values alone: parts that are sketched apart and merged give what
 the whole gives, so units, attempts and machines need not agree on anything.
@@ -73,10 +73,10 @@ class Numbers:
         }
 
     @staticmethod
-    def from_json(told: Mapping[str, Any]) -> Numbers:
+    def from_json(stored: Mapping[str, Any]) -> Numbers:
         """The inverse of `as_json`."""
-        cells = np.cumsum(np.array(told["cells"], np.int64))
-        return Numbers(int(told["shift"]), cells, np.array(told["counts"], np.int64))
+        cells = np.cumsum(np.array(stored["cells"], np.int64))
+        return Numbers(int(stored["shift"]), cells, np.array(stored["counts"], np.int64))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Numbers) and self.as_json() == other.as_json()
@@ -99,12 +99,12 @@ class Categories:
         summed: Counter[str] = Counter()
         for value, count in counts:
             summed[value if len(value) <= LONGEST_CATEGORY else LONG] += count
-        is_told = len(summed) <= MOST_CATEGORIES
-        return Categories(dict(sorted(summed.items())) if is_told else None)
+        is_exact = len(summed) <= MOST_CATEGORIES
+        return Categories(dict(sorted(summed.items())) if is_exact else None)
 
     @property
     def total(self) -> int:
-        """How many values were counted; 0 where they are not told apart."""
+        """How many values were counted; 0 where categories are too many to count."""
         return sum((self.counts or {}).values())
 
     def merged(self, other: Categories) -> Categories:
@@ -118,17 +118,17 @@ class Categories:
         return {"categories": self.counts if self.counts is None else dict(self.counts)}
 
     @staticmethod
-    def from_json(told: Mapping[str, Any]) -> Categories:
+    def from_json(stored: Mapping[str, Any]) -> Categories:
         """The inverse of `as_json`."""
-        return Categories(told["categories"])
+        return Categories(stored["categories"])
 
 
 Sketch = Numbers | Categories
 
 
-def from_json(told: Mapping[str, Any]) -> Sketch:
+def from_json(stored: Mapping[str, Any]) -> Sketch:
     """A sketch of either kind."""
-    return Categories.from_json(told) if "categories" in told else Numbers.from_json(told)
+    return Categories.from_json(stored) if "categories" in stored else Numbers.from_json(stored)
 
 
 def merged(one: Sketch, other: Sketch) -> Sketch:

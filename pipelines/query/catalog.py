@@ -1,4 +1,4 @@
-"""A lake's tables and views in a catalog, so that whatever speaks SQL finds them by name."""
+"""A lake's tables and views in a catalog, so that every SQL client finds them by name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sqlglot
 from pyspark.sql import SparkSession
 from sqlglot import exp
 
-from pipelines.query import fields
-from pipelines.views import literal, shown, tables
-from schemas.errors import UsageError
+from millrace.pipelines.query.engine import fields
+from millrace.pipelines.query.views import literal, shown, tables
+from millrace.schemas.errors import UsageError
 
 DIALECT = "spark"
 
@@ -26,16 +26,16 @@ def statements(lake: Path, database: str) -> list[str]:
     made = shown(columns)
     known = {*columns, *(view.name for view in made)}
     within = exp.to_table(database, dialect=DIALECT)
-    told = [f"CREATE DATABASE IF NOT EXISTS {within.sql(DIALECT)}"]
+    texts = [f"CREATE DATABASE IF NOT EXISTS {within.sql(DIALECT)}"]
     for name in columns:
         place = literal((lake.absolute() / name).as_uri()).replace("\\", "\\\\")
-        told.append(
+        texts.append(
             f"CREATE TABLE IF NOT EXISTS {_full(name, within)} USING delta LOCATION {place}"
         )
     for view in made:
         text = _qualified(view.sql(columns.get(view.over, ())), known, within)
-        told.append(f"CREATE OR REPLACE VIEW {_full(view.name, within)} AS {text}")
-    return told
+        texts.append(f"CREATE OR REPLACE VIEW {_full(view.name, within)} AS {text}")
+    return texts
 
 
 def register(spark: SparkSession, lake: Path, database: str) -> list[str]:
@@ -43,12 +43,12 @@ def register(spark: SparkSession, lake: Path, database: str) -> list[str]:
 
     Raises UsageError where it has a table of another lake by such a name.
     """
-    told = statements(lake, database)
+    texts = statements(lake, database)
     within = exp.to_table(database, dialect=DIALECT)
-    spark.sql(told[0])
+    spark.sql(texts[0])
     for name in tables(lake):
         _refuse_another(spark, lake / name, _full(name, within))
-    for statement in told[1:]:
+    for statement in texts[1:]:
         spark.sql(statement)
     return [row.tableName for row in spark.sql(f"SHOW TABLES IN {within.sql(DIALECT)}").collect()]
 

@@ -1,4 +1,4 @@
-"""A lake that is asked about its jobs: rows of its tables, each job's newest run and the last that ended."""
+"""Queries of a lake about its jobs: rows, each job's newest run, and its last run that ended."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.attempts import BEGINS
-from pipelines.query import query
-from pipelines.views import literal, tables
-from schemas.tables import RUNS
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.views import literal, tables
+from millrace.schemas.figures import BEGINS
+from millrace.schemas.tables import RUNS
 
 Row = dict[str, Any]
 _NO_RUN: Row = {column.name: None for column in RUNS.columns}
 
 
 @dataclass(frozen=True)
-class Lake:
-    """A lake whose tables answer; one that is not there answers with no row."""
+class LakeReader:
+    """Queries over a lake's tables; a table that does not exist gives no row."""
 
     path: Path
 

@@ -1,38 +1,29 @@
-"""SQL over a lake in under a second: DataFusion reads the Delta tables, no JVM is started.
+"""Read-only queries, checked and parsed: tokens, syntax tree and the tables that they name.
 
-DataFusion would also write files (``COPY``) and read any (``CREATE EXTERNAL TABLE``), so a query is
-checked first: its first keyword, its syntax tree, and every table it names. What then runs is put
-together anew from the tokens that were checked, so that no comment or odd quote can hide text.
+DataFusion would also write files (``COPY``) and read any (``CREATE EXTERNAL TABLE``). A query is therefore
+checked by its first keyword, its syntax tree, and every table that it names. The text that runs is put
+together from the checked tokens, so that no comment or odd quote can hide text.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import sqlglot
-from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import DeltaError
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import ParseError, TokenError
 
-from pipelines.views import Fields, View, literal, quoted, tables, views
-from schemas.errors import QueryError
+from millrace.pipelines.query.views import literal, quoted
+from millrace.schemas.errors import QueryError
 
 READS = ("SELECT", "WITH", "VALUES", "(")
 ALLOWED = "one SELECT, WITH or VALUES statement, or EXPLAIN before one; SHOW TABLES, DESCRIBE name"
 CHANGES = (exp.DML, exp.DDL, exp.Command, exp.Copy, exp.Into, exp.Set, exp.Drop)
 HIDES = re.compile(r"['\"`\\$]|--|/\*")  # in a token that is neither a string nor an identifier
 EXPLAIN = re.compile(r"EXPLAIN(\s+(ANALYZE|VERBOSE)\b)*", re.IGNORECASE)
-PARTS = re.compile(r"^((\w+ error|Error during planning|External error): )+")
-LONGEST = 200  # characters of an error that are shown
-CONFIG = {"datafusion.sql_parser.enable_ident_normalization": "false"}  # x_CostKind stays as it is
 
 
 @dataclass(frozen=True)
@@ -43,29 +34,6 @@ class Statement:
     tokens: list[Token]
     tree: exp.Query | exp.Values
     explain: str = ""
-
-
-def query(lake: Path, sql: str, *, limit: int | None = None, offset: int = 0) -> pa.Table:
-    """Return the rows of one read-only query over the tables and views of a lake.
-
-    Of them ``limit``, from the one at ``offset`` on: what comes after is not computed. Names are found
-    whatever their case. Raises QueryError for everything that cannot be answered.
-    """
-    statement = read_only(sql)
-    existing = tables(lake)
-    allowed = views(existing)
-    used = _in_order(names(statement, [*existing, *allowed]), allowed)
-    opened = {name: _open(lake, name) for name in used if name not in allowed}
-    schemas = {name: json.loads(table.schema().to_json()) for name, table in opened.items()}
-    session = QueryBuilder(CONFIG)
-    for name, table in opened.items():
-        session.register(name, table)
-    columns = {name for schema in schemas.values() for name in _names(schema)}
-    for view in (allowed[name] for name in used if name in allowed):
-        text = view.sql(_fields(schemas.get(view.over)))
-        columns |= {found.name for found in sqlglot.parse_one(text).find_all(exp.Identifier)}
-        _run(session, f"CREATE VIEW {quoted(view.name)} AS {text}", columns)
-    return _run(session, _respelled(statement, columns | set(used)), columns, limit, offset)
 
 
 def read_only(sql: str) -> Statement:
@@ -85,11 +53,6 @@ def read_only(sql: str) -> Statement:
 def names(statement: Statement, known: list[str]) -> list[str]:
     """List the tables and views that it reads; QueryError where one is not among those ``known``."""
     return _named(statement.tree, known)
-
-
-def fields(lake: Path, table: str) -> Fields:
-    """List a table's columns with their metadata, from its Delta log; no JVM is started."""
-    return _fields(json.loads(_open(lake, table).schema().to_json()))
 
 
 def _explain(sql: str) -> tuple[str, str]:
@@ -168,7 +131,7 @@ def _named(tree: exp.Query | exp.Values, known: list[str]) -> list[str]:
                 got=table.sql(),
                 allowed=", ".join(known),
             )
-        name = _spelling(table.name, known)
+        name = spelling(table.name, known)
         if name in known:
             named.append(name)
         elif table.name.lower() not in local:
@@ -187,52 +150,20 @@ def _unknown(name: str, known: list[str]) -> QueryError:
     )
 
 
-def _in_order(named: Iterable[str], allowed: Mapping[str, View]) -> list[str]:
-    """List what is named and what that needs: tables, then views in the order of making."""
-    wanted, todo = set[str](), list(named)
-    while todo:
-        name = todo.pop()
-        if name not in wanted:
-            wanted.add(name)
-            todo += allowed[name].needs if name in allowed else ()
-    return [*sorted(wanted - set(allowed)), *(name for name in allowed if name in wanted)]
-
-
-def _open(lake: Path, table: str) -> DeltaTable:
-    try:
-        return DeltaTable(str(lake / table))
-    except (DeltaError, OSError) as error:
-        raise QueryError(f"table {table} cannot be opened: {_first_line(error)}") from None
-
-
-def _fields(schema: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(field["name"], field["metadata"]) for field in schema["fields"]] if schema else []
-
-
-def _names(kind: Any) -> Iterator[str]:
-    """Yield every column and struct field in a Delta type."""
-    for field in kind.get("fields", ()) if isinstance(kind, dict) else ():
-        yield field["name"]
-        yield from _names(field["type"])
-    for part in ("elementType", "keyType", "valueType"):
-        if isinstance(kind, dict) and part in kind:
-            yield from _names(kind[part])
-
-
-def _spelling(name: str, known: Iterable[str]) -> str:
+def spelling(name: str, known: Iterable[str]) -> str:
     """Return the name as it is known: exactly so, or the only one that differs by case."""
     alike = {other for other in known if other.lower() == name.lower()}
     return name if name in alike or len(alike) != 1 else alike.pop()
 
 
-def _respelled(statement: Statement, known: set[str]) -> str:
+def respelled(statement: Statement, known: set[str]) -> str:
     """Write the checked tokens as text again: known names quoted, comments left out."""
     unquoted = [
         found for found in statement.tree.find_all(exp.Identifier) if not found.args["quoted"]
     ]
     for found in unquoted:  # names that the query itself gives
         if isinstance(found.parent, exp.Alias | exp.TableAlias):
-            known = known | {_spelling(found.name, known)}
+            known = known | {spelling(found.name, known)}
     names = {found.meta["start"]: found.name for found in unquoted if "start" in found.meta}
     parts = [statement.explain]
     end = -1
@@ -248,66 +179,14 @@ def _written(token: Token, sql: str, names: Mapping[int, str], known: set[str]) 
         return literal(token.text)
     if token.token_type is TokenType.IDENTIFIER:
         return quoted(token.text)
-    if (name := names.get(token.start)) and (spelling := _spelling(name, known)) in known:
-        return quoted(spelling)
+    if (name := names.get(token.start)) and (known_name := spelling(name, known)) in known:
+        return quoted(known_name)
     return " ".join(sql[token.start : token.end + 1].split())
 
 
-def _run(
-    session: QueryBuilder, sql: str, columns: set[str], limit: int | None = None, offset: int = 0
-) -> pa.Table:
-    try:
-        reader = pa.RecordBatchReader.from_stream(session.execute(sql))
-        table = reader.read_all() if limit is None else _page(reader, limit, offset)
-    except (DeltaError, pa.ArrowException, OSError) as error:
-        raise _explained(_first_line(error), columns) from None
-    plain = pa.schema([field.with_type(_plain(field.type)) for field in table.schema])
-    return table if table.schema.equals(plain) else table.cast(plain)  # the import alone is 0.1 s
-
-
-def _page(reader: pa.RecordBatchReader, limit: int, offset: int) -> pa.Table:
-    """Read no more batches than the page needs."""
-    found, seen = list[pa.RecordBatch](), 0
-    for batch in reader:
-        found.append(
-            batch.slice(max(0, offset - seen)) if seen + len(batch) > offset else batch[:0]
-        )
-        seen += len(batch)
-        if seen >= offset + limit:
-            break
-    return pa.Table.from_batches(found, reader.schema).slice(0, limit)
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Replace Arrow's string and binary views by the types that every reader knows."""
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return pa.string() if pa.types.is_string_view(kind) else pa.binary()
-    if pa.types.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct(
-            [pa.field(field.name, _plain(field.type), field.nullable) for field in kind]
-        )
-    return kind
-
-
-def _explained(line: str, columns: set[str]) -> QueryError:
-    missing = re.search(r"No field named (\S+?)\.?(?:\s|$)", line)
-    if not missing:
-        return QueryError(f"the query cannot be answered: {line}")
-    name = missing[1].split(".")[-1].strip('"')
-    close = get_close_matches(name, sorted(columns), 1)
-    return QueryError(
-        f"no column {name} in the tables that the query reads",
-        allowed=", ".join(sorted(columns)),
-        next=f"did you mean {close[0]}?" if close else None,
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    """Shorten an error to its cause, one line, without the names of DataFusion's own parts."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    after = [at + 1 for at, line in enumerate(lines[:-1]) if line.lower() == "caused by"]
-    line = lines[after[-1] if after else 0] if lines else type(error).__name__
-    line = PARTS.sub("", line)
-    return line if len(line) <= LONGEST else line[:LONGEST] + " ..."
+def relations(tree: exp.Query | exp.Values, used: list[str]) -> dict[str, str]:
+    """By what the query calls it, each table or view that it reads itself."""
+    found = [
+        (table.alias_or_name, spelling(table.name, used)) for table in tree.find_all(exp.Table)
+    ]
+    return {called: name for called, name in found if name in used}

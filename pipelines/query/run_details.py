@@ -1,30 +1,40 @@
-"""What the tables of a lake know about one run."""
+"""Details of one run, from the tables of a lake."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.asked import Lake, Row
-from pipelines.attempts import BEGINS
-from pipelines.views import literal, quoted
-from schemas.errors import UsageError
-from schemas.tables import CALIBRATIONS, LEDGER, QUARANTINE, VALIDATIONS, predictions_name
+from millrace.pipelines.lake.attempts import attempts
+from millrace.pipelines.query.lake_reader import LakeReader, Row
+from millrace.pipelines.query.views import literal, quoted
+from millrace.schemas import figures
+from millrace.schemas.errors import UsageError
+from millrace.schemas.figures import BEGINS, Span
+from millrace.schemas.tables import (
+    CALIBRATIONS,
+    LEDGER,
+    QUARANTINE,
+    UNITS,
+    VALIDATIONS,
+    predictions_name,
+)
 
 SHOWN = 12  # partitions with a line of their own; the others share one
 KINDS = {  # what people call a kind of cost, in the order of the bars
     "useful": "Scoring rows",
-    "calibration": "Measuring ways to compute",
+    "calibration": "Trying out backends",
     "validation": "Checking rows",
     "read": "Waiting for rows",
     "write": "Writing",
     "model_load": "Loading the model",
     "startup": "Starting up",
-    "driver": "The driver",
+    "driver": "Coordinating (the driver)",
     "idle": "Idle cores",
-    "unattributed": "Not attributed",
+    "unattributed": "Unexplained",
     "speculative": "Slower copies of tasks",
     "recomputed": "Computed again",
     "killed": "Killed attempts",
@@ -43,10 +53,11 @@ NO_SPENDING: Row = {
 }
 
 NOTHING_SAVED: Row = {"rows": None, "slot_s": None, "cost": None, "currency": None}
+_FIELD = re.compile(r"\n  (got|allowed|next): +")
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunDetails:
     """What the tables of a lake know about one run; a table that is not there gives nothing."""
 
     run: Row  # its last event
@@ -64,6 +75,8 @@ class Facts:
     )
     ways: list[Row]  # to compute the model, as the run measured them
     energy: list[Row]  # method, wh, wh_low, wh_high, carbon_g, source; the most first
+    scored_now: int  # rows of the units that the last attempt committed
+    span: Span | None  # how long machines were allocated, all attempts together
 
     @property
     def began(self) -> list[datetime]:
@@ -71,33 +84,57 @@ class Facts:
         return [event["at"] for event in self.events if event["state"] in BEGINS]
 
 
-def read(lake: Path, run_id: str) -> Facts:
+def read(lake: Path, run_id: str) -> RunDetails:
     """Read what the tables know about a run. Raises UsageError where there is no such run."""
-    asked, run = Lake(lake), literal(run_id)
-    events = asked.runs(f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
+    reader, run = LakeReader(lake), literal(run_id)
+    events = reader.runs(f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608
     if not events:
         raise UsageError(f"no run {run_id} in {lake}", next=f"millrace runs --lake {lake}")
-    refused = asked.rows(_REFUSED.format(run=run), QUARANTINE.name)
+    refused = reader.rows(_REFUSED.format(run=run), QUARANTINE.name)
     predictions = predictions_name(events[-1]["job"])
-    made = asked.rows(_PREDICTED.format(run=run, table=quoted(predictions)), predictions)
+    made = reader.rows(_PREDICTED.format(run=run, table=quoted(predictions)), predictions)
     counted = (made or [{"scored": None, "failed": None}])[0]
-    return Facts(
+    charged = reader.rows(_CHARGED.format(run=run), LEDGER.name)
+    return RunDetails(
         run=events[-1],
         events=events,
-        rules=asked.rows(_RULES.format(run=run), VALIDATIONS.name),
-        reasons=asked.rows(_REASONS.format(run=run), QUARANTINE.name),
+        rules=reader.rows(_RULES.format(run=run), VALIDATIONS.name),
+        reasons=reader.rows(_REASONS.format(run=run), QUARANTINE.name),
         kinds=sorted(
-            asked.rows(_KINDS.format(run=run), LEDGER.name), key=lambda row: in_order(row["kind"])
+            reader.rows(_KINDS.format(run=run), LEDGER.name), key=lambda row: in_order(row["kind"])
         ),
-        partitions=asked.rows(_PARTITIONS.format(run=run, shown=SHOWN), LEDGER.name),
-        spent=(asked.rows(_SPENT.format(run=run), LEDGER.name) or [NO_SPENDING])[0],
-        waste=asked.rows(_WASTE.format(run=run), LEDGER.name),
-        prices=asked.rows(_PRICES.format(run=run), LEDGER.name),
+        partitions=reader.rows(_PARTITIONS.format(run=run, shown=SHOWN), LEDGER.name),
+        spent=(reader.rows(_SPENT.format(run=run), LEDGER.name) or [NO_SPENDING])[0],
+        waste=reader.rows(_WASTE.format(run=run), LEDGER.name),
+        prices=reader.rows(_PRICES.format(run=run), LEDGER.name),
         counted={**counted, "quarantined": refused[0]["rows"] if refused else None},
-        saved=(asked.rows(_SAVED.format(run=run), LEDGER.name) or [NOTHING_SAVED])[0],
-        ways=asked.rows(_WAYS.format(run=run), CALIBRATIONS.name),
-        energy=asked.rows(_ENERGY.format(run=run), LEDGER.name),
+        saved=(reader.rows(_SAVED.format(run=run), LEDGER.name) or [NOTHING_SAVED])[0],
+        ways=reader.rows(_WAYS.format(run=run), CALIBRATIONS.name),
+        energy=reader.rows(_ENERGY.format(run=run), LEDGER.name),
+        scored_now=_scored_now(reader.rows(_UNITS.format(run=run), UNITS.name), events),
+        span=_span(events, {row["attempt"]: row["ended"] for row in charged}),
     )
+
+
+def _scored_now(units: list[Row], events: list[Row]) -> int:
+    began = [event["at"] for event in events if event["state"] in BEGINS]
+    return figures.scored_now(events[-1]["scored"], began, units)
+
+
+def _span(events: list[Row], charged: dict[int, datetime | None]) -> Span | None:
+    """Of an attempt whose driver died without a word, the ledger says until when it was charged."""
+    begins = {event["event"]: event for event in events if event["state"] in BEGINS}
+    if not begins or any(event["held_since"] is None for event in begins.values()):
+        return None
+    spans = [
+        {
+            "held_since": one.began,
+            "began": begins[one.number]["at"],
+            "ended": one.closed or charged.get(one.number),
+        }
+        for one in attempts(events)
+    ]
+    return figures.span(spans)
 
 
 def gates_of(run: Row) -> list[Row]:
@@ -120,6 +157,11 @@ GROUP BY reason['rule'], reason['severity'] ORDER BY rows DESC, rule
 """
 _PREDICTED = """
 SELECT COUNT(*) - COUNT(error) AS scored, COUNT(error) AS failed FROM {table} WHERE run_id = {run}
+"""
+_UNITS = "SELECT unit, state, seconds, scored, at FROM units WHERE run_id = {run}"
+_CHARGED = """
+SELECT x_RunAttempt AS attempt, MAX(ChargePeriodEnd) AS ended FROM ledger
+WHERE x_RunId = {run} AND x_RunAttempt IS NOT NULL GROUP BY x_RunAttempt
 """
 _KINDS = """
 SELECT x_CostKind AS kind, SUM(EffectiveCost) AS cost, SUM(x_EnergyWh) AS energy_wh,
@@ -166,3 +208,30 @@ GROUP BY SkuMeter, SkuPriceId, ListUnitPrice, ConsumedUnit, BillingCurrency, Pri
 HAVING SUM(CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END) > 0
 ORDER BY id
 """
+
+
+def row_outcomes(details: RunDetails) -> tuple[int | None, dict[str, int]]:
+    """Return the rows that were read, None where unknown, and how many had which outcome."""
+    run, done = details.run, details.run["state"] == "done"
+    known = run if done else details.counted
+    scored, refused, failed = (known[name] or 0 for name in ("scored", "quarantined", "failed"))
+    checked = [rule["checked"] or 0 for rule in details.rules if rule["kind"] != "expectation"]
+    checked = checked or [rule["checked"] or 0 for rule in details.rules]
+    total = run["rows_read"] if done else max(checked, default=None)
+    outcomes = {"scored": scored}
+    if not done and total is not None:
+        outcomes["not scored"] = max(0, total - scored - refused - failed)
+    return total, outcomes | {"quarantined": refused, "failed": failed}
+
+
+def reason(run: Row) -> dict[str, str]:
+    """Take the detail of an event apart: kind of error, what, got, allowed and next, or empty."""
+    kind, _, text = str(run["detail"] or "").partition(": ")
+    what, *fields = _FIELD.split(text)
+    named = dict.fromkeys(("got", "allowed", "next"), "")
+    return {
+        "kind": kind,
+        "what": what,
+        **named,
+        **dict(zip(fields[::2], fields[1::2], strict=True)),
+    }

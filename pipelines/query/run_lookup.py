@@ -1,4 +1,4 @@
-"""The run that a user means: its id, or the first few characters of it."""
+"""Lookup of a run by its id or by the first characters of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from schemas.errors import UsageError
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.views import tables
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import RUNS
 
 LISTED = 10  # candidates that an error names
 
@@ -34,3 +37,14 @@ def the_run(prefix: str, known: Sequence[str], lake: Path) -> str:
 def _list(run_ids: Sequence[str]) -> str:
     more = len(run_ids) - LISTED
     return ", ".join(run_ids[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def find(lake: Path, prefix: str | None) -> str:
+    """Return the only run whose id is, or begins with, `prefix`; None: the latest. Raises UsageError."""
+    known: list[str] = []
+    if RUNS.name in tables(lake):
+        sql = "SELECT run_id FROM runs GROUP BY run_id ORDER BY MAX(at) DESC, run_id"
+        known = query(lake, sql)["run_id"].to_pylist()
+    if prefix is None and known:
+        return str(known[0])
+    return the_run(prefix or "", known, lake)

@@ -1,4 +1,4 @@
-"""``SHOW TABLES`` and ``DESCRIBE name``: what there is to ask, told without reading a row."""
+"""``SHOW TABLES`` and ``DESCRIBE name``: the tables and columns of a lake, from metadata alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import Schema
 
-from pipelines.query import query
-from pipelines.views import tables, views
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.views import tables, views
 
 _SHOW = re.compile(r"\s*SHOW\s+TABLES\s*;?\s*", re.IGNORECASE)
 _DESCRIBE = re.compile(r"\s*DESC(?:RIBE)?\s+(?:TABLE\s+)?(\"[^\"]+\"|\w+)\s*;?\s*", re.IGNORECASE)
@@ -34,11 +34,11 @@ def _tables(lake: Path) -> pa.Table:
 
 def _columns(lake: Path, name: str) -> pa.Table:
     schema = Schema.from_arrow(query(lake, f"SELECT * FROM {name}", limit=0).schema)  # noqa: S608 - checked there
-    told = [
+    columns = [
         (one["name"], _type(one["type"]), one["metadata"].get("comment", ""))
         for one in json.loads(schema.to_json())["fields"]
     ]
-    return pa.Table.from_pylist([dict(zip(_COLUMNS, row, strict=True)) for row in told], _SCHEMA)
+    return pa.Table.from_pylist([dict(zip(_COLUMNS, row, strict=True)) for row in columns], _SCHEMA)
 
 
 def _type(kind: object) -> str:

@@ -1,4 +1,4 @@
-"""What the tables of a lake know about one check of a job's input: its rules, reasons and rows."""
+"""Details of one validation of a job's input: its rules, reasons and rows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from pipelines.asked import Lake, Row
-from pipelines.views import literal
-from schemas.errors import UsageError
-from schemas.tables import QUARANTINE, RUNS, VALIDATIONS
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.query.lake_reader import LakeReader, Row
+from millrace.pipelines.query.views import literal
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import QUARANTINE, RUNS, VALIDATIONS
 
 LOOKED_AT = 40  # refused rows of each rule from which examples are taken
 CHECKS = 30  # of the job, for the trends
@@ -30,8 +31,8 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """One check; ``run`` is the run's last event, None where only a validation was asked for."""
+class ValidationDetails:
+    """One check; ``run`` is the run's last event, None for a validation without a run."""
 
     run_id: str
     run: Row | None
@@ -55,10 +56,10 @@ class Facts:
         return max(plain or [rule["checked"] or 0 for rule in self.rules])
 
 
-def read(lake: Path, run_id: str) -> Facts:
+def read(lake: Path, run_id: str) -> ValidationDetails:
     """Read what is known of a check. Raises UsageError where the lake has none under this id."""
-    asked = Lake(lake)
-    rules = asked.rows(_RULES.format(run=literal(run_id)), VALIDATIONS.name)
+    reader = LakeReader(lake)
+    rules = reader.rows(_RULES.format(run=literal(run_id)), VALIDATIONS.name)
     if not rules:
         raise UsageError(
             f"no validation of {run_id} in {lake}",
@@ -66,16 +67,16 @@ def read(lake: Path, run_id: str) -> Facts:
             next=f"millrace runs --lake {lake}",
         )
     names = [rule["rule"] for rule in rules if rule["failed"]]
-    events = asked.rows(_EVENTS.format(run=literal(run_id)), RUNS.name)
-    counted = _together(lake, run_id) if QUARANTINE.name in asked.there else Counter()
-    return Facts(
+    events = reader.rows(_EVENTS.format(run=literal(run_id)), RUNS.name)
+    counted = _together(lake, run_id) if QUARANTINE.name in reader.there else Counter()
+    return ValidationDetails(
         run_id=run_id,
         run=events[-1] if events else None,
         rules=rules,
         refused=sum(counted.values()),
         together=sorted(counted.items(), key=lambda one: (-one[1], one[0])),
         examples=_examples(lake, run_id, names) if counted else {},
-        past=_past(asked, rules[0]),
+        past=_past(reader, rules[0]),
     )
 
 
@@ -111,8 +112,10 @@ def _examples(lake: Path, run_id: str, rules: Sequence[str]) -> dict[str, list[E
 
 def _example(row: Row, rule: str) -> Example:
     reason = next(one for one in row["reasons"] if one["rule"] == rule)
-    told = _object(reason.get("observed")) or _object(row["payload"])
-    return Example(row["key"], {name: told.get(name) for name in reason["columns"] if name in told})
+    values = _object(reason.get("observed")) or _object(row["payload"])
+    return Example(
+        row["key"], {name: values.get(name) for name in reason["columns"] if name in values}
+    )
 
 
 def _object(text: str | None) -> Row:
@@ -125,11 +128,9 @@ def _object(text: str | None) -> Row:
 
 
 def _refused(lake: Path, run_id: str, *columns: str) -> Iterator[pa.RecordBatch]:
-    rows = DeltaTable(str(lake / QUARANTINE.name)).to_pyarrow_dataset()
-    mine = pc.field("run_id") == run_id
-    yield from (
-        batch for batch in rows.to_batches(columns=list(columns), filter=mine) if len(batch)
-    )
+    there = DeltaTable(str(lake / QUARANTINE.name))
+    mine = [("run_id", "=", run_id)]
+    yield from (batch for batch in live_rows.batches(there, columns, mine) if len(batch))
 
 
 def _offsets(reasons: pa.ListArray) -> pa.Array:
@@ -138,7 +139,7 @@ def _offsets(reasons: pa.ListArray) -> pa.Array:
     return pa.concat_arrays([pa.array([0], ends.type), ends]).cast(pa.int32())
 
 
-def _past(lake: Lake, now: Row) -> list[list[Row]]:
+def _past(lake: LakeReader, now: Row) -> list[list[Row]]:
     """The rules of the job's last checks of whole inputs, this one the last."""
     job = literal(now["job"])
     begun = lake.rows(f"SELECT * FROM runs WHERE event = 0 AND job = {job}", RUNS.name)  # noqa: S608

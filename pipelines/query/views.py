@@ -1,8 +1,9 @@
 """The shipped SQL views: which of them a lake allows, in which order, and their text for an engine.
 
 The files in ``schemas/views`` are plain SQL, common to Spark and DataFusion but for ``UNNEST`` and
-quotes; sqlglot turns them into Spark's. Nothing here imports pyspark: `pipelines.query` must start
-fast.
+quotes; sqlglot turns them into Spark's. They cast what they add, since DataFusion's sums wrap: bigint
+to DECIMAL(19, 0), amounts to DECIMAL(28, 12), whose sums have ten digits more in both engines.
+Nothing here imports pyspark: `millrace.pipelines.query.engine` must start fast.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlglot
 
-from schemas.errors import QueryError
+from millrace.schemas.errors import QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions_"
 TEMPLATE = "job_current"
 RUNS = "runs"  # which says in which order they were
-ROLE = "millrace.role"  # as in schemas/tables.py, whose import costs a query 0.15 s
+ROLE = "millrace.role"  # as in schemas/tables/table.py, whose import costs a query 0.15 s
 _NAMED = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")  # as the shipped views are written
 HIDDEN = ("error", "_meter", "_input")  # null in every good score, the bill's, the cache's
 
@@ -166,7 +167,7 @@ def register(spark: SparkSession, lake: Path) -> list[str]:
 
 @cache
 def _shipped() -> dict[str, str]:
-    folder = files("schemas") / "views"
+    folder = files("millrace.schemas") / "views"
     return {
         entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8")
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)

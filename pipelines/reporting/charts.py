@@ -10,20 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from millrace.pipelines.reporting.svg import isolated, px
 
 BAR = 1000.0  # units across a bar; the page stretches it to its column
 BAR_HEIGHT = 20
 THINNEST = 4.0  # what is more than nothing can be seen
 GAP = 1.5  # units of paper between two parts of a bar
-LABEL = 48.0  # units that a label beside a band needs
+LABEL = 48.0  # units that the label of a band needs
 ABOVE = 34.0  # units for the label above the first node
 NODE = 10.0  # width of a node of the flow
 BANDS = 150.0  # units that all rows together are high
 
 
 @dataclass(frozen=True)
-class Part:
+class Segment:
     """One value of a chart: what it is called, how much, and the class that colours it."""
 
     label: str
@@ -35,7 +37,7 @@ class Part:
 class Band:
     """Where one outcome leaves the left node, where it arrives, and how thick it is all the way."""
 
-    part: Part
+    part: Segment
     left: float
     right: float
     thick: float
@@ -70,7 +72,7 @@ def shares(weights: Sequence[float], width: float, least: float = 0.0) -> list[f
 
 
 def bar(
-    parts: Sequence[Part], title: str, *, whole: float | None = None, least: float = THINNEST
+    parts: Sequence[Segment], title: str, *, whole: float | None = None, least: float = THINNEST
 ) -> Markup:
     """Draw parts side by side; with `whole`, the bar is as long as their share of it."""
     total = sum(part.value for part in parts)
@@ -79,7 +81,11 @@ def bar(
     starts = [0.0, *accumulate(widths)]
     drawn = Markup("").join(
         Markup('<rect class="{}" x="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-            part.css, _n(start), _n(max(wide - GAP, wide / 2)), BAR_HEIGHT, _isolated(part.label)
+            part.css,
+            px(start),
+            px(max(wide - GAP, wide / 2)),
+            BAR_HEIGHT,
+            isolated(part.label),
         )
         for part, start, wide in zip(parts, starts, widths, strict=False)
         if wide > 0
@@ -87,7 +93,7 @@ def bar(
     return _svg("bar", BAR, BAR_HEIGHT, title, drawn, stretch=True)
 
 
-def bands(outcomes: Sequence[Part]) -> list[Band]:
+def bands(outcomes: Sequence[Segment]) -> list[Band]:
     """Lay out a flow: as thick on both sides, stacked on the left, spread for labels on the right."""
     thick = shares([part.value for part in outcomes], BANDS, THINNEST)
     slots = [max(LABEL, each) for each in thick]
@@ -99,7 +105,7 @@ def bands(outcomes: Sequence[Part]) -> list[Band]:
     return found
 
 
-def flow(source: Part, outcomes: Sequence[Part], title: str, *, width: float) -> Markup:
+def flow(source: Segment, outcomes: Sequence[Segment], title: str, *, width: float) -> Markup:
     """Draw where rows went: one node on the left, a band and a label an outcome.
 
     A band of few rows is drawn thicker than its share, so that it can be seen; none is drawn for 0.
@@ -107,7 +113,7 @@ def flow(source: Part, outcomes: Sequence[Part], title: str, *, width: float) ->
     laid = bands(outcomes)
     digits = max(len(f"{part.value:,.0f}") for part in outcomes)
     names = max(len(part.label) for part in outcomes)
-    end = max(width / 3, width - NODE - 12 - max(11 * digits, 7.5 * names))
+    end = max(width / 3, width - NODE - 12 - max(11 * digits, 8 * names))
     top, thick = laid[0].left, sum(band.thick for band in laid)
     above = max(0.0, ABOVE - top)
     height = above + sum(max(LABEL, band.thick) for band in laid)
@@ -123,30 +129,38 @@ def _band(band: Band, begin: float, end: float, above: float) -> Markup:
     half = (begin + end) / 2
     left, right = above + band.left, above + band.right
     path = (
-        f"M{_n(begin)} {_n(left)}C{_n(half)} {_n(left)} {_n(half)} {_n(right)} {_n(end)} {_n(right)}"
-        f"v{_n(band.thick)}C{_n(half)} {_n(right + band.thick)} {_n(half)} {_n(left + band.thick)}"
-        f" {_n(begin)} {_n(left + band.thick)}Z"
+        f"M{px(begin)} {px(left)}C{px(half)} {px(left)} {px(half)} {px(right)} {px(end)} {px(right)}"
+        f"v{px(band.thick)}C{px(half)} {px(right + band.thick)} {px(half)} {px(left + band.thick)}"
+        f" {px(begin)} {px(left + band.thick)}Z"
     )
     return Markup('<path class="band {}" d="{}"/>').format(band.part.css, path)
 
 
 def _node(css: str, x: float, y: float, tall: float) -> Markup:
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="1.5"/>').format(
-        css, _n(x), _n(y), _n(NODE), _n(tall)
+        css, px(x), px(y), px(NODE), px(tall)
     )
 
 
-def _first(part: Part, y: float) -> Markup:
+def _first(part: Segment, y: float) -> Markup:
     return Markup(
         '<text x="0" y="{}"><tspan class="figure">{:,.0f}</tspan> <tspan class="name">{}</tspan></text>'
-    ).format(_n(y), part.value, _isolated(part.label))
+    ).format(px(y), part.value, isolated(part.label))
 
 
-def _label(part: Part, x: float, y: float) -> Markup:
+def _label(part: Segment, x: float, y: float) -> Markup:
     css = "figure" if part.value else "figure none"
     return Markup(
         '<text class="{}" x="{}" y="{}">{:,.0f}</text><text class="name" x="{}" y="{}">{}</text>'
-    ).format(css, _n(x), _n(y - 1), part.value, _n(x), _n(y + 16), _isolated(part.label))
+    ).format(
+        css,
+        px(x),
+        px(y - 1),
+        part.value,
+        px(x),
+        px(y + 16),
+        isolated(part.label),
+    )
 
 
 def _svg(
@@ -155,13 +169,4 @@ def _svg(
     ratio = Markup(' preserveAspectRatio="none"') if stretch else Markup("")
     return Markup(
         '<svg class="{}" role="img" viewBox="0 0 {} {}"{}><title>{}</title>{}</svg>'
-    ).format(css, _n(width), _n(height), ratio, _isolated(title), inside)
-
-
-def _isolated(text: str) -> Markup:
-    """Escape a text, and keep its writing direction from what stands around it."""
-    return Markup("\u2068{}\u2069").format(escape(text))
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    ).format(css, px(width), px(height), ratio, isolated(title), inside)

@@ -6,8 +6,6 @@ Made from the tables alone. It has no value of a row, and of errors their kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,31 +13,26 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup
 
-from pipelines import charts, report, trend
-from pipelines.asked import Lake, Row
-from pipelines.attempts import BEGINS
-from pipelines.charts import Part
-from pipelines.facts import KINDS
-from pipelines.pages import template
-from pipelines.trend import Point
-from pipelines.whole_file import whole
-from pipelines.words import count, day, duration, moment, money, percent
-from schemas.errors import UsageError
-from schemas.tables import LEDGER, QUARANTINE, UNITS, VALIDATIONS
+from millrace.pipelines.console.formatting import count, day, duration, moment, money, percent
+from millrace.pipelines.lake import paths
+from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.query import run_details
+from millrace.pipelines.query.lake_reader import LakeReader, Row
+from millrace.pipelines.query.run_details import KINDS
+from millrace.pipelines.reporting import charts
+from millrace.pipelines.reporting.charts import Segment
+from millrace.pipelines.reporting.job_trends import job_trends
+from millrace.pipelines.reporting.rendering import template
+from millrace.schemas import figures
+from millrace.schemas.errors import UsageError
+from millrace.schemas.figures import BEGINS
+from millrace.schemas.tables.ledger import LEDGER
+from millrace.schemas.tables.runs import UNITS
+from millrace.schemas.tables.validation import QUARANTINE, VALIDATIONS
 
 NAME = "index.html"
 SHOWN = 200  # runs of a job with a line of their own, the newest
 TRENDED = 100  # runs of a job that its trends are drawn of
-
-
-@dataclass(frozen=True)
-class Trend:
-    """One number over a job's runs: what it is, what it was last, and its picture."""
-
-    name: str
-    last: str
-    said: str
-    drawn: Markup
 
 
 def path_of(lake: Path) -> Path:
@@ -52,14 +45,14 @@ def write(lake: Path) -> Path:
 
     Raises UsageError where the lake has no run.
     """
-    page = _page(Lake(lake))
+    page = _page(LakeReader(lake))
     path = path_of(lake)
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path
 
 
-def _page(lake: Lake) -> str:
+def _page(lake: LakeReader) -> str:
     runs = lake.runs(_RUNS)
     if not runs:
         raise UsageError(f"no runs in {lake.path}", next="run a job that writes there first")
@@ -77,7 +70,7 @@ def _page(lake: Lake) -> str:
     )
 
 
-def _known(lake: Lake) -> dict[str, dict[str, Any]]:
+def _known(lake: LakeReader) -> dict[str, dict[str, Any]]:
     """By run: rows as far as it came, what it cost by the ledger, and the seconds of slots by kind."""
     found: dict[str, dict[str, Any]] = {}
     for sql, table in (
@@ -85,6 +78,8 @@ def _known(lake: Lake) -> dict[str, dict[str, Any]]:
     ):  # fmt: skip
         for row in lake.rows(sql, table.name):
             found.setdefault(row["run_id"], {}).update(row)
+    for row in lake.rows(_UNITS, UNITS.name):
+        found.setdefault(row["run_id"], {}).setdefault("units", []).append(row)
     for row in lake.rows(_KINDS, LEDGER.name):
         kinds = found.setdefault(row["run_id"], {}).setdefault("kinds", {})
         kinds[row["kind"]] = row["slot_s"]
@@ -98,35 +93,37 @@ def _run(lake: Path, run: Row, every: dict[str, dict[str, Any]]) -> Row:
     def first(*values: Any) -> Any:
         return next((value for value in values if value is not None), None)
 
-    told = {name: first(run[name], known.get(name)) for name in ("scored", "failed", "quarantined")}
+    counts = {
+        name: first(run[name], known.get(name)) for name in ("scored", "failed", "quarantined")
+    }
     read = first(run["rows_read"], known.get("checked"))
     cost = first(run["cost"], known.get("spent"))
-    scored, kinds = told["scored"] or 0, known.get("kinds", {})
+    scored, kinds = counts["scored"] or 0, known.get("kinds", {})
     return {
         **run,
-        **told,
+        **counts,
         "rows_read": read,
         "cost": cost,
         "currency": first(run["currency"], known.get("currency")),
         "per_thousand": cost * 1000 / scored if cost is not None and scored else None,
-        # What earlier attempts scored, and how long that took, is not in the last one's times.
-        "rows_per_s": scored / run["infer_s"]
-        if run["infer_s"] and scored and run["attempts"] <= 1
-        else None,
-        "refused_share": told["quarantined"] / read
-        if read and told["quarantined"] is not None
+        "rows_per_s": figures.rows_per_s(
+            figures.scored_now(scored, run["all_began"] or [], known.get("units", [])),
+            run["infer_s"],
+        ),
+        "refused_share": counts["quarantined"] / read
+        if read and counts["quarantined"] is not None
         else None,
         "clock_s": None
         if run["state"] in BEGINS
         else first(
             run["wall_s"], (run["at"] - (run["last_began"] or run["began"])).total_seconds()
         ),
-        "why": report.reason(run)["kind"],
-        "flow": _flow(read, told),
+        "why": run_details.reason(run)["kind"],
+        "flow": _flow(read, counts),
         "time": _time(kinds),
         "useful": kinds.get("useful", 0.0) / (sum(kinds.values()) or 1.0),
-        "report": _link(report.path_of, lake, run["run_id"]),
-        "validation": _link(report.validation_path_of, lake, run["run_id"]),
+        "report": _link(paths.report_page, lake, run["run_id"]),
+        "validation": _link(paths.validation_page, lake, run["run_id"]),
     }
 
 
@@ -139,27 +136,27 @@ def _link(path_of: Callable[[Path, str], Path], lake: Path, run_id: str) -> str 
     return path.name if path.is_file() else None
 
 
-def _flow(read: int | None, told: Row) -> Markup | None:
+def _flow(read: int | None, counts: Row) -> Markup | None:
     if not read:
         return None
     parts = [
-        Part("scored", told["scored"] or 0, "k-useful"),
-        Part("refused", told["quarantined"] or 0, "k-refused"),
-        Part("failed", told["failed"] or 0, "k-failed"),
+        Segment("scored", counts["scored"] or 0, "k-useful"),
+        Segment("quarantined", counts["quarantined"] or 0, "k-refused"),
+        Segment("failed", counts["failed"] or 0, "k-failed"),
     ]
     rest = max(0, read - sum(int(part.value) for part in parts))
-    parts.append(Part("not scored", rest, "k-held"))
-    said = ", ".join(f"{part.value:,} {part.label}" for part in parts if part.value)
-    return charts.bar(parts, f"Of {read:,} rows: {said or 'none'}", least=14.0)
+    parts.append(Segment("not scored", rest, "k-held"))
+    summary = ", ".join(f"{part.value:,} {part.label}" for part in parts if part.value)
+    return charts.bar(parts, f"Of {read:,} rows: {summary or 'none'}", least=14.0)
 
 
 def _time(kinds: dict[str, float]) -> Markup | None:
     named = [kind for kind in KINDS if kinds.get(kind)]
     if not named:
         return None
-    parts = [Part(KINDS[kind], kinds[kind], f"k-{kind}") for kind in named]
-    said = "; ".join(f"{part.label}: {duration(part.value)}" for part in parts)
-    return charts.bar(parts, said, least=8.0)
+    parts = [Segment(KINDS[kind], kinds[kind], f"k-{kind}") for kind in named]
+    summary = "; ".join(f"{part.label}: {duration(part.value)}" for part in parts)
+    return charts.bar(parts, summary, least=8.0)
 
 
 def _job(name: str, runs: Sequence[Row]) -> dict[str, Any]:
@@ -171,45 +168,8 @@ def _job(name: str, runs: Sequence[Row]) -> dict[str, Any]:
         "runs": newest[:SHOWN],
         "more": max(0, len(newest) - SHOWN),
         "count": len(newest),
-        "trends": _trends(done) if len(done) > 1 else [],
+        "trends": job_trends(done) if len(done) > 1 else [],
     }
-
-
-def _trends(done: Sequence[Row]) -> list[Trend]:
-    currency = done[-1]["currency"] or ""
-    same = [
-        run if run["currency"] == done[-1]["currency"] else {**run, "per_thousand": None}
-        for run in done
-    ]
-
-    def cost(value: Any) -> str:
-        return f"{money(Decimal(value))} {currency}"
-
-    return [
-        found
-        for found in (
-            _trend("Cost of a thousand rows", "per_thousand", same, cost),
-            _trend("Rows a second", "rows_per_s", done, lambda value: f"{value:,.0f}"),
-            _trend("Share refused", "refused_share", done, percent),
-        )
-        if found is not None
-    ]
-
-
-def _trend(name: str, column: str, runs: Sequence[Row], written: Any) -> Trend | None:
-    known = [run[column] for run in runs if run[column] is not None]
-    if not known:
-        return None
-    points = [
-        Point(
-            f"{day(run['at'])}: {written(run[column])}" if run[column] is not None else "",
-            None if run[column] is None else float(run[column]),
-        )
-        for run in runs
-    ]
-    first, last, least, most = (written(v) for v in (known[0], known[-1], min(known), max(known)))
-    said = f"From {first} to {last} over {len(known)} runs; between {least} and {most}."
-    return Trend(name, last, said, trend.line(points, f"{name}. {said}"))
 
 
 @cache
@@ -218,18 +178,21 @@ def _template() -> Template:
 
 
 _RUNS = """
-SELECT told.*, events.began, events.attempts, events.last_began FROM runs_current AS told
+SELECT latest.*, events.began, events.attempts, events.last_began,
+  events.all_began FROM runs_current AS latest
 JOIN (
   SELECT run_id, MIN(at) AS began, COUNT(*) FILTER (WHERE state IN ('started', 'resumed')) AS attempts,
-    MAX(at) FILTER (WHERE state IN ('started', 'resumed')) AS last_began FROM runs GROUP BY run_id
-) AS events ON told.run_id = events.run_id
-ORDER BY told.job, told.number, told.at
+    MAX(at) FILTER (WHERE state IN ('started', 'resumed')) AS last_began,
+    ARRAY_AGG(at) FILTER (WHERE state IN ('started', 'resumed')) AS all_began FROM runs GROUP BY run_id
+) AS events ON latest.run_id = events.run_id
+ORDER BY latest.job, latest.number, latest.at
 """
+_UNITS = "SELECT run_id, unit, state, seconds, scored, at FROM units"
 _ENDED = """
 SELECT run_id, SUM(scored) AS scored, SUM(failed) AS failed FROM (
   SELECT run_id, unit, MAX(scored) AS scored, MAX(failed) AS failed FROM units
   WHERE state = 'done' GROUP BY run_id, unit
-) AS told GROUP BY run_id
+) AS counted GROUP BY run_id
 """
 _REFUSED = "SELECT run_id, COUNT(*) AS quarantined FROM quarantine GROUP BY run_id"
 _CHECKED = """

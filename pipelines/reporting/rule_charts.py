@@ -1,4 +1,4 @@
-"""A rule's failed share as inline SVG: now, beside what it may be, and over the job's checks so far."""
+"""A rule's failed share as inline SVG: now, against its limit, and over the job's checks so far."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from millrace.pipelines.reporting.svg import isolated, px
 
 WIDE = 1000.0  # units across a bar; the page stretches it to its column
 THINNEST = 6.0  # what is more than nothing can be seen
@@ -15,7 +17,7 @@ _LINE_WIDE, _LINE_HIGH, _EDGE = 132.0, 32.0, 4.0
 
 
 @dataclass(frozen=True)
-class Point:
+class SharePoint:
     """A rule's failed share in one check; ``is_same`` unless the rule meant something else then."""
 
     share: float
@@ -32,20 +34,20 @@ def share_bar(share: float, threshold: float, top: float, css: str, title: str) 
     """Draw a share on a scale from 0 to `top`, with a mark where more would be too much."""
     wide = min(WIDE, max(THINNEST, WIDE * share / top)) if share else 0.0
     mark = max(0.0, min(WIDE - MARK, WIDE * threshold / top - MARK / 2))
-    parts = Markup('<rect class="track" width="{}" height="20"/>').format(_n(WIDE))
+    parts = Markup('<rect class="track" width="{}" height="20"/>').format(px(WIDE))
     if wide:
-        parts += Markup('<rect class="{}" width="{}" height="20"/>').format(css, _n(wide))
+        parts += Markup('<rect class="{}" width="{}" height="20"/>').format(css, px(wide))
     if threshold:
         parts += Markup('<rect class="mark" x="{}" width="{}" height="20"/>').format(
-            _n(mark), _n(MARK)
+            px(mark), px(MARK)
         )
     return Markup(
         '<svg class="share" role="img" viewBox="0 0 {} 20" preserveAspectRatio="none">'
         "<title>{}</title>{}</svg>"
-    ).format(_n(WIDE), _isolated(title), parts)
+    ).format(px(WIDE), isolated(title), parts)
 
 
-def sparkline(points: Sequence[Point], title: str) -> Markup:
+def sparkline(points: Sequence[SharePoint], title: str) -> Markup:
     """Draw shares in their order from 0 to their largest; a ring where the rule meant something else."""
     top = max((point.share for point in points), default=0.0) or 1.0
     step = (_LINE_WIDE - 2 * _EDGE) / max(1, len(points) - 1)
@@ -54,24 +56,15 @@ def sparkline(points: Sequence[Point], title: str) -> Markup:
         (_EDGE + at * step, _EDGE + high * (1 - point.share / top))
         for at, point in enumerate(points)
     ]
-    line = " ".join(f"{_n(x)},{_n(y)}" for x, y in places)
+    line = " ".join(f"{px(x)},{px(y)}" for x, y in places)
     drawn = Markup('<polyline class="line" points="{}"/>').format(line)
     for at, ((x, y), point) in enumerate(zip(places, points, strict=True)):
         is_last = at == len(points) - 1
         if is_last or not point.is_same:
             css = "last" if is_last else "other"
             drawn += Markup('<circle class="{}" cx="{}" cy="{}" r="2.6"/>').format(
-                css, _n(x), _n(y)
+                css, px(x), px(y)
             )
     return Markup(
         '<svg class="spark" role="img" viewBox="0 0 {} {}"><title>{}</title>{}</svg>'
-    ).format(_n(_LINE_WIDE), _n(_LINE_HIGH), _isolated(title), drawn)
-
-
-def _isolated(text: str) -> Markup:
-    """Escape a text, and keep its writing direction from what stands around it."""
-    return Markup("\u2068{}\u2069").format(text)
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    ).format(px(_LINE_WIDE), px(_LINE_HIGH), isolated(title), drawn)

@@ -6,7 +6,6 @@ it has what Millrace says, not what a library's exception quotes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,27 +13,37 @@ from pathlib import Path
 from jinja2 import Template
 from markupsafe import Markup
 
-from pipelines import charts
-from pipelines.asked import Row
-from pipelines.charts import Part
-from pipelines.compared import as_object, books, drawn, foretold
-from pipelines.facts import KINDS, Facts, gates_of, in_order, read
-from pipelines.pages import template
-from pipelines.whole_file import whole
-from pipelines.words import (
+from millrace.pipelines.console.formatting import (
     carbon,
     count,
     day,
     duration,
     energy,
     exact,
+    gates_text,
     moment,
     money,
     percent,
     seconds,
     size,
 )
-from schemas.errors import UsageError
+from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.lake.paths import report_page, validation_page
+from millrace.pipelines.query.lake_reader import Row
+from millrace.pipelines.query.run_details import (
+    KINDS,
+    RunDetails,
+    gates_of,
+    in_order,
+    read,
+    reason,
+    row_outcomes,
+)
+from millrace.pipelines.reporting import charts
+from millrace.pipelines.reporting.charts import Segment
+from millrace.pipelines.reporting.comparison import as_object, books, drawn, foretold
+from millrace.pipelines.reporting.rendering import template
+from millrace.schemas import figures
 
 METHODS = {  # what people call the methods of energy
     "counter": "Counted by cards and processors",
@@ -42,7 +51,12 @@ METHODS = {  # what people call the methods of energy
     "tdp": "Estimated from the load",
     "constant": "Estimated without the load",
 }
-_FIELD = re.compile(r"\n  (got|allowed|next): +")
+_OUTCOMES = {  # what becomes of a row, and the class that colours it
+    "scored": "k-useful",
+    "not scored": "k-other",
+    "quarantined": "k-refused",
+    "failed": "k-failed",
+}
 _QUOTED = {
     "InputCorrupt",
     "OutputMismatch",
@@ -56,127 +70,94 @@ def write(lake: Path, run_id: str) -> Path:
 
     Raises UsageError where the lake has no such run.
     """
-    page = _page(read(lake, run_id), validation_path_of(lake, run_id))
-    path = path_of(lake, run_id)
+    page = _page(read(lake, run_id), validation_page(lake, run_id))
+    path = report_page(lake, run_id)
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path
 
 
-def path_of(lake: Path, run_id: str) -> Path:
-    """Say where a run's page is, or will be. Raises UsageError for an id that is no file name."""
-    if not re.fullmatch(r"[\w-][\w.-]*", run_id):
-        raise UsageError(
-            "a run id cannot name a file", got=run_id, allowed="letters, digits, _ - ."
-        )
-    return lake / "_reports" / f"{run_id}.html"
-
-
-def validation_path_of(lake: Path, run_id: str) -> Path:
-    """Say where the page about a run's rules is, or will be."""
-    return path_of(lake, f"{run_id}-validation")
-
-
-def reason(run: Row) -> dict[str, str]:
-    """Take the detail of an event apart: kind of error, what, got, allowed and next, or empty."""
-    kind, _, text = str(run["detail"] or "").partition(": ")
-    what, *fields = _FIELD.split(text)
-    named = dict.fromkeys(("got", "allowed", "next"), "")
-    return {
-        "kind": kind,
-        "what": what,
-        **named,
-        **dict(zip(fields[::2], fields[1::2], strict=True)),
-    }
-
-
-def rows_flow(facts: Facts) -> tuple[int | None, list[Part]]:
+def rows_flow(details: RunDetails) -> tuple[int | None, list[Segment]]:
     """Return the rows that were read, None where unknown, and what became of them."""
-    run, counted = facts.run, facts.counted
-    done = run["state"] == "done"
-    known = run if done else counted
-    scored, refused, failed = (known[name] or 0 for name in ("scored", "quarantined", "failed"))
-    checked = [rule["checked"] or 0 for rule in facts.rules if rule["kind"] != "expectation"]
-    checked = checked or [rule["checked"] or 0 for rule in facts.rules]
-    total = run["rows_read"] if done else max(checked, default=None)
-    outcomes = [
-        Part("scored", scored, "k-useful"),
-        Part("refused", refused, "k-refused"),
-        Part("failed", failed, "k-failed"),
-    ]
-    if not done and total is not None:
-        rest = max(0, total - scored - refused - failed)
-        outcomes.insert(1, Part("not scored", rest, "k-other"))
-    return total, outcomes
+    total, outcomes = row_outcomes(details)
+    return total, [Segment(name, rows, _OUTCOMES[name]) for name, rows in outcomes.items()]
 
 
-def _page(facts: Facts, validation: Path) -> str:
-    run, why = facts.run, reason(facts.run)
-    total, outcomes = rows_flow(facts)
-    held = facts.spent["slot_s"] or 0.0
-    shown = [_partition(row, facts.partitions[0]["slot_s"]) for row in facts.partitions]
+def _page(details: RunDetails, validation: Path) -> str:
+    run, why = details.run, reason(details.run)
+    total, outcomes = rows_flow(details)
+    slot_s, compared = details.spent["slot_s"] or 0.0, books(details)
+    shown = [_partition(row, details.partitions[0]["slot_s"]) for row in details.partitions]
     return _template().render(
         run=run,
-        facts=facts,
+        details=details,
         validation=validation.name if validation.is_file() else None,
         why={**why, "got": why["got"] if why["kind"] in _QUOTED else ""},
-        began=facts.events[0]["at"],
-        attempts=len(facts.began),
-        clock_s=run["wall_s"] or (run["at"] - facts.began[-1]).total_seconds(),
+        began=details.events[0]["at"],
+        attempts=len(details.began),
+        clock_s=run["wall_s"] or (run["at"] - details.began[-1]).total_seconds(),
+        rate=figures.rows_per_s(details.scored_now, run["infer_s"]),
+        groups=figures.grouped(details.kinds),
+        group_of=figures.group_of,
+        part_of=figures.part_of,
+        state_of_books=figures.books(run["state"], run["books_closed"], [c[1] for c in compared]),
         total=total,
         outcomes={part.label: int(part.value) for part in outcomes},
         flows=_flows(total, outcomes),
-        held=held,
-        total_bar=charts.bar(_parts(facts.kinds), _told(_parts(facts.kinds))),
+        slot_s=slot_s,
+        total_bar=charts.bar(_parts(details.kinds), _caption(_parts(details.kinds))),
         names=KINDS,
         methods=METHODS,
         basis=as_object(run["forecast"]).get("basis"),
         partitions=shown,
-        others=_others(facts),
-        rules=[{**rule, "bar": _rule_bar(rule)} for rule in facts.rules],
-        shut=[r for r in facts.rules if r["severity"] == "critical" and r["passed"] is False],
-        books=books(facts),
+        others=_others(details),
+        rules=[{**rule, "bar": _rule_bar(rule)} for rule in details.rules],
+        shut=[r for r in details.rules if r["severity"] == "critical" and r["passed"] is False],
+        books=compared,
         gates=gates_of(run),
+        gates_text=gates_text,
         foretold=foretold(run),
-        drawn=drawn(facts.energy),
+        drawn=drawn(details.energy),
         grid=as_object(run["price"]).get("grid"),
         pinned={
             "root": None,
             "sha256": None,
             "files": None,
+            "empty_files": 0,
+            "ignored": (),
             "value": None,
             **as_object(run["pinned_input"]),
         },
         settings=as_object(run["settings"]),
-        ways=[_way(row, facts.ways[0]["rows_per_s"]) for row in facts.ways],
+        ways=[_way(row, details.ways[0]["rows_per_s"]) for row in details.ways],
     )
 
 
 def _way(row: Row, reference: float | None) -> Row:
     """A way to compute, how many times as fast as fp32 it is, and how far from it."""
     rate, errors = row["rows_per_s"], as_object(row["errors"])
-    told = {
+    texts = {
         "min_cosine": "cosine at least {:.5f}",
         "equal_labels": "{:.2%} equal labels",
         "max_relative_error": "off by {:.2g} of the spread",
     }
-    far = [text.format(float(errors[name])) for name, text in told.items() if name in errors]
+    far = [text.format(float(errors[name])) for name, text in texts.items() if name in errors]
     return {**row, "times": rate / reference if rate and reference else None, "far": ", ".join(far)}
 
 
-def _flows(total: int | None, outcomes: Sequence[Part]) -> list[Markup]:
+def _flows(total: int | None, outcomes: Sequence[Segment]) -> list[Markup]:
     """Draw the flow twice: for a page and for a phone."""
     if not total:
         return []
-    source = Part("read", total, "k-source")
-    told = ", ".join(f"{part.value:,} {part.label}" for part in outcomes)
-    title = f"Of {total:,} rows read: {told}."
+    source = Segment("read", total, "k-source")
+    counts = ", ".join(f"{part.value:,} {part.label}" for part in outcomes)
+    title = f"Of {total:,} rows read: {counts}."
     return [charts.flow(source, outcomes, title, width=width) for width in (640.0, 340.0)]
 
 
-def _parts(kinds: Sequence[Row]) -> list[Part]:
+def _parts(kinds: Sequence[Row]) -> list[Segment]:
     return [
-        Part(
+        Segment(
             f"{KINDS.get(row['kind'], row['kind'])}: {seconds(row['slot_s'])} s", row["slot_s"], css
         )
         for row in kinds
@@ -184,28 +165,30 @@ def _parts(kinds: Sequence[Row]) -> list[Part]:
     ]
 
 
-def _told(parts: Sequence[Part]) -> str:
+def _caption(parts: Sequence[Segment]) -> str:
     return "; ".join(part.label for part in parts if part.value) or "No time was recorded"
 
 
 def _partition(row: Row, longest_s: float) -> Row:
     """Add the bar of a partition, as long as its share of the longest."""
     found = {name.removesuffix("_s"): row[name] for name in row if name.endswith("_s")}
-    held = found.pop("slot")
+    slot_s = found.pop("slot")
     kinds = [{"kind": kind, "slot_s": found[kind]} for kind in sorted(found, key=in_order)]
-    rest = round(held - sum(found.values()), 3)
+    rest = round(slot_s - sum(found.values()), 3)
     parts = _parts([*kinds, {"kind": "other", "slot_s": max(0.0, rest)}])
-    return {**row, "bar": charts.bar(parts, _told(parts), whole=longest_s or 1.0)}
+    most = "useful" if row["rows_scored"] else max(found, key=found.__getitem__)
+    name = "No task" if row["stage_id"] is None else KINDS[most] if found[most] else "Other work"
+    return {**row, "name": name, "bar": charts.bar(parts, _caption(parts), whole=longest_s or 1.0)}
 
 
-def _others(facts: Facts) -> Row | None:
+def _others(details: RunDetails) -> Row | None:
     """What the partitions without a line of their own come to; None where there are none."""
-    more = facts.spent["partitions"] - len(facts.partitions)
+    more = details.spent["partitions"] - len(details.partitions)
     if more <= 0:
         return None
     names = ("attempts", "rows_scored", "slot_s", "cost")
-    sums = {name: sum(row[name] or 0 for row in facts.partitions) for name in names}
-    return {"partitions": more, **{n: (facts.spent[n] or 0) - sums[n] for n in names}}
+    sums = {name: sum(row[name] or 0 for row in details.partitions) for name in names}
+    return {"partitions": more, **{n: (details.spent[n] or 0) - sums[n] for n in names}}
 
 
 def _rule_bar(rule: Row) -> Markup | None:
@@ -214,7 +197,7 @@ def _rule_bar(rule: Row) -> Markup | None:
     css = "k-tagged" if rule["severity"] in ("warn", "warning", "info") else "k-refused"
     failed, good = rule["failed"], max(0, rule["checked"] - rule["failed"])
     title = f"{rule['rule']}: {failed:,} of {rule['checked']:,} rows failed"
-    parts = [Part(f"{failed:,} failed", failed, css), Part(f"{good:,} held", good, "k-held")]
+    parts = [Segment(f"{failed:,} failed", failed, css), Segment(f"{good:,} held", good, "k-held")]
     return charts.bar(parts, title, least=12.0)
 
 

@@ -8,20 +8,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from millrace.pipelines.reporting.svg import isolated, px
+
 _WIDE, _HIGH = 480.0, 120.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6.0, 6.0, 10.0, 6.0
 _MOST_RINGS = 60  # of more runs the last alone has one
 
 
 @dataclass(frozen=True)
-class Point:
+class TrendPoint:
     """One run's number; None where it has none: the line has a gap there."""
 
     label: str
     value: float | None
 
 
-def line(points: Sequence[Point], title: str) -> Markup:
+def line(points: Sequence[TrendPoint], title: str) -> Markup:
     """Draw numbers in their order on a scale from 0 to their largest. Raises ValueError for what is none."""
     known = [point.value for point in points if point.value is not None]
     if any(not math.isfinite(value) or value < 0 for value in known):
@@ -34,14 +36,14 @@ def line(points: Sequence[Point], title: str) -> Markup:
         for at, p in enumerate(points)
     ]
     drawn = Markup('<line class="base" x1="0" x2="{}" y1="{}" y2="{}"/>').format(
-        _n(_WIDE), _n(_HIGH - _BOTTOM), _n(_HIGH - _BOTTOM)
+        px(_WIDE), px(_HIGH - _BOTTOM), px(_HIGH - _BOTTOM)
     )
     for path in _paths(places):
         drawn += Markup('<polyline class="line" points="{}"/>').format(path)
     drawn += _rings(points, places)
     return Markup(
-        '<svg class="trend" role="img" viewBox="0 0 {} {}"><title>\u2068{}\u2069</title>{}</svg>'
-    ).format(_n(_WIDE), _n(_HIGH), title, drawn)
+        '<svg class="trend" role="img" viewBox="0 0 {} {}"><title>{}</title>{}</svg>'
+    ).format(px(_WIDE), px(_HIGH), isolated(title), drawn)
 
 
 def _paths(places: Sequence[tuple[float, float] | None]) -> list[str]:
@@ -51,11 +53,11 @@ def _paths(places: Sequence[tuple[float, float] | None]) -> list[str]:
         if place is None:
             found.append([])
         else:
-            found[-1].append(f"{_n(place[0])},{_n(place[1])}")
+            found[-1].append(f"{px(place[0])},{px(place[1])}")
     return [" ".join(piece) for piece in found if len(piece) > 1]
 
 
-def _rings(points: Sequence[Point], places: Sequence[tuple[float, float] | None]) -> Markup:
+def _rings(points: Sequence[TrendPoint], places: Sequence[tuple[float, float] | None]) -> Markup:
     drawn = Markup("")
     last = max((at for at, place in enumerate(places) if place is not None), default=-1)
     for at, (point, place) in enumerate(zip(points, places, strict=True)):
@@ -63,10 +65,6 @@ def _rings(points: Sequence[Point], places: Sequence[tuple[float, float] | None]
             continue
         css = "last" if at == last else "ring"
         drawn += Markup(
-            '<circle class="{}" cx="{}" cy="{}" r="3.2"><title>\u2068{}\u2069</title></circle>'
-        ).format(css, _n(place[0]), _n(place[1]), point.label)
+            '<circle class="{}" cx="{}" cy="{}" r="3.2"><title>{}</title></circle>'
+        ).format(css, px(place[0]), px(place[1]), isolated(point.label))
     return drawn
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -14,15 +14,22 @@ from typing import Any
 
 from jinja2 import Template
 
-from pipelines import report, rule_charts
-from pipelines.asked import Row
-from pipelines.pages import template
-from pipelines.rule_charts import Point
-from pipelines.validation_facts import CHECKS, LOOKED_AT, Example, Facts, read
-from pipelines.value_shape import kind_of, shape, told
-from pipelines.whole_file import whole
-from pipelines.words import NONE, count, day, percent
-from schemas.contract import MALFORMED
+from millrace.pipelines.console.formatting import NONE, count, day, percent
+from millrace.pipelines.lake import paths
+from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.query.lake_reader import Row
+from millrace.pipelines.query.validation_details import (
+    CHECKS,
+    LOOKED_AT,
+    Example,
+    ValidationDetails,
+    read,
+)
+from millrace.pipelines.reporting import rule_charts
+from millrace.pipelines.reporting.rendering import template
+from millrace.pipelines.reporting.rule_charts import SharePoint
+from millrace.pipelines.reporting.value_masking import kind_of, kind_text, shape
+from millrace.schemas.rule import MALFORMED
 
 SHOWN = 5  # examples of a rule
 COMBINATIONS = 12  # sets of rules with a line of their own
@@ -39,41 +46,41 @@ def write(lake: Path, run_id: str, *, show_examples: bool = False) -> Path:
     such check.
     """
     page = _page(read(lake, run_id), show_examples=show_examples)
-    path = report.validation_path_of(lake, run_id)
+    path = paths.validation_page(lake, run_id)
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path
 
 
-def _page(facts: Facts, *, show_examples: bool) -> str:
-    measured = [rule for rule in facts.rules if _share(rule) is not None]
+def _page(details: ValidationDetails, *, show_examples: bool) -> str:
+    measured = [rule for rule in details.rules if _share(rule) is not None]
     shares = [max(_share(rule) or 0.0, rule["threshold"] or 0.0) for rule in measured]
     top = rule_charts.top_of([one for one in shares if one < 1] or [0.0])
-    trends = _trends(facts)
-    rules = [_rule(rule, top, trends, show_examples=show_examples) for rule in facts.rules]
+    trends = _trends(details)
+    rules = [_rule(rule, top, trends, show_examples=show_examples) for rule in details.rules]
     broken = sorted(
         [rule for rule in rules if rule["failed"] or not rule["passed"]],
         key=lambda rule: (not _shuts(rule), -(rule["share"] or 0.0), rule["rule"]),
     )
     return _template().render(
-        run_id=facts.run_id,
-        run=facts.run,
-        job=facts.job,
-        at=max(rule["at"] for rule in facts.rules),
-        suite=facts.rules[0]["suite_fingerprint"],
-        rows=facts.rows,
-        refused=facts.refused,
-        state=_state(facts),
-        shut=[rule["rule"] for rule in facts.rules if _shuts(rule)],
+        run_id=details.run_id,
+        run=details.run,
+        job=details.job,
+        at=max(rule["at"] for rule in details.rules),
+        suite=details.rules[0]["suite_fingerprint"],
+        rows=details.rows,
+        refused=details.refused,
+        state=_state(details),
+        shut=[rule["rule"] for rule in details.rules if _shuts(rule)],
         broken=broken,
         kept=[rule for rule in rules if not rule["failed"] and rule["passed"]],
         top=top,
-        checks=len(facts.past),
+        checks=len(details.past),
         most_checks=CHECKS,
-        together=_combinations(facts),
-        others=facts.together[COMBINATIONS:],
+        together=_combinations(details),
+        others=details.together[COMBINATIONS:],
         examples=[
-            _examples(rule, facts.examples.get(rule["rule"], []), show_examples=show_examples)
+            _examples(rule, details.examples.get(rule["rule"], []), show_examples=show_examples)
             for rule in broken
             if rule["failed"]
         ],
@@ -82,11 +89,11 @@ def _page(facts: Facts, *, show_examples: bool) -> str:
     )
 
 
-def _state(facts: Facts) -> str:
+def _state(details: ValidationDetails) -> str:
     """Whether the gate let the rows through: refused, open, or shut by a rule."""
-    if facts.run is not None and facts.run["state"] == "refused":
+    if details.run is not None and details.run["state"] == "refused":
         return "refused"
-    return "refused" if any(map(_shuts, facts.rules)) else "open"
+    return "refused" if any(map(_shuts, details.rules)) else "open"
 
 
 def _shuts(rule: Row) -> bool:
@@ -140,10 +147,10 @@ def _outcome(rule: Row) -> tuple[str, str]:
     if rule["passed"] and not rule["failed"]:
         return "kept by every row" if rule["failed"] is not None else "met", "yes"
     if _shuts(rule):
-        return "gate shut", "no"
+        return "input refused", "no"
     if rule["severity"] in _TAGS:
         return "rows tagged" if rule["failed"] else "not met", ""
-    return ("rows refused", "no") if rule["failed"] else ("not met", "no")
+    return ("rows quarantined", "no") if rule["failed"] else ("not met", "no")
 
 
 def _observed(rule: Row, *, show_examples: bool) -> str | None:
@@ -163,10 +170,10 @@ def _name(rule: Row) -> tuple[str, str, tuple[str, ...]]:
     return rule["kind"], rule["rule"], tuple(rule["columns"] or ())
 
 
-def _trends(facts: Facts) -> dict[Any, list[tuple[float, str]]]:
+def _trends(details: ValidationDetails) -> dict[Any, list[tuple[float, str]]]:
     """By rule, its failed share and fingerprint in each check that counted its rows."""
     found: dict[Any, list[tuple[float, str]]] = {}
-    for check in facts.past:
+    for check in details.past:
         for rule in check:
             share = _share(rule)
             if share is not None:
@@ -178,30 +185,30 @@ def _trend(rule: Row, past: Sequence[tuple[float, str]]) -> Row | None:
     """The picture of the rule's checks and what it says in words; None where there is nothing to compare."""
     if len(past) < 2:  # noqa: PLR2004 - one point is no line
         return None
-    points = [Point(share, fingerprint == rule["fingerprint"]) for share, fingerprint in past]
+    points = [SharePoint(share, fingerprint == rule["fingerprint"]) for share, fingerprint in past]
     largest = max(point.share for point in points)
     others = sum(not point.is_same for point in points)
     words = f"{percent(points[-2].share)} before, {percent(largest)} at most"
     other = f"; {others} under another definition" if others else ""
     spoken = ", ".join(percent(point.share) for point in points)
     title = f"{rule['rule']}: failed share in {len(points)} checks, oldest first: {spoken}{other}"
-    return {"picture": rule_charts.sparkline(points, title), "told": words, "others": others}
+    return {"picture": rule_charts.sparkline(points, title), "summary": words, "others": others}
 
 
-def _combinations(facts: Facts) -> list[Row]:
+def _combinations(details: ValidationDetails) -> list[Row]:
     """The sets of rules that rows broke together, each with its rows and its bar."""
-    most = facts.together[0][1] if facts.together else 1
+    most = details.together[0][1] if details.together else 1
     return [
         {
             "rules": rules,
             "rows": rows,
-            "share": rows / facts.refused,
+            "share": rows / details.refused,
             "bar": rule_charts.share_bar(
-                rows / facts.refused, 0.0, most / facts.refused, "k-refused",
-                f"{rows:,} of {facts.refused:,} refused rows broke {' and '.join(rules)}",
+                rows / details.refused, 0.0, most / details.refused, "k-refused",
+                f"{rows:,} of {details.refused:,} quarantined rows broke {' and '.join(rules)}",
             ),
         }
-        for rules, rows in facts.together[:COMBINATIONS]
+        for rules, rows in details.together[:COMBINATIONS]
     ]  # fmt: skip
 
 
@@ -232,7 +239,7 @@ def _examples(rule: Row, examples: Sequence[Example], *, show_examples: bool) ->
 def _alike(values: Sequence[Any]) -> str:
     """What values of one kind look like."""
     found = [kind_of(value) for value in values]
-    return told(found[0][0], [length for _, length in found])
+    return kind_text(found[0][0], [length for _, length in found])
 
 
 def _written(values: Sequence[Any]) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from pipelines import sink
-from pipelines.ledger import SAVED
-from pipelines.runs import DONE, Run
-from pipelines.work import Work
-from schemas.ids import digest
-from schemas.prices import PLACES
-from schemas.tables import LEDGER, RUNS
+from millrace.pipelines.accounting.ledger import SAVED
+from millrace.pipelines.job.prepared_job import PreparedJob
+from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.lake.runs import DONE, Run
+from millrace.schemas.ids import digest
+from millrace.schemas.prices import PLACES
+from millrace.schemas.tables import LEDGER, RUNS
 
 _SUMMED = ("x_SlotMs", "x_RowsIn", "ConsumedQuantity", "EffectiveCost")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -31,7 +31,7 @@ _SKU = (
 
 
 @dataclass(frozen=True)
-class Saving:
+class AvoidedCost:
     """Rows that got outputs which were there, and what computing them would have taken."""
 
     rows: int = 0
@@ -55,29 +55,31 @@ class _Unit:
         return self.rows["good"] - self.rows["computed"] + self.rows["computed_failed"]
 
 
-def saving_of(work: Work, run: Run, rows: int, computed: int, spent: Sequence[Any]) -> Saving:
+def compute_avoided_cost(
+    prepared: PreparedJob, run: Run, rows: int, computed: int, spent: Sequence[Any]
+) -> AvoidedCost:
     """What the run saved, where it computed fewer than its ``rows``; ``spent`` are its ledger rows.
 
     A saved row is priced at what a computed row of the run took for `useful` work. A run that computed
     nothing takes that from the last run of its model that did.
     """
     if rows <= computed:
-        return Saving()
+        return AvoidedCost()
     prices, source = _per_row(spent), "this run's cost of a computed row"
     if not prices:
-        prices, source = _earlier(work, run)
-    units = _units(work.lake, work.predictions.name, run.run_id)
+        prices, source = _earlier(prepared, run)
+    units = _units(prepared.lake, prepared.predictions.name, run.run_id)
     records = tuple(
         record
         for number, unit in sorted(units.items())
         if unit.saved > 0
         for record in _records(run, number, unit, prices, source)
     )
-    held_ms = [record["x_SlotMs"] for record in records if record["SkuMeter"] == "Core"]
+    slot_ms = [record["x_SlotMs"] for record in records if record["SkuMeter"] == "Core"]
     costs = [r["EffectiveCost"] for r in records if r.get("EffectiveCost") is not None]
-    return Saving(
+    return AvoidedCost(
         rows - computed,
-        sum(held_ms) / 1000 if prices else None,
+        sum(slot_ms) / 1000 if prices else None,
         sum(costs, Decimal(0)) if costs else None,
         records,
     )
@@ -108,14 +110,14 @@ def _per_row(spent: Sequence[Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _earlier(work: Work, run: Run) -> tuple[list[dict[str, Any]], str]:
+def _earlier(prepared: PreparedJob, run: Run) -> tuple[list[dict[str, Any]], str]:
     """The prices of a row in the model's latest run that computed some."""
-    mine = [("model_digest", "=", work.model.digest), ("state", "=", DONE)]
-    done = sink.values(work.lake, RUNS, mine, ("run_id", "at"))
+    mine = [("model_digest", "=", prepared.model.digest), ("state", "=", DONE)]
+    done = delta.values(prepared.lake, RUNS, mine, ("run_id", "at"))
     for event in sorted(done, key=lambda event: event["at"], reverse=True):
         if event["run_id"] != run.run_id:
             of = [("x_RunId", "=", event["run_id"]), ("x_CostKind", "=", "useful")]
-            if prices := _per_row(sink.values(work.lake, LEDGER, of)):
+            if prices := _per_row(delta.values(prepared.lake, LEDGER, of)):
                 return prices, f"run {event['run_id']}'s cost of a computed row"
     return [], "no run has measured what a row costs"
 
@@ -123,9 +125,9 @@ def _earlier(work: Work, run: Run) -> tuple[list[dict[str, Any]], str]:
 def _units(lake: Path, table: str, run_id: str) -> dict[int, _Unit]:
     """The run's committed units, counted a batch at a time."""
     found: dict[int, _Unit] = {}
-    rows = DeltaTable(str(lake / table)).to_pyarrow_dataset()
+    there = DeltaTable(str(lake / table))
     columns = ["unit", "error", "_meter"]
-    for batch in rows.to_batches(columns=columns, filter=pc.field("run_id") == run_id):
+    for batch in live_rows.batches(there, columns, [("run_id", "=", run_id)]):
         for number in pc.unique(batch.column("unit")).to_pylist():
             part = batch.filter(pc.equal(batch.column("unit"), number))
             meters = part.column("_meter")

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import TypeAdapter
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from pipelines.pinning import name_in
-from pipelines.schema_check import columns_found
-from schemas.config import CsvSource, JsonSource, Source
-from schemas.contract import MALFORMED, Contract
-from schemas.errors import UsageError
-from schemas.pinned import Pinned
-from schemas.types import arrow_type
-from udfs.cells import cast_cells
-from udfs.csv_file import csv_header, read_csv
-from udfs.files import InputFile
-from udfs.json_file import peek
+from millrace.pipelines.sources import csv_detection
+from millrace.pipelines.sources.column_listing import columns_found
+from millrace.pipelines.sources.input_column import FOLDER, InputColumn
+from millrace.pipelines.sources.snapshot import input_files
+from millrace.schemas.column_path import FieldPath
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import UsageError
+from millrace.schemas.pinned import Pinned
+from millrace.schemas.sources import CsvSource, JsonSource, Source
+from millrace.schemas.types import arrow_type
+from millrace.schemas.yaml_errors import problems_of
+from millrace.udfs.readers.files import InputFile
+from millrace.udfs.readers.json_reader import peek
+from millrace.udfs.runtime.picture_formats import SUFFIXES
 
 FORMATS = ("parquet", "csv", "json", "delta", "images", "idx")
-LOOKED_AT_ROWS = 20_000  # of text, to find the types of its columns
 LINE = "line"  # the column that a text without a key gets
 _SUFFIXES: dict[str, str] = {
     "parquet": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv", "json": "json", "jsonl": "json",
-    "ndjson": "json", "png": "images", "jpg": "images", "jpeg": "images", "ubyte": "idx", "idx": "idx",
+    "ndjson": "json", "ubyte": "idx", "idx": "idx", **{one[1:]: "images" for one in SUFFIXES},
 }  # fmt: skip
 _PACKED = ("gz", "bz2", "zst")
-_DELIMITERS = (",", "\t", ";", "|")
-# The narrowest first: what fits all texts of a column is its type.
-_TYPES_OF_TEXT = ("boolean", "bigint", "double", "date", "timestamp")
+_KINDS = {
+    get_args(one.model_fields["format"].annotation)[0]: one for one in get_args(get_args(Source)[0])
+}
 
 
-def source_of(path: str, form: str | None) -> Source:
-    """The source at a path, by its format or by the names there. Raises UsageError."""
+def source_of(path: str, form: str | None, settings: Mapping[str, Any] | None = None) -> Source:
+    """The source at a path, by its format or by the names there, with these settings. Raises UsageError."""
     chosen = form or format_of(path)
     if chosen not in FORMATS:
         raise UsageError(
@@ -52,7 +52,15 @@ def source_of(path: str, form: str | None) -> Source:
     labels = path.replace("images-idx3", "labels-idx1")
     if chosen == "idx" and labels != path and Path(labels).is_file():
         parts["labels"] = labels
-    found: Source = TypeAdapter(Source).validate_python(parts)
+    kind = _KINDS[chosen]
+    try:
+        found: Source = kind.model_validate({**parts, **(settings or {})})
+    except ValidationError as error:
+        raise UsageError(
+            "the settings of the source cannot be meant",
+            got=problems_of(error, kind),
+            next="correct --set source.KEY=VALUE",
+        ) from None
     return found
 
 
@@ -76,60 +84,37 @@ def _by_suffix(name: str) -> str | None:
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
-def inputs(pinned: Pinned) -> list[InputFile]:
-    """The pinned files as readers open them."""
-    return [InputFile(f.path, name_in(pinned, f.path), f.size_bytes) for f in pinned.files]
+def as_written(source: CsvSource, pinned: Pinned) -> CsvSource:
+    """The source with the settings that its first file's records fit best; those it gives stay."""
+    return csv_detection.settings_of(source, input_files(pinned)[0]) if pinned.files else source
 
 
-def delimited(source: CsvSource, pinned: Pinned) -> CsvSource:
-    """The source with the delimiter and the quote that its first file's rows agree on best."""
-    if not pinned.files:
-        return source
-    tries = [
-        source.model_copy(update={"delimiter": delimiter, "quote": quote})
-        for delimiter in _DELIMITERS
-        for quote in ('"', "")
-    ]
-    return min(tries, key=lambda one: _unfit(one, inputs(pinned)[0]))
-
-
-def _unfit(source: CsvSource, file: InputFile) -> tuple[float, int, bool]:
-    """How badly it fits: the share of records that do not parse, then few columns, then no quotes."""
-    try:
-        header = csv_header(file, source) or []
-        if len(set(header)) < len(header) or not all(header):
-            return 1.0, 0, True
-        batch = next(_texts(source, file, header), None)
-    except UsageError:
-        raise
-    except Exception:  # noqa: BLE001 - whatever it is, this is not how the file is delimited
-        return 1.0, 0, True
-    if batch is None or not batch.num_rows:
-        return 0.0, -len(header), not source.quote
-    bad = len(batch) - batch.column(MALFORMED).null_count
-    return bad / len(batch), -len(header), not source.quote
-
-
-def _texts(source: CsvSource, file: InputFile, header: list[str]) -> Iterator[pa.RecordBatch]:
-    schema = pa.schema([pa.field(name, pa.string()) for name in header])
-    return read_csv(file, source, schema)
-
-
-def types_of(spark: SparkSession, source: Source, pinned: Pinned) -> dict[str, str]:
-    """The columns and their types, by SQL name; types that no contract has are named as they are.
+def types_of(spark: SparkSession, source: Source, pinned: Pinned) -> dict[FieldPath, str]:
+    """The columns and the fields of structs, with their types; types that no contract has as they are.
 
     Of text, its first rows are looked at. Raises UsageError where there is nothing to look at.
     """
     if not pinned.files and source.format != "delta":
         raise UsageError("the source has no files", got=pinned.root, next="correct the path")
     if isinstance(source, CsvSource):
-        return _csv_types(source, inputs(pinned)[0])
+        return {
+            (name,): kind
+            for name, kind in csv_detection.types_of(source, input_files(pinned)[0]).items()
+        }
     if isinstance(source, JsonSource):
-        return _json_types(source, inputs(pinned)[0])
+        return _json_types(source, input_files(pinned)[0])
     nothing = Contract.model_validate({"columns": {"x": {"type": "string"}}})
     first = pinned if source.format == "delta" else _first_file(pinned)
     _, columns = next(iter(columns_found(spark, source, nothing, first)))
-    return dict(columns)
+    return dict(_leaves(columns, ()))
+
+
+def _leaves(columns: Iterable[InputColumn], above: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+    for one in columns:
+        if one.fields:
+            yield from _leaves(one.fields, (*above, one.name))
+        else:
+            yield (*above, one.name), "string" if one.kind == FOLDER else one.kind
 
 
 def is_known(kind: str) -> bool:
@@ -142,49 +127,36 @@ def is_known(kind: str) -> bool:
 
 
 def _first_file(pinned: Pinned) -> Pinned:
-    kept = pinned.files if pinned.format == "idx" else pinned.files[:1]
-    return replace(pinned, files=kept)
+    first_files = pinned.files if pinned.format == "idx" else pinned.files[:1]
+    return replace(pinned, files=first_files)
 
 
-def _csv_types(source: CsvSource, file: InputFile) -> dict[str, str]:
-    header = csv_header(file, source) or []
-    able = {name: list(_TYPES_OF_TEXT) for name in header}
-    seen: Mapping[str, bool] = dict.fromkeys(header, False)
-    rows = 0
-    for batch in _texts(source, file, header):
-        good = batch.filter(pc.is_null(batch.column(MALFORMED)))
-        for name in header:
-            texts = good.column(name).drop_null()
-            seen = {**seen, name: seen[name] or len(texts) > 0}
-            able[name] = [kind for kind in able[name] if _fits(texts, kind)]
-        rows += len(good)
-        if rows >= LOOKED_AT_ROWS:
-            break
-    return {name: able[name][0] if able[name] and seen[name] else "string" for name in header}
+def _json_types(source: JsonSource, file: InputFile) -> dict[FieldPath, str]:
+    found: dict[FieldPath, str] = {}
+    for one in peek(file, source, csv_detection.LOOKED_AT_ROWS):
+        for path, value in _values(one, ()):
+            kind, before = _json_type(value), found.get(path, "")
+            found[path] = kind if not before else _wider(before, kind) if kind else before
+    # What is an object in some records and something else in others is neither.
+    both = [
+        path for path, kind in found.items() if kind and any(_is_inside(p, path) for p in found)
+    ]
+    found |= dict.fromkeys(both, "mixed")
+    empty = {path for path in found if any(_is_inside(path, other) for other in both)}
+    empty |= {path for path in found if any(_is_inside(other, path) for other in found)} - {*both}
+    return {path: kind or "string" for path, kind in found.items() if path not in empty}
 
 
-def _fits(texts: pa.Array, kind: str) -> bool:
-    """Whether all texts are of the type; 007 is none: it would lose its zeros."""
-    if (
-        kind in ("bigint", "double")
-        and pc.any(pc.match_substring_regex(texts, r"^[+-]?0[0-9]")).as_py()
-    ):
-        return False
-    _, misfits = cast_cells(texts.to_pylist(), arrow_type(kind))
-    return not misfits
+def _values(value: dict[str, Any], above: FieldPath) -> Iterator[tuple[FieldPath, Any]]:
+    for name, inner in value.items():
+        if type(inner) is dict:
+            yield from _values(inner, (*above, name))
+        else:
+            yield (*above, name), inner
 
 
-def _json_types(source: JsonSource, file: InputFile) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for one in peek(file, source, LOOKED_AT_ROWS):
-        for name, value in one.items():
-            kind = _json_type(value)
-            before = found.get(name, "")
-            if kind and before != kind:
-                found[name] = kind if not before else _wider(before, kind)
-            elif not before:
-                found[name] = kind
-    return {name: kind or "string" for name, kind in found.items()}
+def _is_inside(path: FieldPath, other: FieldPath) -> bool:
+    return len(path) > len(other) and path[: len(other)] == other
 
 
 def _json_type(value: Any) -> str:

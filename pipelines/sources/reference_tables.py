@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from pipelines import ingest
-from schemas.config import DeltaSource, ParquetSource
-from schemas.contract import ColumnSpec, Contract, Reference, Rule
-from schemas.pinned import Pinned
+from millrace.pipelines.sources.schema_check import check_schema
+from millrace.pipelines.sources.snapshot import pin
+from millrace.schemas.column_spec import ColumnSpec, Reference
+from millrace.schemas.contract import Contract
+from millrace.schemas.pinned import Pinned
+from millrace.schemas.rule import Rule
+from millrace.schemas.sources import DeltaSource, ParquetSource
 
 
 def source_of(to: Reference) -> ParquetSource | DeltaSource:
@@ -34,7 +37,7 @@ def pinned_references(
     for rule in rules:
         if rule.reference is not None:
             source = source_of(rule.reference)
-            pinned = ingest.pin(source)
-            ingest.check_schema(spark, source, contract_of(rule.reference, contract, rule), pinned)
+            pinned = pin(source)
+            check_schema(spark, source, contract_of(rule.reference, contract, rule), pinned)
             found[rule.name] = pinned
     return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from schemas.contract import quoted
+from millrace.schemas.rule import quoted
 
 # By itself Spark writes whole milliseconds: of two times within one, the keys would be the same.
 AS_JSON = {

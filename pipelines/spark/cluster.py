@@ -1,7 +1,7 @@
-"""Where Spark runs, as far as Spark tells: all that classic Spark and Spark Connect answer differently.
+"""Everything that classic Spark and Spark Connect answer differently.
 
 A Connect session has no JVM at hand: no context, no status tracker, no event log that is the run's own.
-What a run needs of them is asked here, and nowhere else in the way of a run.
+A run reads these only here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from urllib.parse import unquote, urlparse
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from schemas.errors import UsageError
+from millrace.pipelines.spark.pyspark_internals import is_connect, worker_variable
+from millrace.schemas.errors import UsageError
 
 # Tasks that have ended, and all, of what Spark works at now; and those that have failed so far.
 Counts = Callable[[], tuple[int, int, int]]
 _ROWS = 1 << 20  # enough for a row in each slot of any cluster
 _NEW_WORKERS = "MILLRACE_PLAN"
-
-
-def is_connect(spark: SparkSession) -> bool:
-    """Whether the session talks to a Spark Connect server."""
-    return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
 def application(spark: SparkSession) -> str:
@@ -55,13 +51,13 @@ def shares_this_machine(spark: SparkSession) -> bool:
 
 
 def event_logs(spark: SparkSession) -> Path | None:
-    """The folder of the application's event log; None where there is none that tells of this run alone.
+    """The folder of the application's event log; None where no log has this run alone.
 
-    A Connect server's log has every session's tasks, and its cores are held for all of them.
+    A Connect server's log has every session's tasks, and its cores serve all of them.
     """
     folder = urlparse(spark.conf.get("spark.eventLog.dir", "") or "")
-    is_kept = spark.conf.get("spark.eventLog.enabled", "false") == "true"
-    if is_connect(spark) or not is_kept or folder.scheme not in ("", "file"):
+    is_enabled = spark.conf.get("spark.eventLog.enabled", "false") == "true"
+    if is_connect(spark) or not is_enabled or folder.scheme not in ("", "file"):
         return None
     return Path(unquote(folder.path))
 
@@ -81,7 +77,7 @@ def counting(spark: SparkSession) -> Iterator[Counts]:
     Spark Connect tells of no failed ones: none are counted there.
     """
     if not is_connect(spark):
-        failed: dict[int, int] = {}  # by stage: one that has ended is told no more
+        failed: dict[int, int] = {}  # by stage: the tracker forgets stages that have ended
         yield lambda: _tracked(spark, failed)
         return
     running: dict[str, tuple[int, int]] = {}
@@ -116,7 +112,7 @@ def refuse_connect(spark: SparkSession, command: str) -> None:
     """Raise UsageError on Connect, for a command that cannot do there what it promises."""
     if is_connect(spark):
         raise UsageError(
-            f"{command} has to start new workers to measure with, which Spark Connect cannot be told",
+            f"{command} has to start new workers to measure with, which Spark Connect does not support",
             allowed="a Spark session of this process's own",
             next=f"unset SPARK_REMOTE for {command}; millrace run works with it",
         )
@@ -125,8 +121,5 @@ def refuse_connect(spark: SparkSession, command: str) -> None:
 @contextmanager
 def new_workers(spark: SparkSession, name: str) -> Iterator[None]:
     """Tasks inside get workers that have yet to start: classic Spark keeps them by their environment."""
-    spark.sparkContext.environment[_NEW_WORKERS] = name
-    try:
+    with worker_variable(spark, _NEW_WORKERS, name):
         yield
-    finally:
-        del spark.sparkContext.environment[_NEW_WORKERS]

@@ -1,4 +1,4 @@
-"""Threads that ask Spark for something beside the main one; none is waited for when it is not wanted."""
+"""Background threads that submit Spark jobs; after an error their jobs are cancelled."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipelines import place
+from millrace.pipelines.spark import cluster
 
 _CANCEL_EVERY_S = 0.2
 
 
 @contextmanager
-def beside(spark: SparkSession, threads: int) -> Iterator[Callable[..., Future[Any]]]:
-    """``submit(function, *arguments)`` for as many threads; at the end all of it is done.
+def background(spark: SparkSession, threads: int) -> Iterator[Callable[..., Future[Any]]]:
+    """Yield ``submit(function, *arguments)`` of a pool of threads; the block waits for all of them.
 
-    Where the block is left by an error, or a signal, what has not begun does not begin, and Spark's
-    jobs are cancelled. A commit, which is no job, is let through.
+    After an error or a signal, pending calls are dropped and running Spark jobs are cancelled. A commit,
+    which is not a Spark job, completes.
     """
     started: list[Future[Any]] = []
 
@@ -33,7 +33,7 @@ def beside(spark: SparkSession, threads: int) -> Iterator[Callable[..., Future[A
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         while running := [one for one in started if not one.done()]:
-            place.cancel(spark)
+            cluster.cancel(spark)
             wait(running, timeout=_CANCEL_EVERY_S)
         raise
     finally:

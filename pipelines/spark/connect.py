@@ -7,13 +7,14 @@ import socket
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlparse
 
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from schemas.errors import UsageError
+from millrace.schemas.errors import UsageError
 
 REMOTE = "SPARK_REMOTE"  # PySpark's own name for the server's address
 _DEFAULT_PORT = 15002
@@ -69,11 +70,13 @@ def _session(url: str) -> SparkSession:
 
 def _reach(url: str) -> None:
     """Ask whether anybody listens there: PySpark would try for ten minutes without a word."""
-    told = urlparse(url)
-    if told.scheme != "sc" or not told.hostname:
+    address = urlparse(url)
+    if address.scheme != "sc" or not address.hostname:
         raise UsageError(f"{REMOTE} is no server's address", got=url, allowed="sc://HOST:PORT")
     try:
-        socket.create_connection((told.hostname, told.port or _DEFAULT_PORT), _REACH_S).close()
+        socket.create_connection(
+            (address.hostname, address.port or _DEFAULT_PORT), _REACH_S
+        ).close()
     except OSError as error:
         raise UsageError(
             "no Spark Connect server answers",
@@ -95,11 +98,13 @@ def _refuse_without_delta(spark: SparkSession, url: str) -> None:
 
 def _send_package(spark: SparkSession) -> None:
     """Send this Millrace's files to the session's workers: they run what the driver runs."""
-    root = Path(__file__).resolve().parents[1]
+    home = Path(str(files("millrace"))).resolve()
+    modules = [home / "__init__.py"]
+    for name in _SENT:
+        modules += sorted((home / name).rglob("*.py"))
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "millrace.zip"
         with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name in _SENT:
-                for path in sorted((root / name).rglob("*.py")):
-                    packed.write(path, path.relative_to(root))
+            for path in modules:
+                packed.write(path, path.relative_to(home.parent))
         spark.addArtifacts(str(package), pyfile=True)

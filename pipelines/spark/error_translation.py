@@ -1,4 +1,4 @@
-"""Spark's errors as ours, in one place: a user reads what broke, not a JVM's stack."""
+"""Translation of Spark's errors to Millrace's: a user reads the cause, not a JVM's stack trace."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from schemas import errors
-from schemas.errors import InputCorrupt, MillraceError, RunFailed
+from millrace.schemas import errors
+from millrace.schemas.errors import InputCorrupt, MillraceError, RunFailed
 
 _OURS = re.compile(
-    r"schemas\.errors\.(\w+): (.*?)(?=\n\n|\n\tat |\nDriver stacktrace|\nJVM|\Z)", re.DOTALL
+    r"millrace\.schemas\.errors\.(\w+): (.*?)(?=\n\n|\n\tat |\nDriver stacktrace|\nJVM|\Z)",
+    re.DOTALL,
 )
 _FILE = re.compile(
     r"(?:FAILED_READ_FILE[^]]*\].*?|while reading file:? )(file:\S+?|\w+://\S+?)(?:\.\s|\s|$)"

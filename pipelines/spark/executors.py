@@ -1,11 +1,11 @@
-"""Which cores an application held, from when to when: Spark's own words, from its event log."""
+"""Cores that an application had allocated, and when, from Spark's event log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.task_times import EventLog
+from millrace.pipelines.spark.event_log import EventLog
 
 LOCAL = "driver"  # the executor that lives in the driver's own JVM
 _KINDS = (
@@ -30,47 +30,47 @@ class Uptime:
 
 
 @dataclass
-class Held:
-    """What an application held."""
+class CoreAllocation:
+    """The cores that an application had allocated."""
 
     executors: dict[str, Uptime] = field(default_factory=dict)
     driver_cores: int = 0  # of a driver that shares no executor's: in a cluster
     task_cpus: int = 1
 
 
-def held(log: EventLog) -> Held:
-    """Executors, the driver's cores and the cores of a task, as the whole log tells them."""
-    found = Held()
+def core_allocation(log: EventLog) -> CoreAllocation:
+    """Return executors, the driver's cores and the cores of a task, from the whole log."""
+    found = CoreAllocation()
     for event in EventLog(log.path).events(_KINDS):
         _READERS[event["Event"].removeprefix("SparkListener")](event, found)
     return found
 
 
-def _added(event: dict[str, Any], found: Held) -> None:
+def _added(event: dict[str, Any], found: CoreAllocation) -> None:
     name, cores = event["Executor ID"], event["Executor Info"]["Total Cores"]
     found.executors[name] = Uptime(name, cores, event["Timestamp"])
 
 
-def _ended(event: dict[str, Any], found: Held, name: str) -> None:
+def _ended(event: dict[str, Any], found: CoreAllocation, name: str) -> None:
     before = found.executors.get(name)
     if before is not None and before.ended_ms is None:
         found.executors[name] = Uptime(name, before.cores, before.began_ms, event["Timestamp"])
 
 
-def _removed(event: dict[str, Any], found: Held) -> None:
+def _removed(event: dict[str, Any], found: CoreAllocation) -> None:
     _ended(event, found, event["Executor ID"])
 
 
-def _all_ended(event: dict[str, Any], found: Held) -> None:
+def _all_ended(event: dict[str, Any], found: CoreAllocation) -> None:
     for name in found.executors:
         _ended(event, found, name)
 
 
-def _settings(event: dict[str, Any], found: Held) -> None:
-    told = event["Spark Properties"]
-    found.task_cpus = int(told.get("spark.task.cpus", 1))
-    is_local = str(told.get("spark.master", "local")).partition("[")[0] == "local"
-    found.driver_cores = 0 if is_local else int(told.get("spark.driver.cores", 1))
+def _settings(event: dict[str, Any], found: CoreAllocation) -> None:
+    properties = event["Spark Properties"]
+    found.task_cpus = int(properties.get("spark.task.cpus", 1))
+    is_local = str(properties.get("spark.master", "local")).partition("[")[0] == "local"
+    found.driver_cores = 0 if is_local else int(properties.get("spark.driver.cores", 1))
 
 
 _READERS = {

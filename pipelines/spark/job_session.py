@@ -1,7 +1,7 @@
-"""A command's session, of a job or of none.
+"""A command's session, with or without a job.
 
-It starts as soon as the job is known, and what the command needs is imported meanwhile: this module
-itself imports little, so that a command can ask for it before the rest.
+Spark starts as soon as the job is known, and the command's modules are imported meanwhile. This module
+imports little, so that a command can import it first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,20 +18,13 @@ from tempfile import TemporaryDirectory
 import psutil
 from pyspark.sql import SparkSession
 
-from pipelines import store
-from pipelines.session import held_from, open_session
-from schemas.config import Job
-from udfs.spark import starter
-
-
-def logs(lake: Path) -> Path:
-    """Where the runs of a lake leave Spark's log and event logs."""
-    return lake / "_logs"
-
-
-def spark_log(job: Job) -> str:
-    """Where the whole story of a failure is told."""
-    return str(logs(Path(job.output.path)) / "spark.log")
+from millrace.pipelines.lake import store_guarantees, write_access
+from millrace.pipelines.lake.paths import logs
+from millrace.pipelines.spark import machine_check
+from millrace.pipelines.spark.job_tags import tagged
+from millrace.pipelines.spark.session import held_from, open_session
+from millrace.schemas.config import Job
+from millrace.udfs.worker.functions import starter
 
 
 def process_began() -> datetime:
@@ -53,27 +47,18 @@ def session_for(
     Its first run is charged for machines from ``held_since`` on, or from now: a JVM starts. While it
     does, the modules named ``importing`` are imported; and for one that ``scores``, what its workers are
     forked from is started as soon as it can be. Raises UsageError, before anything is started, for a
-    lake on a store that is not safe.
+    lake that cannot be written, or is on a store that is not safe.
     """
-
-    def meanwhile() -> None:
-        known = ("great_expectations",) if job.contract.expectations else ()
-        gc.disable()  # what is imported stays: to look through it is an eighth of the time
-        try:
-            for module in (*importing, *known):
-                import_module(module)
-        finally:
-            gc.enable()
-
     since = held_since or datetime.now(UTC)
-    store.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
+    library = ("great_expectations",) if job.contract.expectations else ()
+    check_before_start(job, master, scores=scores)
     spark = open_session(
         f"millrace {job.name}",
         logs(Path(job.output.path)),
         settings,
         master=master,
         preload=preload(job) if scores else (),
-        meanwhile=meanwhile,
+        meanwhile=partial(_import, [*importing, *library]),
         first=_start_workers if scores else None,
     )
     held_from(spark, since)
@@ -83,10 +68,27 @@ def session_for(
         spark.stop()
 
 
+def check_before_start(job: Job, master: str | None = None, *, scores: bool = True) -> None:
+    """Raise UsageError where a run could not use the lake or, if it ``scores``, this machine."""
+    store_guarantees.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
+    write_access.check_lake(Path(job.output.path))
+    if scores and machine_check.computes_here(master):
+        machine_check.check_machine(job.engine)
+
+
+def _import(modules: Sequence[str]) -> None:
+    gc.disable()  # imported objects stay: collecting among them takes an eighth of the time
+    try:
+        for module in modules:
+            import_module(module)
+    finally:
+        gc.enable()
+
+
 @contextmanager
 def passing_session(name: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
-    """A session of no job, whose logs go when it ends; what fails inside is told as of a run."""
-    from pipelines.faults import translated
+    """Yield a session without a job; its logs are deleted at the end, its errors are translated."""
+    from millrace.pipelines.spark.error_translation import translated
 
     with TemporaryDirectory() as folder, translated(str(Path(folder) / "spark.log")):
         spark = open_session(f"millrace {name}", Path(folder), settings)
@@ -97,7 +99,7 @@ def passing_session(name: str, settings: Mapping[str, str] | None = None) -> Ite
 
 
 def preload(job: Job) -> list[str]:
-    """What the workers' fork server imports beside what every worker needs.
+    """Return the modules that the workers' fork server imports in addition to the common ones.
 
     torch where the job's words leave nothing else: it takes seconds and hundreds of megabytes, which
     a run that calibration gives to OpenVINO would have paid for nothing.
@@ -108,8 +110,9 @@ def preload(job: Job) -> list[str]:
 def _start_workers(spark: SparkSession) -> None:
     """A first job, on one slot: it starts what forks workers, and the JVM's code for what all jobs do.
 
-    Whatever hinders it will hinder scoring, and is told there.
+    Its errors are ignored: scoring would meet them again and report them.
     """
     with suppress(Exception):
         rows = spark.range(0, 1, 1, 1).mapInArrow(starter(), "id bigint")
-        rows.groupBy("id").count().collect()
+        with tagged(spark, "", "start"):
+            rows.groupBy("id").count().collect()

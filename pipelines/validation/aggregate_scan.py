@@ -13,10 +13,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.balanced import balanced
-from pipelines.counting import rows_where, rows_where_named, whole
-from pipelines.marks import Mark, marked
-from schemas.contract import MALFORMED, Rule, quoted
+from millrace.pipelines.spark.conditions import balanced, rows_where, rows_where_named, whole
+from millrace.pipelines.validation.violations import Mark, marked
+from millrace.schemas.rule import MALFORMED, Rule, quoted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAILS = (PySparkException, Py4JJavaError)
@@ -30,7 +29,7 @@ class Scanned:
     refused: int  # rows that break a rule of severity error
     broken: Mapping[str, int | str]  # by rule: the rows that break it, or why that is not known
     newest: Mapping[str, datetime | None]  # by column: its newest value that is not in the future
-    aggregates: Mapping[str, Any]  # by name, what else was asked for
+    aggregates: Mapping[str, Any]  # by name, the values of the further aggregates
 
 
 def broken(rule: Rule, columns: Sequence[str]) -> Column:
@@ -112,7 +111,7 @@ def _failing(rows: DataFrame, rules: Sequence[Rule]) -> dict[str, str]:
         _counted(rows, rules, {})
     except _FAILS as error:
         if len(rules) == 1:
-            return {rules[0].name: _told(error)}
+            return {rules[0].name: _first_line(error)}
         half = len(rules) // 2
         return _failing(rows, rules[:half]) | _failing(rows, rules[half:])
     return {}
@@ -131,5 +130,5 @@ def _moment(micros: int | None) -> datetime | None:
     return None if micros is None else _EPOCH + timedelta(microseconds=micros)
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,21 +11,57 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import guess, ingest, rule_check, validate
-from pipelines.expectations import Expectations
-from pipelines.marks import breaking_values
-from pipelines.progress import Progress
-from pipelines.suggestion import SuggestedColumn, key_of, suggest_columns
-from schemas.config import CsvSource, JsonSource, Source
-from schemas.contract import MALFORMED, WELL_FORMED, Contract
-from schemas.errors import UsageError
-from schemas.pinned import Pinned
-from udfs.profile import Profile, merged
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.sources import format_detection, reader, schema_check, snapshot
+from millrace.pipelines.validation import contract_check, rule_analysis
+from millrace.pipelines.validation.expectations import Expectations
+from millrace.pipelines.validation.rule_inference import SuggestedColumn, key_of, suggest_columns
+from millrace.pipelines.validation.suggested_names import declared_names, origin_of, unresolved
+from millrace.pipelines.validation.violations import breaking_values
+from millrace.schemas.column_path import FieldPath
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import UsageError
+from millrace.schemas.pinned import Pinned
+from millrace.schemas.rule import MALFORMED, WELL_FORMED
+from millrace.schemas.sources import CsvSource, JsonSource, Source
+from millrace.udfs.readers.column_profile import ColumnProfile, merged
 
 SAMPLE_ROWS = 100_000
 MAX_QUARANTINED = 0.01
 _SEED = 7
 _MOST_PARTS = 64  # of a sample, each of which brings one profile a column to the driver
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """Names and types that the contract must have, in place of inferred ones.
+
+    ``names``: the declared name, by the source's. ``type_of``: the type of a column by its declared name
+    and inferred type; it applies to text, whose values have no type of their own.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    type_of: Callable[[str, str], str] = lambda _name, inferred: inferred
+
+    def named(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Return the source's name by declared name. Raises UsageError where that is not possible."""
+        if unknown := sorted(set(self.names) - set(names.values())):
+            raise UsageError(
+                "the source has no such column",
+                got=", ".join(unknown),
+                allowed=", ".join(names.values()),
+            )
+        found: dict[str, str] = {}
+        for name, origin in names.items():
+            declared = self.names.get(origin, name)
+            if declared in found:
+                raise UsageError(
+                    f"two columns would be declared as {declared}",
+                    got=f"{found[declared]}, {origin}",
+                    next="give the other column another name in the source",
+                )
+            found[declared] = origin
+        return found
 
 
 @dataclass(frozen=True)
@@ -54,6 +90,7 @@ class Suggestion:
         """The columns and row rules, as the contract that validation runs."""
         columns = {
             one.name: {"type": one.type, "nullable": one.nullable, "unique": one.unique}
+            | ({} if one.origin is None else {"from": one.origin})
             for one in self.columns
         }
         rules = [
@@ -73,60 +110,96 @@ class Suggestion:
 
 
 def suggest(
-    spark: SparkSession, path: str, form: str | None, sample_rows: int, progress: Progress
+    spark: SparkSession,
+    path: str,
+    form: str | None,
+    sample_rows: int,
+    progress: Progress,
+    settings: Mapping[str, Any] | None = None,
+    declarations: Declarations = Declarations(),
 ) -> Suggestion:
     """What the source at ``path`` seems to promise, checked against all of its rows.
 
-    ``form``: its format, where the name does not say. About ``sample_rows`` rows are profiled. Raises
-    UsageError for a source that cannot be read, or has no row.
+    ``form``: its format, where the name does not say; ``settings``: what else is known of it. About
+    ``sample_rows`` rows are profiled. ``declarations``: names and types that the contract must have.
+    Raises UsageError for a source that cannot be read, or has no row.
     """
-    source = guess.source_of(path, form)
-    pinned = ingest.pin(source)
+    source = format_detection.source_of(path, form, settings)
+    pinned = snapshot.pin(source)
     if isinstance(source, CsvSource):
-        source = guess.delimited(source, pinned)
-    types = guess.types_of(spark, source, pinned)
-    left_out = _unfit(types)
-    types = {name: kind for name, kind in types.items() if name not in left_out}
-    if not types:
+        source = format_detection.as_written(source, pinned)
+    found = format_detection.types_of(spark, source, pinned)
+    left_out = _unfit(found)
+    kinds = {path: kind for path, kind in found.items() if path not in left_out}
+    if not kinds:
         raise UsageError("no column is one that a contract can have", got=str(left_out))
-    read = _read(spark, source, types, pinned)
+    names = declarations.named(declared_names(kinds))
+    types = dict(zip(names, kinds.values(), strict=True))
+    if isinstance(source, CsvSource | JsonSource):
+        types = {name: declarations.type_of(name, kind) for name, kind in types.items()}
+    read = _read(spark, source, (types, names), pinned)
     with progress.waiting("counting the rows"):
         rows = read.count()
     if not rows:
         raise UsageError("the source has no rows", got=path, next="name a source that has some")
     with progress.waiting(f"profiling about {min(rows, sample_rows):,} of {rows:,} rows"):
         profiles = _profiles(_sampled(read, rows, sample_rows), list(types))
-    sampled = max((one.rows for one in profiles.values()), default=0)
-    columns = suggest_columns(types, profiles)
+    columns = [
+        replace(one, origin=origin_of(one.name, names)) for one in suggest_columns(types, profiles)
+    ]
+    unread = tuple((".".join(path), why) for path, why in left_out.items())
+    draft = _draft(source, columns, profiles, unread, rows)
+    with progress.waiting(f"validating all {rows:,} rows against what it promises"):
+        return _confirmed(spark, draft, pinned)
+
+
+def _draft(
+    source: Source,
+    columns: list[SuggestedColumn],
+    profiles: Mapping[str, ColumnProfile],
+    left_out: tuple[tuple[str, str], ...],
+    rows: int,
+) -> Suggestion:
+    """Return a suggestion from profiles, which is not validated yet."""
     key = key_of(columns, {name: profile.repeated for name, profile in profiles.items()})
     source, columns, key = _with_line(source, columns, key)
-    columns = [replace(one, unique=True) if one.name == key else one for one in columns]
-    draft = Suggestion(
-        source, key, tuple(columns), tuple(left_out.items()), (), rows, sampled, malformed=0
-    )
-    with progress.waiting(f"validating all {rows:,} rows against what it promises"):
-        return _kept(spark, draft, pinned)
+    unique = [replace(one, unique=True) if one.name == key else one for one in columns]
+    sampled = max((one.rows for one in profiles.values()), default=0)
+    return Suggestion(source, key, tuple(unique), left_out, (), rows, sampled, malformed=0)
 
 
-def _read(spark: SparkSession, source: Source, types: dict[str, str], pinned: Pinned) -> DataFrame:
-    bare = Contract.model_validate(
-        {"columns": {name: {"type": kind} for name, kind in types.items()}}
-    )
-    ingest.check_schema(spark, source, bare, pinned)
-    return ingest.read(spark, source, bare, pinned)
+def _read(
+    spark: SparkSession,
+    source: Source,
+    columns: tuple[Mapping[str, str], Mapping[str, str]],
+    pinned: Pinned,
+) -> DataFrame:
+    """The columns, given by their types and by the names that the source has for them."""
+    types, names = columns
+    specs = {
+        name: {"type": kind} | ({"from": origin} if (origin := origin_of(name, names)) else {})
+        for name, kind in types.items()
+    }
+    bare = Contract.model_validate({"columns": specs})
+    schema_check.check_schema(spark, source, bare, pinned)
+    return reader.read(spark, source, bare, pinned)
 
 
-def _unfit(types: dict[str, str]) -> dict[str, str]:
+def _unfit(kinds: Mapping[FieldPath, str]) -> dict[FieldPath, str]:
     """The columns that no contract can declare, and why."""
-    found: dict[str, str] = {}
-    for name, kind in types.items():
-        alike = [other for other in types if other.lower() == name.lower() and other != name]
-        if not name or name.startswith("_"):
-            found[name] = f"{kind}: names that begin with _ are Millrace's own"
+    found: dict[FieldPath, str] = {}
+    lost = unresolved(kinds)
+    for path, kind in kinds.items():
+        name = ".".join(path)
+        alike = [".".join(p) for p in kinds if p != path and ".".join(p).lower() == name.lower()]
+        if not name:
+            found[path] = f"{kind}: it has no name"
         elif alike:
-            found[name] = f"{kind}: only the case differs from {', '.join(alike)}"
-        elif not guess.is_known(kind):
-            found[name] = f"{kind}: no type of a contract"
+            found[path] = f"{kind}: only the case differs from {', '.join(alike)}"
+        elif path in lost:
+            found[path] = f"{kind}: another column has this name, or the dots in it lead elsewhere"
+        elif not format_detection.is_known(kind):
+            found[path] = f"{kind}: no type of a contract"
     return found
 
 
@@ -136,18 +209,18 @@ def _sampled(read: DataFrame, rows: int, wanted: int) -> DataFrame:
     return few.drop(MALFORMED)
 
 
-def _profiles(sample: DataFrame, names: Sequence[str]) -> dict[str, Profile]:
+def _profiles(sample: DataFrame, names: Sequence[str]) -> dict[str, ColumnProfile]:
     """A profile a column: computed where the rows are, and added up here."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        from udfs.profile import rows_of
+        from millrace.udfs.readers.profiling import rows_of
 
         return rows_of(batches)
 
     parts = sample.coalesce(_MOST_PARTS).mapInArrow(run, "name string, profile string")
-    found = dict.fromkeys(names, Profile())
+    found = dict.fromkeys(names, ColumnProfile())
     for row in parts.toLocalIterator():
-        found[row["name"]] = merged(found[row["name"]], Profile.of_json(row["profile"]))
+        found[row["name"]] = merged(found[row["name"]], ColumnProfile.of_json(row["profile"]))
     return found
 
 
@@ -158,7 +231,7 @@ def _with_line(
     if key is not None or not isinstance(source, CsvSource | JsonSource):
         return source, list(columns), key
     taken = {one.name.lower() for one in columns}
-    name = next(n for n in (guess.LINE, "line_number", "source_line") if n not in taken)
+    name = next(n for n in (format_detection.LINE, "line_number", "source_line") if n not in taken)
     line = SuggestedColumn(
         name,
         "bigint",
@@ -169,19 +242,19 @@ def _with_line(
     return source.model_copy(update={"line": name}), [line, *columns], name
 
 
-def _kept(spark: SparkSession, draft: Suggestion, pinned: Pinned) -> Suggestion:
+def _confirmed(spark: SparkSession, draft: Suggestion, pinned: Pinned) -> Suggestion:
     """The draft without what some row of the source does not keep."""
     contract = draft.contract()
     key = (draft.key,) if draft.key else ()
-    rules = contract.row_rules(key, malformed=ingest.has_malformed(draft.source))
-    rule_check.check_rules(spark, rules, ingest.delivered(draft.source, contract))
-    rows = ingest.read(spark, draft.source, contract, pinned)
+    rules = contract.row_rules(key, malformed=reader.has_malformed(draft.source))
+    rule_analysis.check_rules(spark, rules, reader.delivered(draft.source, contract))
+    rows = reader.read(spark, draft.source, contract, pinned)
     expectations = Expectations(rows, contract)
-    _, verdict = validate.examine(
+    _, verdict = contract_check.examine(
         rows,
         (contract, rules),
         breaking_values(rows, rules, {}),
-        (expectations, expectations.ask),
+        (expectations, expectations.validate_with_spark),
         datetime.now(UTC),
     )
     failed = {result.rule: result.failed or 0 for result in verdict.results}

@@ -1,4 +1,4 @@
-"""What Spark itself makes of a contract's rules, asked before a row is read: the second wall.
+"""Spark's own analysis of a contract's rules before a row is read: the second check.
 
 The first, schemas/predicates.py, is what lets nothing hostile through, and needs no JVM. This one
 finds a rule that Spark reads otherwise than the parser there did: every predicate must be a boolean,
@@ -15,9 +15,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, StructType
 
-from pipelines.balanced import balanced
-from schemas.contract import Rule
-from schemas.errors import UsageError
+from millrace.pipelines.spark.conditions import balanced
+from millrace.schemas.errors import UsageError
+from millrace.schemas.rule import Rule
 
 ALLOWED = "a boolean of one row's columns, the same each time: no aggregate, window or generator"
 _ESCAPES = "spark.sql.parser.escapedStringLiterals"

@@ -1,35 +1,26 @@
-"""Which rows break the contract, and whether the gate may open."""
+"""The verdict of validation: the result of each rule, and whether the gate opens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from operator import or_
 from typing import Any
 
-import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, StructType
-
-from pipelines import observed, sink
-from pipelines.balanced import balanced
-from pipelines.expectations import Expectations
-from pipelines.marks import Mark, predicates
-from pipelines.row_key import row_key
-from pipelines.scan import Scanned, broken, scan
-from schemas.config import Job
-from schemas.contract import MALFORMED, MARK, WELL_FORMED, Contract, Expectation, Rule
-from schemas.errors import GateRefused
-from schemas.ids import digest
-from schemas.tables import REASON
+from millrace.pipelines.sources.row_counts import StatedRows
+from millrace.pipelines.validation.aggregate_scan import Scanned
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import GateRefused
+from millrace.schemas.expectation import Expectation
+from millrace.schemas.html import table
+from millrace.schemas.ids import digest
+from millrace.schemas.rule import WELL_FORMED, Rule
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One rule or expectation, as it came out: a row of the validations table."""
+class RuleResult:
+    """The result of one rule or expectation: a row of the validations table."""
 
     rule: str
     kind: str
@@ -52,15 +43,29 @@ class Verdict:
 
     rows: int
     quarantined: int
-    results: tuple[Checked, ...]
+    results: tuple[RuleResult, ...]
     max_quarantined: float  # rows where it is an int, else a share of them
     suite_fingerprint: str
     uncomputed: tuple[str, ...] = ()  # rules that Spark could not compute: the gate stays shut
+    stated: StatedRows | None = (
+        None  # by the pinned input; None: only some of its rows are validated
+    )
+
+    @property
+    def input_rows(self) -> int:
+        """Rows of the input: as its files state, or else as they were read."""
+        known = None if self.stated is None else self.stated.rows
+        return self.rows if known is None else known
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of files that give no rows."""
+        return [] if self.stated is None else self.stated.notes
 
     @property
     def refusals(self) -> list[str]:
         """Why nothing may be scored; empty where the gate may open."""
-        shut = [_why(result) for result in self.results if result.shuts and not result.passed]
+        shut = [_refusal(result) for result in self.results if result.shuts and not result.passed]
         most = self.max_quarantined
         allowed, found = f"{most:.1%}", self.quarantined / max(1, self.rows)
         if isinstance(most, int):
@@ -76,40 +81,12 @@ class Verdict:
             )
         return shut
 
-
-def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
-    """Over `marked` rows: whether a rule of severity error is broken."""
-    found = [broken(rule, columns) for rule in rules if rule.severity == "error"]
-    return balanced(or_, found, none=False)
-
-
-def warnings(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
-    """Over `marked` rows: the names of the rules of severity warn that are broken."""
-    warns = [rule for rule in rules if rule.severity == "warn"]
-    names = [F.when(broken(rule, columns), F.lit(rule.name)) for rule in warns]
-    return F.array_compact(F.array(*names)) if names else F.array().cast("array<string>")
-
-
-def examine(
-    rows: DataFrame,
-    against: tuple[Contract, Sequence[Rule]],
-    values: Mapping[str, Mark],
-    expected: tuple[Expectations, Callable[[], Sequence[Any]]],
-    at: datetime,
-) -> tuple[dict[str, Mark], Verdict]:
-    """One scan of ``rows``: the rules' marks, and the verdict at that time.
-
-    ``values`` are those that break rules about several rows; ``expected`` are the contract's
-    expectations, and what gives the results that they ask for themselves.
-    """
-    (contract, rules), (expectations, asked) = against, expected
-    said, failed = predicates(rules, expectations)
-    found: dict[str, Mark] = {**said, **values}
-    sound = [rule for rule in rules if rule.name not in failed]
-    scanned = scan(rows, sound, found, expectations.aggregates, [*contract.fresh], at)
-    scanned = replace(scanned, broken={**scanned.broken, **failed})
-    outcomes = expectations.results(scanned.aggregates, scanned.broken, asked())
-    return found, judge(scanned, contract, rules, outcomes, at)
+    def _repr_html_(self) -> str:
+        names = ["rule", "severity", "checked", "failed", "passed"]
+        rows = [[r.rule, r.severity, r.checked, r.failed, r.passed] for r in self.results]
+        state = "stays shut" if self.refusals else "opens"
+        caption = f"{self.rows:,} rows, {self.quarantined:,} quarantined: the gate {state}"
+        return table(caption, names, rows)
 
 
 def judge(
@@ -125,12 +102,12 @@ def judge(
     """
     named = zip(contract.expectation_names, contract.expectations, outcomes, strict=True)
     results = (
-        *(_of_rule(rule, scanned) for rule in rules if rule.kind != "expectation"),
-        *(_of_age(name, hours, scanned, at) for name, hours in contract.fresh.items()),
-        *(_of_expectation(name, one, told, scanned.rows) for name, one, told in named),
+        *(rule_result(rule, scanned) for rule in rules if rule.kind != "expectation"),
+        *(freshness_result(name, hours, scanned, at) for name, hours in contract.fresh.items()),
+        *(expectation_result(name, one, result, scanned.rows) for name, one, result in named),
     )
     suite = digest([result.fingerprint for result in results])[:16]
-    uncomputed = tuple(name for name, told in scanned.broken.items() if isinstance(told, str))
+    uncomputed = tuple(name for name, result in scanned.broken.items() if isinstance(result, str))
     return Verdict(
         scanned.rows, scanned.refused, results, contract.max_quarantined, suite, uncomputed
     )
@@ -143,26 +120,8 @@ def gate(verdict: Verdict) -> None:
             "the input was refused before anything was scored",
             got="; ".join(refusals),
             allowed=f"max_quarantined {verdict.max_quarantined}, every critical expectation met",
-            next='look at the rows: millrace sql "SELECT * FROM quarantine_reasons"',
+            next='look at the rows: millrace sql "SELECT key, reasons FROM quarantine"',
         )
-
-
-def quarantined(
-    rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, at: datetime
-) -> DataFrame:
-    """The refused ones of the `marked` rows as the quarantine table has them, with all their reasons."""
-    redact, schema = job.contract.redact, rows.schema
-    own = [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
-    told = [F.when(broken(rule, rows.columns), _reason(rule, schema, redact)) for rule in rules]
-    return rows.where(refused(rules, rows.columns)).select(
-        F.lit(run_id).alias("run_id"),
-        F.lit(job.name).alias("job"),
-        row_key(job.key).alias("key"),
-        observed.payload(schema, own, redact).alias("payload"),
-        F.array_compact(F.array(*told)).cast(ArrayType(_reason_type())).alias("reasons"),
-        F.lit("validate").alias("stage"),
-        F.lit(at).alias("quarantined_at"),
-    )
 
 
 def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[str, Any]]:
@@ -173,7 +132,7 @@ def as_rows(verdict: Verdict, run_id: str, job: str, at: datetime) -> list[dict[
     ]
 
 
-def _why(result: Checked) -> str:
+def _refusal(result: RuleResult) -> str:
     if result.kind == "expectation":
         return f"expectation {result.rule} failed: observed {result.observed}"
     if result.failed is None:
@@ -184,11 +143,12 @@ def _why(result: Checked) -> str:
     )
 
 
-def _of_rule(rule: Rule, scanned: Scanned) -> Checked:
+def rule_result(rule: Rule, scanned: Scanned) -> RuleResult:
+    """Return a rule's result; a rule that Spark could not compute has not passed."""
     found = scanned.broken[rule.name]
     failed, why = (None, found) if isinstance(found, str) else (found, None)
     mostly = 1.0 if rule.mostly is None else rule.mostly
-    return Checked(
+    return RuleResult(
         rule=rule.name,
         kind=rule.kind,
         severity=rule.severity,
@@ -197,25 +157,25 @@ def _of_rule(rule: Rule, scanned: Scanned) -> Checked:
         checked=scanned.rows,
         failed=failed,
         threshold=round(1 - mostly, 12),
-        passed=failed is not None and _good(rule, scanned, failed) >= mostly * scanned.rows,
+        passed=failed is not None and _satisfying(rule, scanned, failed) >= mostly * scanned.rows,
         fingerprint=rule.fingerprint,
         observed=why and f"could not be computed: {why[:300]}",
         shuts=rule.mostly is not None or why is not None,
     )
 
 
-def _good(rule: Rule, scanned: Scanned, failed: int) -> int:
+def _satisfying(rule: Rule, scanned: Scanned, failed: int) -> int:
     """Rows that satisfy the rule; of a share of all, those that could not be parsed do not."""
     unread = scanned.broken.get(WELL_FORMED, 0) if rule.mostly is not None else 0
     return scanned.rows - failed - (unread if isinstance(unread, int) else 0)
 
 
-def _of_age(column: str, hours: float, scanned: Scanned, at: datetime) -> Checked:
+def freshness_result(column: str, hours: float, scanned: Scanned, at: datetime) -> RuleResult:
     """A column's freshness: the age of its newest value that is not in the future."""
     newest = scanned.newest[column]
     age_h = None if newest is None else (at - newest).total_seconds() / 3600
-    told = "no value" if newest is None else f"{newest.isoformat()}, {age_h:.2f} hours old"
-    return Checked(
+    observed = "no value" if newest is None else f"{newest.isoformat()}, {age_h:.2f} hours old"
+    return RuleResult(
         rule=f"{column}.fresh",
         kind="freshness",
         severity="critical",
@@ -226,16 +186,17 @@ def _of_age(column: str, hours: float, scanned: Scanned, at: datetime) -> Checke
         threshold=0.0,
         passed=age_h is not None and age_h <= hours,
         fingerprint=digest({"fresh": column, "within_h": hours})[:16],
-        observed=told,
+        observed=observed,
         shuts=True,
     )
 
 
-def _of_expectation(name: str, expectation: Expectation, outcome: Any, total: int) -> Checked:
+def expectation_result(name: str, expectation: Expectation, outcome: Any, total: int) -> RuleResult:
+    """Return an expectation's result from Great Expectations' own, over ``total`` rows."""
     result = outcome.result or {}
     found = result.get("observed_value", result.get("unexpected_percent"))
     message = None if outcome.success else _raised(outcome.exception_info)
-    return Checked(
+    return RuleResult(
         rule=name,
         kind="expectation",
         severity=expectation.severity,
@@ -266,18 +227,3 @@ def _raised(info: Any) -> str | None:
         if part and part.get("raised_exception")
     ]
     return f"could not be computed: {texts[0][:300]}" if texts else None
-
-
-def _reason(rule: Rule, schema: StructType, redact: Sequence[str]) -> Column:
-    return F.struct(
-        F.lit(rule.name).alias("rule"),
-        F.lit(rule.severity).alias("severity"),
-        F.array(*[F.lit(column) for column in rule.columns]).alias("columns"),
-        observed.message(rule, redact).alias("message"),
-        observed.observed(rule, schema, redact).alias("observed"),
-        F.lit(rule.fingerprint).alias("fingerprint"),
-    )
-
-
-def _reason_type() -> StructType:
-    return sink.spark_schema(pa.schema([c.field for c in REASON]))

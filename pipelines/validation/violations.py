@@ -1,7 +1,7 @@
-"""What is found out before the scan, so that the scan can say of each row whether it breaks a rule.
+"""Marks of rows that break a rule, computed before the scan.
 
-Of a rule about several rows, or about another table, those are the values that break it: found from
-that rule's columns alone, so that no payload moves. Of an expectation it is its predicate.
+For a rule about several rows or another table, the mark comes from the values that break it. They are
+found from that rule's columns alone, so that no payload moves. For an expectation it is its predicate.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from operator import and_
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from pipelines.expectations import Expectations, considered
-from schemas.contract import MARK, Rule, quoted
+from millrace.pipelines.validation.expectations import Expectations, considered
+from millrace.schemas.rule import MARK, Rule, quoted
 
 Mark = DataFrame | Column
 
@@ -51,14 +51,14 @@ def predicates(
 ) -> tuple[dict[str, Column], dict[str, str]]:
     """By mark, each expectation's predicate; and by rule, why there is none."""
     names = [r.name for r in rules if r.kind == "expectation" and not _is_about_repeats(r)]
-    told = expectations.predicates(names)
-    found = {MARK + name: one for name, one in told.items() if isinstance(one, Column)}
-    return found, {name: why for name, why in told.items() if isinstance(why, str)}
+    columns = expectations.predicates(names)
+    found = {MARK + name: one for name, one in columns.items() if isinstance(one, Column)}
+    return found, {name: why for name, why in columns.items() if isinstance(why, str)}
 
 
 def _is_about_repeats(rule: Rule) -> bool:
     return rule.kind == "unique" or (
-        rule.expectation is not None and rule.expectation.way == "unique"
+        rule.expectation is not None and rule.expectation.evaluation == "unique"
     )
 
 

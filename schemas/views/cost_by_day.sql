@@ -3,8 +3,9 @@ SELECT
   CAST(ChargePeriodStart AS DATE) AS day,
   x_Job AS job,
   COUNT(DISTINCT x_RunId) AS runs,
-  CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s,
-  SUM(EffectiveCost) AS cost,
+  CAST(SUM(CAST(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END AS DECIMAL(19, 0))) AS DOUBLE) / 1000
+    AS slot_s,
+  SUM(CAST(EffectiveCost AS DECIMAL(28, 12))) AS cost,
   BillingCurrency AS currency
 FROM ledger
 WHERE x_CostKind <> 'saved'

@@ -3,11 +3,11 @@ SELECT
   told.model,
   spent.job,
   COUNT(DISTINCT spent.run_id) AS runs,
-  SUM(spent.rows_scored) AS rows_scored,
+  CAST(SUM(CAST(spent.rows_scored AS DECIMAL(19, 0))) AS BIGINT) AS rows_scored,
   SUM(spent.slot_s) AS slot_s,
-  SUM(spent.cost) AS cost,
-  CAST(SUM(spent.cost) AS DOUBLE) * 1000 / NULLIF(SUM(spent.rows_scored), 0)
-    AS cost_per_thousand_rows,
+  SUM(CAST(spent.cost AS DECIMAL(28, 12))) AS cost,
+  CAST(SUM(CAST(spent.cost AS DECIMAL(28, 12))) AS DOUBLE) * 1000
+    / NULLIF(CAST(SUM(CAST(spent.rows_scored AS DECIMAL(19, 0))) AS DOUBLE), 0) AS cost_per_thousand_rows,
   spent.currency
 FROM cost_by_run AS spent
 JOIN (SELECT run_id, MAX(model) AS model FROM runs GROUP BY run_id) AS told

@@ -10,7 +10,7 @@ SELECT
   stage_id,
   partition_id,
   COUNT(DISTINCT task_id) AS attempts,
-  SUM(rows_scored) AS rows_scored,
+  CAST(SUM(rows_scored) AS BIGINT) AS rows_scored,
   CAST(SUM(slot_ms) AS DOUBLE) / 1000 AS slot_s,
   CAST(SUM(CASE WHEN kind = 'useful' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS useful_s,
   CAST(SUM(CASE WHEN kind = 'model_load' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS model_load_s,
@@ -18,6 +18,13 @@ SELECT
   CAST(SUM(CASE WHEN kind = 'validation' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS validation_s,
   CAST(SUM(CASE WHEN kind = 'read' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS read_s,
   CAST(SUM(CASE WHEN kind = 'write' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS write_s,
+  CAST(SUM(CASE WHEN kind = 'calibration' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000
+    AS calibration_s,
+  CAST(SUM(CASE WHEN kind = 'idle' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS idle_s,
+  CAST(SUM(CASE WHEN kind = 'driver' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS driver_s,
+  CAST(SUM(CASE WHEN kind = 'speculative' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000
+    AS speculative_s,
+  CAST(SUM(CASE WHEN kind = 'recomputed' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS recomputed_s,
   CAST(SUM(CASE WHEN kind = 'failed' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS failed_s,
   CAST(SUM(CASE WHEN kind = 'killed' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000 AS killed_s,
   CAST(SUM(CASE WHEN kind = 'unattributed' THEN slot_ms ELSE 0 END) AS DOUBLE) / 1000
@@ -34,12 +41,12 @@ FROM (
     x_PartitionId AS partition_id,
     x_TaskId AS task_id,
     x_CostKind AS kind,
-    CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END AS slot_ms,
-    CASE
+    CAST(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END AS DECIMAL(19, 0)) AS slot_ms,
+    CAST(CASE
       WHEN SkuMeter = 'Core' AND x_CostKind = 'useful' AND COALESCE(x_Committed, TRUE) THEN x_RowsOut
       ELSE 0
-    END AS rows_scored,
-    EffectiveCost AS cost,
+    END AS DECIMAL(19, 0)) AS rows_scored,
+    CAST(EffectiveCost AS DECIMAL(28, 12)) AS cost,
     BillingCurrency AS currency,
     CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END AS records
   FROM ledger

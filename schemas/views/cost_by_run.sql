@@ -8,8 +8,10 @@ SELECT
   spent.job,
   spent.started_at,
   spent.ended_at,
-  spent.rows_scored + CASE WHEN spent.place = 1 THEN COALESCE(saved.rows_scored, 0) ELSE 0 END
-    AS rows_scored,
+  CAST(
+    spent.rows_scored + CASE WHEN spent.place = 1 THEN COALESCE(saved.rows_scored, 0) ELSE 0 END
+    AS BIGINT
+  ) AS rows_scored,
   spent.slot_s,
   spent.useful_s,
   spent.cost,
@@ -20,17 +22,18 @@ FROM (
     x_Job AS job,
     MIN(ChargePeriodStart) AS started_at,
     MAX(ChargePeriodEnd) AS ended_at,
-    SUM(CASE
+    SUM(CAST(CASE
       WHEN SkuMeter = 'Core' AND x_CostKind = 'useful' AND COALESCE(x_Committed, TRUE)
         THEN x_RowsOut
       ELSE 0
-    END) AS rows_scored,
-    CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END) AS DOUBLE) / 1000 AS slot_s,
-    CAST(SUM(CASE
+    END AS DECIMAL(19, 0))) AS rows_scored,
+    CAST(SUM(CAST(CASE WHEN SkuMeter = 'Core' THEN x_SlotMs ELSE 0 END AS DECIMAL(19, 0))) AS DOUBLE) / 1000
+      AS slot_s,
+    CAST(SUM(CAST(CASE
       WHEN SkuMeter = 'Core' AND x_CostKind = 'useful' THEN x_SlotMs
       ELSE 0
-    END) AS DOUBLE) / 1000 AS useful_s,
-    SUM(EffectiveCost) AS cost,
+    END AS DECIMAL(19, 0))) AS DOUBLE) / 1000 AS useful_s,
+    SUM(CAST(EffectiveCost AS DECIMAL(28, 12))) AS cost,
     BillingCurrency AS currency,
     ROW_NUMBER() OVER (PARTITION BY x_RunId ORDER BY BillingCurrency) AS place
   FROM ledger
@@ -39,7 +42,7 @@ FROM (
   HAVING SUM(CASE WHEN x_RecordType = 'RETRACTION' THEN -1 ELSE 1 END) > 0
 ) AS spent
 LEFT JOIN (
-  SELECT x_RunId AS run_id, SUM(x_RowsOut) AS rows_scored
+  SELECT x_RunId AS run_id, SUM(CAST(x_RowsOut AS DECIMAL(19, 0))) AS rows_scored
   FROM ledger
   WHERE x_CostKind = 'saved' AND SkuMeter = 'Core'
   GROUP BY x_RunId

@@ -3,7 +3,7 @@ SELECT
   tag['key'] AS tag,
   tag['value'] AS value,
   COUNT(DISTINCT run_id) AS runs,
-  SUM(cost) AS cost,
+  SUM(CAST(cost AS DECIMAL(28, 12))) AS cost,
   currency
 FROM (
   SELECT

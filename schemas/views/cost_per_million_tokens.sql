@@ -12,10 +12,10 @@ JOIN (
   SELECT
     x_RunId AS run_id,
     BillingCurrency AS currency,
-    SUM(x_Tokens) AS tokens
+    CAST(SUM(CAST(x_Tokens AS DECIMAL(19, 0))) AS BIGINT) AS tokens
   FROM ledger
   WHERE SkuMeter = 'Core' AND x_CostKind = 'useful' AND COALESCE(x_Committed, TRUE)
   GROUP BY x_RunId, BillingCurrency
-  HAVING SUM(x_Tokens) > 0
+  HAVING SUM(CAST(x_Tokens AS DECIMAL(19, 0))) > 0
 ) AS told
   ON whole.run_id = told.run_id AND COALESCE(whole.currency, '') = COALESCE(told.currency, '')

@@ -13,7 +13,11 @@ SELECT
   SUM(spent.x_EnergyWh) * 1000 / NULLIF(MAX(whole.rows_scored), 0) AS wh_per_thousand_rows,
   SUM(spent.x_CarbonG) * 1000 / NULLIF(MAX(whole.rows_scored), 0) AS carbon_g_per_thousand_rows
 FROM ledger AS spent
-JOIN (SELECT run_id, SUM(rows_scored) AS rows_scored FROM cost_by_run GROUP BY run_id) AS whole
+JOIN (
+  SELECT run_id, CAST(SUM(CAST(rows_scored AS DECIMAL(19, 0))) AS DOUBLE) AS rows_scored
+  FROM cost_by_run
+  GROUP BY run_id
+) AS whole
   ON spent.x_RunId = whole.run_id
 WHERE spent.x_CostKind <> 'saved'
 GROUP BY spent.x_RunId, spent.x_Job

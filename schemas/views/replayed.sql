@@ -11,7 +11,7 @@ SELECT
     WHEN planned.left_out = 'scored' OR ended.left_out = 'scored' THEN 'left out: scored already'
     WHEN planned.left_out IS NOT NULL THEN 'left out: no key'
     WHEN ended.key IS NULL THEN 'not finished'
-    WHEN ended.scored > 0 AND ended.failed + ended.refused > 0 THEN 'scored in part'
+    WHEN ended.scored > 0 AND (ended.failed > 0 OR ended.refused > 0) THEN 'scored in part'
     WHEN ended.scored > 0 THEN 'scored'
     WHEN ended.failed > 0 THEN 'failed'
     WHEN ended.refused > 0 THEN 'refused again'

@@ -1,12 +1,14 @@
--- One run and one kind of waste: seconds, cost, and its share of the run's cost (0 to 1).
+-- One run and one kind of lost work: seconds, cost, and its share of the run's cost (0 to 1).
+-- Idle cores and start-up are overhead, not waste: cost_by_partition has them.
 -- Kind "uncommitted" is scoring that succeeded, but whose rows are not in the table.
 SELECT
   lost.run_id,
   lost.job,
   lost.kind,
-  CAST(SUM(lost.slot_ms) AS DOUBLE) / 1000 AS slot_s,
-  SUM(lost.cost) AS cost,
-  CAST(SUM(lost.cost) AS DOUBLE) / NULLIF(CAST(MAX(whole.cost) AS DOUBLE), 0) AS share_of_cost,
+  CAST(SUM(CAST(lost.slot_ms AS DECIMAL(19, 0))) AS DOUBLE) / 1000 AS slot_s,
+  SUM(CAST(lost.cost AS DECIMAL(28, 12))) AS cost,
+  CAST(SUM(CAST(lost.cost AS DECIMAL(28, 12))) AS DOUBLE)
+    / NULLIF(CAST(MAX(whole.cost) AS DOUBLE), 0) AS share_of_cost,
   lost.currency
 FROM (
   SELECT

@@ -15,7 +15,8 @@ FROM (
   SELECT
     x_RunId AS run_id,
     x_Job AS job,
-    CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN ConsumedQuantity END) AS DOUBLE) AS core_s
+    CAST(SUM(CAST(CASE WHEN SkuMeter = 'Core' THEN ConsumedQuantity END AS DECIMAL(28, 12))) AS DOUBLE)
+      AS core_s
   FROM ledger
   WHERE x_CostKind <> 'saved'
   GROUP BY x_RunId, x_Job
@@ -27,8 +28,8 @@ CROSS JOIN (
     PricingCategory AS category,
     x_PriceBookVersion AS price_book,
     BillingCurrency AS currency,
-    CAST(SUM(EffectiveCost) AS DOUBLE)
-      / NULLIF(CAST(SUM(CASE WHEN SkuMeter = 'Core' THEN ConsumedQuantity END) AS DOUBLE), 0)
+    CAST(SUM(CAST(EffectiveCost AS DECIMAL(28, 12))) AS DOUBLE)
+      / NULLIF(CAST(SUM(CAST(CASE WHEN SkuMeter = 'Core' THEN ConsumedQuantity END AS DECIMAL(28, 12))) AS DOUBLE), 0)
       AS cost_per_core_s
   FROM ledger
   WHERE SkuPriceId IS NOT NULL AND x_CostKind <> 'saved'

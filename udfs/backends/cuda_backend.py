@@ -1,6 +1,6 @@
-"""A graph on a CUDA device: pinned copies on a stream of their own, and replays for fixed shapes.
+"""A graph on a CUDA device: pinned copies on a stream of their own, and CUDA graphs for fixed shapes.
 
-Written for the hardware, and not yet run on it.
+Untested: no GPU was available.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from udfs.models.loaded import Arrays
+from millrace.udfs.backends.runner import Arrays
 
 _MAX_REPLAYS = 8  # each keeps its buffers on the device
 _WARM_UP_CALLS = (
@@ -25,7 +25,7 @@ Shape = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Replay:
-    """One recorded pass: the buffers that it reads and writes, and the graph of its kernels."""
+    """A recorded forward pass: its input and output buffers, and the CUDA graph of its kernels."""
 
     inputs: tuple[Tensor, ...]
     output: Tensor
@@ -44,7 +44,7 @@ class CudaRunner:
 
     @torch.inference_mode()
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
-        """The graph's last tensor, on the host."""
+        """Return the graph's last tensor, on the host."""
         given = self._on_device(arrays)
         output = self._computed(given)
         host = torch.empty(output.shape, dtype=torch.float32, pin_memory=True)

@@ -1,4 +1,4 @@
-"""How long a GPU computed for this process's calls, and the memory that it held there."""
+"""Time and memory that this process's calls used on a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from udfs.plan import Runtime
+from millrace.udfs.runtime.plan import Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -17,42 +17,42 @@ _TIMED = ("torch", "torch_compile")  # what computes on torch's streams, in this
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What calls of a model took of a GPU."""
+    """Time and memory of calls on a GPU."""
 
     busy_s: float  # from the first kernel of a call to the end of its last, by the device's clock
     memory_bytes: int  # largest that the process has reserved on the device so far
 
     def shares(self, rows: Sequence[int]) -> list[GpuUse]:
-        """The call as its questions' own: time in proportion to their rows; memory is all of theirs."""
+        """Split a joined call by rows: each request gets its share of the time, and all of the memory."""
         total = sum(rows)
         return [GpuUse(self.busy_s * one / total, self.memory_bytes) for one in rows]
 
 
 def together(uses: Sequence[GpuUse]) -> GpuUse | None:
-    """Several calls as one; None where there was none."""
+    """Add up the uses of several calls; None if there are none."""
     if not uses:
         return None
     return GpuUse(sum(one.busy_s for one in uses), max(one.memory_bytes for one in uses))
 
 
 class Event(Protocol):
-    """A moment on a device's clock, as torch has it."""
+    """An event on a device's clock, as torch has it."""
 
     def record(self) -> None:
-        """The moment at which all that was asked for so far is done."""
+        """Record when all work submitted so far is done."""
         ...
 
     def synchronize(self) -> None:
-        """Wait for that moment."""
+        """Wait for the event."""
         ...
 
     def elapsed_time(self, later: Any) -> float:
-        """Milliseconds from this moment to another."""
+        """Return the milliseconds to a later event."""
         ...
 
 
 class Gauge:
-    """Times calls by events before and after them; `taken` gives what came together since the last one."""
+    """Times calls by events before and after them; `usage_since_last` sums the calls since its last call."""
 
     def __init__(self, event: Callable[[], Event], memory_bytes: Callable[[], int]) -> None:
         self._event, self._memory_bytes = event, memory_bytes
@@ -60,7 +60,7 @@ class Gauge:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Time what is computed inside; not a call that raises: the device may not answer any more."""
+        """Time the calls inside; a call that raises is not counted, since the device may not answer."""
         begin, end = self._event(), self._event()
         begin.record()
         yield
@@ -69,14 +69,14 @@ class Gauge:
         self._busy_s += begin.elapsed_time(end) / 1000
         self._calls += 1
 
-    def taken(self) -> GpuUse | None:
-        """The calls since the last time; None where there were none."""
+    def usage_since_last(self) -> GpuUse | None:
+        """Return the use since the last call of this method; None if there was none."""
         busy_s, calls, self._busy_s, self._calls = self._busy_s, self._calls, 0.0, 0
         return GpuUse(busy_s, self._memory_bytes()) if calls else None
 
 
 def gauge_of(runtime: Runtime) -> Gauge | None:
-    """What times a model of this process; None where no GPU computes, or none that torch's clock sees."""
+    """Return the gauge of a model in this process; None if torch does not compute it on a GPU."""
     if not runtime.device.startswith("cuda") or runtime.backend not in _TIMED:
         return None
     import torch

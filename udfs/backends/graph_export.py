@@ -1,4 +1,4 @@
-"""A torch graph as a file of another format, for any number of rows and any length of texts."""
+"""Exports a torch graph to other formats, for any number of rows and any length of texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from udfs.models.loaded import Arrays
+from millrace.udfs.backends.runner import Arrays
 
 # Names of warnings inside torch and Transformers about their own parts; any other warning is not silenced.
 _KNOWN_WARNINGS = (
@@ -21,13 +21,13 @@ _KNOWN_WARNINGS = (
 _KNOWN_TRACER_WARNINGS = (
     r"`torch\.jit\.\w+` is deprecated",
     r"`is_gradient_checkpointing` is deprecated",  # the tracer reads every attribute
-    # Branches on shapes are taken as the example takes them; `convert` compares at other shapes.
+    # Branches on shapes are traced as the example follows them; `convert` compares at other shapes.
     r"Converting a tensor to a Python (boolean|integer) might cause the trace to be incorrect",
 )
 
 
 def openvino(graph: nn.Module, example: Arrays, folder: Path) -> None:
-    """Write ``model.xml`` and ``model.bin``, in float32 as the source is."""
+    """Write ``model.xml`` and ``model.bin`` in float32."""
     import openvino as ov
 
     with _without(_KNOWN_WARNINGS):
@@ -36,7 +36,7 @@ def openvino(graph: nn.Module, example: Arrays, folder: Path) -> None:
 
 
 def onnx(graph: nn.Module, example: Arrays, folder: Path) -> None:
-    """Write ``model.onnx``, and its weights as ``model.onnx.data``, which a reader can map."""
+    """Write ``model.onnx``, and its weights to ``model.onnx.data``, which a reader can map into memory."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     registration.setLevel(logging.ERROR)  # it warns of torchvision, which no graph here needs
     with _without(_KNOWN_WARNINGS):
@@ -47,7 +47,7 @@ def onnx(graph: nn.Module, example: Arrays, folder: Path) -> None:
 
 
 def torchscript(graph: nn.Module, example: Arrays, folder: Path) -> None:
-    """Write ``model.ts``. torch deprecates the format: it is written for what reads nothing newer."""
+    """Write ``model.ts``, for readers of the deprecated format."""
     tensors = tuple(map(torch.from_numpy, example))
     with _without(_KNOWN_TRACER_WARNINGS), torch.no_grad():
         traced = torch.jit.trace(graph, tensors)  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ EXPORTS: dict[str, Callable[[nn.Module, Arrays, Path], None]] = {
 
 
 def quantize_onnx(folder: Path) -> None:
-    """Replace the folder's ``model.onnx`` by one whose weights are int8, activations scaled as they come."""
+    """Quantize the weights of the folder's ``model.onnx`` to int8; activations are scaled at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     wide, narrow = folder / "model.onnx", folder / "int8.onnx"

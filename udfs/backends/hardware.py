@@ -1,4 +1,4 @@
-"""What this machine's processor and packages can do; asked, never assumed."""
+"""Capabilities of this machine's processor, GPU and packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FP16_CAPABILITY = (5, 3)
 
 @lru_cache(maxsize=1)
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The processor's features by the kernel's names; none where the kernel does not tell."""
+    """Return the processor's features by the kernel's names; empty if the kernel does not list them."""
     if not cpuinfo.is_file():
         return frozenset()
     for line in cpuinfo.read_text("ascii", "replace").splitlines():
@@ -33,14 +33,14 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 
 def cpu_precisions() -> tuple[str, ...]:
-    """fp32, and what the processor has instructions for."""
+    """Return fp32, and the precisions that the processor has instructions for."""
     return ("fp32", *(name for name, any_of in _CPU_FLAGS.items() if any_of & cpu_flags()))
 
 
 def openvino_precisions() -> tuple[str, ...]:
-    """What OpenVINO computes in hardware here. Imports it.
+    """Return the precisions that OpenVINO computes in hardware here. Imports OpenVINO.
 
-    It also offers bf16 where it would emulate it: both it and the processor must have it.
+    OpenVINO also offers bf16 where it emulates it, so the processor must have it, too.
     """
     import openvino
 
@@ -50,7 +50,7 @@ def openvino_precisions() -> tuple[str, ...]:
 
 
 def cuda_precisions(device: str) -> tuple[str, ...]:
-    """What a CUDA device multiplies in hardware. Imports torch."""
+    """Return the precisions that a CUDA device multiplies in hardware. Imports torch."""
     import torch
 
     capability = torch.cuda.get_device_capability(device)
@@ -63,7 +63,7 @@ def cuda_precisions(device: str) -> tuple[str, ...]:
 
 
 def name_of(device: str) -> str:
-    """The processor's name and the instructions that matter, or the card's where CUDA is taken."""
+    """Return the processor's name and relevant instructions, or the GPU's name if CUDA is used."""
     if device != "cpu" and has_cuda():
         import torch
 
@@ -71,8 +71,8 @@ def name_of(device: str) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text("ascii", "replace").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    told = sorted({flag for any_of in _CPU_FLAGS.values() for flag in any_of} & cpu_flags())
-    return f"{names[0] if names else platform.machine()} ({' '.join(told)})"
+    instructions = sorted({flag for any_of in _CPU_FLAGS.values() for flag in any_of} & cpu_flags())
+    return f"{names[0] if names else platform.machine()} ({' '.join(instructions)})"
 
 
 def has_package(name: str) -> bool:
@@ -80,11 +80,14 @@ def has_package(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+def shows_card() -> bool:
+    """Whether the system has a GPU driver; True where that cannot be checked."""
+    return platform.system() != "Linux" or any(map(os.path.exists, _CARD_DRIVERS))
+
+
 def has_cuda() -> bool:
     """Whether torch can compute on CUDA. Imports torch only where Linux shows a card's driver."""
-    if not has_package("torch") or (
-        platform.system() == "Linux" and not any(map(os.path.exists, _CARD_DRIVERS))
-    ):
+    if not has_package("torch") or not shows_card():
         return False
     import torch
 

@@ -1,29 +1,25 @@
-"""Where an ONNX graph keeps its weights: in the model's folder, in files that its card lists, or nowhere."""
+"""Where an ONNX graph stores its weights: in itself, or in files that the card lists."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import ModelError
-from schemas.model import ModelCard
+from millrace.schemas.errors import ModelError
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.onnx_graph import graph_of
 
 
 def check_external_data(folder: Path, graph: str, card: ModelCard) -> None:
-    """Raise ModelError where weights are to be read from a file that the card does not vouch for."""
-    import onnx
+    """Raise ModelError if the graph reads weights from a file that the card does not list."""
     from onnx.external_data_helper import uses_external_data
 
-    try:
-        model = onnx.load(folder / graph, load_external_data=False)
-    except Exception as error:  # noqa: BLE001 - protobuf's errors have no common base
-        raise ModelError(f"{folder / graph} is not an ONNX graph", got=str(error)[:500]) from None
-    beside = Path(graph).parent
-    for tensor in _tensors(model.graph):
+    directory = Path(graph).parent
+    for tensor in tensors(graph_of(folder / graph).graph):
         if not uses_external_data(tensor):
             continue
         place = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
-        if str(beside / place) not in card.files:
+        if str(directory / place) not in card.files:
             raise ModelError(
                 f"{folder / graph} reads weights from a file that its card does not list",
                 got=place,
@@ -32,8 +28,8 @@ def check_external_data(folder: Path, graph: str, card: ModelCard) -> None:
             )
 
 
-def _tensors(graph: Any) -> list[Any]:
-    """Every stored tensor of a graph: its initializers, and those inside nodes and their branches."""
+def tensors(graph: Any) -> list[Any]:
+    """Return every stored tensor of a graph: initializers, and those inside of nodes and their branches."""
     found = list(graph.initializer)
     for sparse in graph.sparse_initializer:
         found += [sparse.values, sparse.indices]
@@ -41,5 +37,5 @@ def _tensors(graph: Any) -> list[Any]:
         for attribute in node.attribute:
             found += [*attribute.tensors, attribute.t]
             for branch in (*attribute.graphs, attribute.g):
-                found += _tensors(branch)
+                found += tensors(branch)
     return found

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ModelError
-from schemas.model import ModelCard
-from udfs.models.foreign import order_of, ordered
-from udfs.models.loaded import Arrays
-from udfs.plan import Runtime
+from millrace.schemas.errors import ModelError
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.exported_graph import order_of, ordered, tensor_of
+from millrace.udfs.backends.runner import Arrays
+from millrace.udfs.runtime.plan import Runtime
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 
 class OpenvinoRunner:
-    """A compiled graph and one request.
+    """A compiled graph with one infer request.
 
-    One stream, since a task has one caller; no pinning of threads, since two processes would pin
-    theirs to the same cores. Weights stay mapped from their file.
+    One stream, since a task has one caller. No thread pinning, since two processes would pin theirs to the
+    same cores. Weights stay mapped from their file.
     """
 
     def __init__(self, folder: Path, card: ModelCard, runtime: Runtime) -> None:
@@ -36,7 +36,7 @@ class OpenvinoRunner:
             "ENABLE_CPU_PINNING": False,
         }
         if card.format == "onnx":
-            from udfs.models.external_data import check_external_data
+            from millrace.udfs.backends.onnx_external_data import check_external_data
 
             check_external_data(folder, graph, card)
         core = openvino.Core()
@@ -46,10 +46,11 @@ class OpenvinoRunner:
         except RuntimeError as error:
             raise ModelError(f"{folder / graph} cannot be loaded", got=str(error)[:500]) from None
         self._order = order_of([port.get_names() for port in compiled.inputs], card)
+        self._output = tensor_of(card, [port.get_names() for port in compiled.outputs])
         self._request = compiled.create_infer_request()
 
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
-        """The graph's last tensor, copied out of the request's own memory."""
+        """Return the output that the card names, or the first one, copied out of the request's memory."""
         given = ordered(arrays, self._order)
         results = self._request.infer(given, share_inputs=True, share_outputs=True)
-        return np.array(results[0], np.float32)
+        return np.array(results[self._output], np.float32)

@@ -1,14 +1,14 @@
-"""Which backends and precisions a model folder can be run with here."""
+"""The backends and precisions that this process can run a model folder with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from schemas.errors import RunFailed
-from schemas.model import ModelCard
-from udfs.models import hardware
-from udfs.plan import Runtime
+from millrace.schemas.errors import RunFailed
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends import hardware
+from millrace.udfs.runtime.plan import Runtime
 
 BACKENDS: dict[str, tuple[str, ...]] = {
     "safetensors": ("torch", "torch_compile"),
@@ -21,10 +21,10 @@ WRITERS = ("torch", "vllm")  # of a card whose step is `generate`
 
 
 def runtimes(card: ModelCard, device: str = "auto", threads: int = 1) -> list[Runtime]:
-    """Every way this process could run the folder, in fp32 by the format's own backend first.
+    """List the runtimes that this process has for a folder; fp32 by the format's own backend comes first.
 
-    Hardware and installed packages are asked; nothing is loaded. Empty where the format's packages
-    are missing. Raises RunFailed for a device that is not there.
+    It inspects hardware and installed packages, and loads no model. Empty if the format's packages are
+    missing. Raises RunFailed for a device that is missing.
     """
     return [
         Runtime(place, backend, precision, threads)
@@ -38,41 +38,41 @@ def _backends(card: ModelCard) -> tuple[str, ...]:
     return WRITERS if card.postprocess.name == "generate" else BACKENDS[card.format]
 
 
-def resolved(card: ModelCard, asked: Runtime) -> Runtime:
-    """``asked`` with its device decided. Raises RunFailed, listing what there is, where it cannot be had."""
-    there = runtimes(card, asked.device, asked.threads)
+def resolved(card: ModelCard, requested: Runtime) -> Runtime:
+    """Return ``requested`` with its device resolved. Raises RunFailed, listing the alternatives."""
+    there = runtimes(card, requested.device, requested.threads)
     for runtime in there:
-        if replace(asked, device=runtime.device) == runtime:
+        if replace(requested, device=runtime.device) == runtime:
             return runtime
     raise RunFailed(
-        f"model {card.title} cannot be run with {asked.backend} in {asked.precision} here",
-        got=f"format {card.format}, device {asked.device}",
+        f"model {card.title} cannot be run with {requested.backend} in {requested.precision} here",
+        got=f"format {card.format}, device {requested.device}",
         allowed=", ".join(f"{r.backend} {r.precision} on {r.device}" for r in there) or "nothing",
         next="set engine.backend and engine.precision, install the backend's package, "
         "or convert the model: millrace model convert",
     )
 
 
-def _device(backend: str, asked: str) -> str | None:
-    """The device that a backend would take for ``asked``; None where it cannot compute there."""
+def _device(backend: str, requested: str) -> str | None:
+    """Return the device that a backend uses for ``requested``; None if it cannot compute there."""
     if backend == "openvino":
-        return None if asked.startswith("cuda") else "cpu"
+        return None if requested.startswith("cuda") else "cpu"
     if backend == "onnxruntime":
         has_cuda = _onnxruntime_has_cuda()
-        if asked.startswith("cuda"):
-            return asked if has_cuda else None
-        return "cuda" if has_cuda and asked == "auto" else "cpu"
+        if requested.startswith("cuda"):
+            return requested if has_cuda else None
+        return "cuda" if has_cuda and requested == "auto" else "cpu"
     if not hardware.has_package("torch"):
         return None
-    has_cuda = asked != "cpu" and hardware.has_cuda()
-    if asked.startswith("cuda") and not has_cuda:
+    has_cuda = requested != "cpu" and hardware.has_cuda()
+    if requested.startswith("cuda") and not has_cuda:
         raise RunFailed(
             "the job asks for CUDA and this worker has none",
             got="torch.cuda.is_available() is False",
             allowed="device: cuda on workers with a GPU, else device: cpu or auto",
             next="set engine.device",
         )
-    return asked if asked.startswith("cuda") else "cuda" if has_cuda else "cpu"
+    return requested if requested.startswith("cuda") else "cuda" if has_cuda else "cpu"
 
 
 def _onnxruntime_has_cuda() -> bool:
@@ -84,7 +84,7 @@ def _onnxruntime_has_cuda() -> bool:
 
 
 def stored_precision(card: ModelCard) -> str:
-    """int8 for a folder whose weights were quantised when it was made, else fp32."""
+    """Return int8 for a folder with quantised weights, else fp32."""
     return card.made_from.precision if card.made_from else "fp32"
 
 

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from schemas.model import ModelCard
-from udfs.models.graph import graph_of, in_precision
-from udfs.models.loaded import Arrays, Runner
-from udfs.plan import Runtime
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.runner import Arrays, Runner
+from millrace.udfs.graphs.build import graph_of, in_precision
+from millrace.udfs.runtime.plan import Runtime
 
 
 def torch_runner(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
-    """The folder's graph in the runtime's precision, on its device."""
+    """Load the folder's graph in the runtime's precision, on its device."""
     graph = in_precision(graph_of(folder, card), runtime.precision)
     if runtime.device != "cpu":
-        from udfs.models.cuda_runner import CudaRunner
+        from millrace.udfs.backends.cuda_backend import CudaRunner
 
         has_fixed_shape = card.preprocess.name != "tokens" and runtime.backend == "torch"
         return CudaRunner(compiled(graph, runtime), runtime.device, replays=has_fixed_shape)
@@ -30,7 +30,7 @@ def torch_runner(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
 
 
 def compiled(graph: nn.Module, runtime: Runtime) -> nn.Module:
-    """The graph, by torch.compile where the backend says so: once for all numbers of rows and lengths."""
+    """Compile the graph if the backend is torch_compile: once for all numbers of rows and lengths."""
     if runtime.backend != "torch_compile":
         return graph
     with warnings.catch_warnings():  # of a module of torch that torch.compile imports
@@ -39,11 +39,11 @@ def compiled(graph: nn.Module, runtime: Runtime) -> nn.Module:
 
 
 class TorchRunner:
-    """A graph on the CPU. Arrays in and out share their memory with tensors where they may.
+    """A graph on the CPU. Arrays share their memory with tensors where possible.
 
-    The same arrays give the same bits. Another batch may change a row's last bits, in fp32 by less
-    than 1e-6: products of fewer than four rows a thread take other kernels, and sums over tokens
-    are cut into other blocks where the padding is another (docs/adr/0011).
+    The same arrays give the same bits. Another batch may change the last bits of a row, in fp32 by less than
+    1e-6: products of fewer than four rows per thread use other kernels, and other padding splits sums over
+    tokens into other blocks (docs/adr/0011).
     """
 
     def __init__(self, graph: nn.Module) -> None:
@@ -51,11 +51,11 @@ class TorchRunner:
 
     @torch.inference_mode()
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
-        """The graph's last tensor."""
+        """Return the graph's last tensor."""
         found: NDArray[np.float32] = self.graph(*map(tensor_of, arrays)).float().numpy()
         return found
 
 
 def tensor_of(array: NDArray[Any]) -> Tensor:
-    """The array's memory as a tensor; copied where it is read-only, as Arrow's buffers are."""
+    """Return a tensor of the array's memory; a copy if it is read-only, as Arrow's buffers are."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())

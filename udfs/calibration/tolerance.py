@@ -1,4 +1,4 @@
-"""How far a model's outputs are from those in fp32, and whether its card allows that."""
+"""Differences of a model's outputs from those in fp32, and whether its card allows them."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.model import Tolerance
-from udfs.outputs import not_finite
+from millrace.schemas.model import Tolerance
+from millrace.udfs.runtime.outputs import not_finite
 
 Outputs = Mapping[str, NDArray[Any]]
 EXACT = 1e-5  # what fp32 may differ from fp32, relative to the largest number or absolute below one
 
 
 def differences(reference: Outputs, found: Outputs) -> dict[str, float]:
-    """By kind: ``min_cosine`` of a row, ``equal_labels`` share, ``max_relative_error``, ``max_error``.
+    """Return differences by kind: ``min_cosine``, ``equal_labels``, ``max_relative_error``, ``max_error``.
 
-    ``reference`` and ``found`` have the same rows in the same order. Rows that are not finite in
-    ``reference`` are left out: the run will call them errors. A number that is not finite in
-    ``found`` alone is infinitely far, and so is everything where no row is left.
+    ``reference`` and ``found`` have the same rows in the same order. Rows that are not finite in the
+    reference are left out, since the run reports them as errors. A number that is not finite in ``found``
+    alone has an infinite error, and so has everything if no row is left.
     """
-    kept = ~not_finite(reference, len(next(iter(reference.values()), ())))
-    if not kept.any():
+    is_finite = ~not_finite(reference, len(next(iter(reference.values()), ())))
+    if not is_finite.any():
         return {"max_error": math.inf}
-    reference, found = _only(kept, reference), _only(kept, found)
-    told: dict[str, float] = {"max_error": _largest(reference, found)}
+    reference, found = _only(is_finite, reference), _only(is_finite, found)
+    errors: dict[str, float] = {"max_error": _largest(reference, found)}
     if "embedding" in reference:
-        told["min_cosine"] = _least_cosine(reference["embedding"], found["embedding"])
+        errors["min_cosine"] = _least_cosine(reference["embedding"], found["embedding"])
     for name in ("label", "text"):
         if name in reference:
-            told["equal_labels"] = float(np.asarray(reference[name] == found[name]).mean())
+            errors["equal_labels"] = float(np.asarray(reference[name] == found[name]).mean())
     for name in {"values", "value"} & set(reference):
         values = reference[name].astype(np.float64)  # whose spread float32 may not hold
         spread = float(np.ptp(values)) or float(np.abs(values).max()) or 1.0
         relative = _apart(reference[name], found[name]) / spread
-        told["max_relative_error"] = max(relative, told.get("max_relative_error", 0.0))
-    return told
+        errors["max_relative_error"] = max(relative, errors.get("max_relative_error", 0.0))
+    return errors
 
 
 def within(errors: Mapping[str, float], tolerance: Tolerance, precision: str) -> bool:
-    """Whether all differences are allowed. fp32 is not a matter of taste: it must be fp32's numbers.
+    """Whether the tolerance allows all differences; fp32 must give fp32's numbers, whatever the tolerance.
 
-    What is not finite where it should be never is within, and neither is NaN.
+    Values that should be finite and are not are never within.
     """
     if precision == "fp32":
         return errors["max_error"] <= EXACT

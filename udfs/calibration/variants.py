@@ -1,4 +1,4 @@
-"""The ways in which a model folder can be computed here: its own format, and what it can be converted to."""
+"""The variants of a model on this machine: its own format, and conversions to other backends."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from schemas.calibration import Request
-from schemas.errors import MillraceError
-from schemas.model import ModelCard
-from udfs.models import base, hardware
-from udfs.models.convert import convert
-from udfs.models.runtimes import runtimes
-from udfs.plan import Runtime
+from millrace.schemas.calibration import CalibrationRequest
+from millrace.schemas.errors import MillraceError
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends import hardware
+from millrace.udfs.backends.runtimes import runtimes
+from millrace.udfs.models import model_loading
+from millrace.udfs.models.conversion import convert
+from millrace.udfs.runtime.plan import Runtime
 
 # What is measured first is what has won elsewhere; the order decides nothing else.
 _PRECISIONS = ("bf16", "fp16", "fp32", "int8")
@@ -28,13 +29,13 @@ _CONVERTIBLE = ("safetensors", "huggingface")
 
 @dataclass(frozen=True)
 class Variant:
-    """A runtime, and what the folder has to be converted to for it; None where it is read as it is."""
+    """A runtime, and the precision of converted weights for it; None if it reads the folder as it is."""
 
     runtime: Runtime
     stored: str | None = None  # the converted weights' precision
 
-    def made(self, request: Request) -> tuple[Path, str]:
-        """The folder that the runtime reads, converted if need be, and its digest. Raises ModelError."""
+    def made(self, request: CalibrationRequest) -> tuple[Path, str]:
+        """Return the folder that the runtime reads, converted if needed, and its digest."""
         if self.stored is None:
             return Path(request.folder), request.digest
         backend = self.runtime.backend
@@ -42,17 +43,17 @@ class Variant:
         if not _is_whole(out, request.digest):
             shutil.rmtree(out, ignore_errors=True)
             convert(Path(request.folder), out, backend, self.stored)
-        return out, base.digest_of(out)
+        return out, model_loading.digest_of(out)
 
 
-def reference(card: ModelCard, request: Request) -> Variant:
-    """The model's own format in fp32: what every other way is compared with."""
+def reference(card: ModelCard, request: CalibrationRequest) -> Variant:
+    """Return the model's own format in fp32, with which every other variant is compared."""
     return Variant(runtimes(card, request.device, request.threads)[0])
 
 
-def candidates(card: ModelCard, request: Request) -> list[Variant]:
-    """Every way that the request allows, the likeliest first."""
-    found = [v for v in _all(card, request) if _is_asked(v.runtime, request)]
+def candidates(card: ModelCard, request: CalibrationRequest) -> list[Variant]:
+    """List the variants that the request allows, the most promising first."""
+    found = [v for v in _all(card, request) if _is_requested(v.runtime, request)]
     return sorted(
         found,
         key=lambda v: (
@@ -62,7 +63,7 @@ def candidates(card: ModelCard, request: Request) -> list[Variant]:
     )
 
 
-def _all(card: ModelCard, request: Request) -> Iterator[Variant]:
+def _all(card: ModelCard, request: CalibrationRequest) -> Iterator[Variant]:
     native = runtimes(card, request.device, request.threads)
     yield from map(Variant, native)
     device = native[0].device if native else "cpu"
@@ -74,7 +75,7 @@ def _all(card: ModelCard, request: Request) -> Iterator[Variant]:
                 yield from _converted(backend, weights, request)
 
 
-def _converted(backend: str, weights: str, request: Request) -> Iterator[Variant]:
+def _converted(backend: str, weights: str, request: CalibrationRequest) -> Iterator[Variant]:
     runtime = Runtime("cpu", backend, weights, request.threads)
     yield Variant(runtime, weights)
     if backend == "openvino":  # its precision is chosen when it is loaded
@@ -83,7 +84,7 @@ def _converted(backend: str, weights: str, request: Request) -> Iterator[Variant
                 yield Variant(replace(runtime, precision=precision), weights)
 
 
-def _is_asked(runtime: Runtime, request: Request) -> bool:
+def _is_requested(runtime: Runtime, request: CalibrationRequest) -> bool:
     return request.backend in ("auto", runtime.backend) and request.precision in (
         "auto",
         runtime.precision,
@@ -93,8 +94,8 @@ def _is_asked(runtime: Runtime, request: Request) -> bool:
 def _is_whole(folder: Path, source_digest: str) -> bool:
     """Whether a conversion of this very model is there already."""
     try:
-        card = base.read_card(folder)
-        base.verify(folder, card)
+        card = model_loading.read_card(folder)
+        model_loading.verify(folder, card)
     except MillraceError:
         return False
     return card.made_from is not None and card.made_from.digest == source_digest

@@ -1,9 +1,9 @@
-"""How much a model computes at a time: pinned, or found by measuring.
+"""The size of model batches: fixed, or found by measuring.
 
-A batch's *cost* is its longest sequence times its rows where it is padded, and its rows where all
-shapes are equal. One call takes about ``a + b * cost`` seconds, so small batches pay ``a`` too often;
-but large ones leave the cache, and then memory. The size wanted is the smallest that gives nearly the
-best rate.
+The *cost* of a batch is its longest sequence times its rows if it is padded, and its rows if all shapes are
+equal. One call takes about ``a + b * cost`` seconds. Small batches therefore pay ``a`` too often, and large
+ones leave the processor's cache, and then memory. The best size is the smallest that nearly has the best
+rate.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ _FULL = 0.75  # of a size: smaller batches, the last ones of a window, say littl
 
 
 class Sizer(Protocol):
-    """Says how many rows of a width go into a batch, and learns from what that took."""
+    """Decides how many rows of a width a batch has, from the time of earlier calls."""
 
     def rows_of(self, width: int) -> int:
-        """Rows of the next batch, at least one; ``width`` is its longest sequence, else 1."""
+        """Return the rows of the next batch, at least 1; ``width`` is its longest sequence, or 1."""
         ...
 
     def took(self, cost: int, seconds: float) -> None:
-        """A call with this cost took so long."""
+        """Record the seconds of a call with this cost."""
         ...
 
     def failed(self, cost: int) -> None:
-        """A call with this cost ran out of memory."""
+        """Record that a call with this cost ran out of memory."""
         ...
 
 
 @dataclass
-class Pinned:
-    """A number of rows, whatever their width; less only where memory did not hold them."""
+class FixedSizer:
+    """A fixed number of rows of any width; fewer only if memory was too small for them."""
 
     rows: int
     ceiling: int | None = None
 
     def rows_of(self, width: int) -> int:
-        """The pinned rows, or as many as the ceiling's cost allows."""
+        """Return the fixed rows, or as many as the ceiling allows."""
         return (
             self.rows
             if self.ceiling is None
@@ -53,16 +53,16 @@ class Pinned:
         )
 
     def took(self, cost: int, seconds: float) -> None:
-        """Nothing is learned."""
+        """Do nothing."""
 
     def failed(self, cost: int) -> None:
-        """Half of the least that did not fit is the ceiling from now on."""
+        """Set the ceiling to half of the least cost that failed."""
         least = max(1, cost // 2)
         self.ceiling = least if self.ceiling is None else min(self.ceiling, least)
 
 
-class Measured:
-    """The smallest cost a batch that gives nearly the best rate, found while scoring."""
+class MeasuredSizer:
+    """Finds the smallest cost with nearly the best rate while the task scores."""
 
     def __init__(self, start: int, *, ceiling: int, settled: bool = False) -> None:
         self.size = min(start, ceiling)
@@ -72,11 +72,11 @@ class Measured:
         self._is_warm = False
 
     def rows_of(self, width: int) -> int:
-        """As many rows as the size allows, at least one: a single long input is never refused here."""
+        """Return as many rows as the size allows, at least 1."""
         return _rows(self.size, width)
 
     def took(self, cost: int, seconds: float) -> None:
-        """Count the call, unless it is the first: that one allocates and compiles."""
+        """Record a call, except the first: that one allocates and compiles."""
         if self._settled or not _FULL * self.size <= cost <= self.size:
             return
         if not self._is_warm:
@@ -88,7 +88,7 @@ class Measured:
             self.size, self._settled = next_size(self._medians(), self._ceiling)
 
     def failed(self, cost: int) -> None:
-        """Half of the least that did not fit is the ceiling from now on."""
+        """Set the ceiling to half of the least cost that failed."""
         self._ceiling = min(self._ceiling, max(1, cost // 2))
         self.size = min(self.size, self._ceiling)
         self._times = {size: seen for size, seen in self._times.items() if size <= self._ceiling}
@@ -102,20 +102,20 @@ class Measured:
 
 
 class Ceilings:
-    """The least cost that ran out of memory, for each model and device that this process has used.
+    """The least cost that ran out of memory, by model and device, in this process.
 
-    A worker serves many tasks: what one of them found out, the next need not find out again.
+    A worker serves many tasks: later ones start below what an earlier one could not compute.
     """
 
     def __init__(self) -> None:
         self._least: dict[Hashable, int] = {}
 
     def failed(self, model: Hashable, cost: int) -> None:
-        """A call of the model with this cost ran out of memory."""
+        """Record that a call of the model with this cost ran out of memory."""
         self._least[model] = min(cost, self._least.get(model, cost))
 
     def least(self, model: Hashable) -> int | None:
-        """The least cost that failed; None where none has."""
+        """Return the least cost that failed; None if none did."""
         return self._least.get(model)
 
 
@@ -123,7 +123,7 @@ CEILINGS = Ceilings()  # this process's
 
 
 def sizer_for(rows: int | None, cost: int | None, *, failed: int | None = None) -> Sizer:
-    """The sizer for a pinned number of rows, for a cost that is known to be good, or one that finds it.
+    """Return the sizer of a fixed number of rows, of a known good cost, or one that searches.
 
     It starts below ``failed``, a cost that is known to run out of memory.
     """
@@ -135,17 +135,17 @@ def sizer_for(rows: int | None, cost: int | None, *, failed: int | None = None) 
 
 def _sizer_for(rows: int | None, cost: int | None) -> Sizer:
     if rows is not None:
-        return Pinned(rows)
+        return FixedSizer(rows)
     if cost is not None:
-        return Measured(cost, ceiling=cost, settled=True)
-    return Measured(START, ceiling=CEILING)
+        return MeasuredSizer(cost, ceiling=cost, settled=True)
+    return MeasuredSizer(START, ceiling=CEILING)
 
 
 def next_size(seconds: Mapping[int, float], ceiling: int) -> tuple[int, bool]:
-    """The size to compute with next, and whether it is the one to stay with.
+    """Return the size to compute with next, and whether the search ends with it.
 
-    ``seconds`` has what a full batch of each measured size took. While the largest is the fastest
-    and the fitted line promises more, twice that is tried.
+    ``seconds`` has the time of a full batch by measured size. The search doubles the largest size while that
+    is the fastest, and the fitted line predicts a better rate.
     """
     sizes = sorted(seconds)
     rates = {size: size / seconds[size] for size in sizes}
@@ -158,7 +158,7 @@ def next_size(seconds: Mapping[int, float], ceiling: int) -> tuple[int, bool]:
 
 
 def promised(seconds: Mapping[int, float], size: int) -> float:
-    """The rate at ``size`` by the line through what was measured; with one size, no bound is known."""
+    """Return the rate at ``size`` by the line through the measurements; infinite with one measurement."""
     if len(seconds) == 1:
         return float("inf")
     intercept, slope = line(sorted(seconds.items()))
@@ -166,7 +166,7 @@ def promised(seconds: Mapping[int, float], size: int) -> float:
 
 
 def line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Intercept and slope by the median of all pairs' slopes: one slow call does not bend it."""
+    """Return intercept and slope of a robust line: the median of all pairs' slopes (Theil-Sen)."""
     slopes = [
         (y2 - y1) / (x2 - x1) for i, (x1, y1) in enumerate(points) for x2, y2 in points[i + 1 :]
     ]

@@ -1,4 +1,4 @@
-"""Re-cutting: Spark's Arrow batches into windows, and windows into the batches that a model computes."""
+"""Cuts Spark's Arrow batches into windows, and windows into model batches."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from udfs.sizing import Sizer
+from millrace.udfs.engine.batch_sizing import Sizer
 
 GROWTH = 8  # few short windows: in them, texts have few others of like length
-FIRST_ROWS = 64  # of a task's first window: what is scored first is not held back for long
+FIRST_ROWS = 64  # of a task's first window: its results leave soon
 
 
 def windows(
     batches: Iterable[pa.RecordBatch], rows: int, max_bytes: int, *, first: int = FIRST_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """The same rows in the same order: at most ``rows`` at a time, and at most ``first`` in the first.
+    """Yield the same rows in order: at most ``rows`` at a time, and at most ``first`` in the first window.
 
-    Small batches are joined, large ones cut. Each window may hold `GROWTH` times the rows of the last:
-    the first results leave soon, and later ones have more rows to order by length. A window closes
-    before it would exceed ``max_bytes`` by more than one incoming batch.
+    Small batches are joined, large ones cut. Each window may have `GROWTH` times the rows of the last: the
+    first results leave soon, and later windows have more rows to sort by length. A window closes before it
+    exceeds ``max_bytes`` by more than one incoming batch.
     """
-    held: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     count = size = 0
     most = min(rows, first)
     for batch in batches:
         piece = batch
         while count + piece.num_rows >= most:
             head = most - count
-            yield _joined([*held, piece.slice(0, head)])
-            piece, held, count, size = piece.slice(head), [], 0, 0
+            yield _joined([*pending, piece.slice(0, head)])
+            piece, pending, count, size = piece.slice(head), [], 0, 0
             most = min(rows, GROWTH * most)
         if piece.num_rows:
-            held.append(piece)
+            pending.append(piece)
             count, size = count + piece.num_rows, size + piece.nbytes
         if size >= max_bytes:
-            yield _joined(held)
-            held, count, size = [], 0, 0
-    if held:
-        yield _joined(held)
+            yield _joined(pending)
+            pending, count, size = [], 0, 0
+    if pending:
+        yield _joined(pending)
 
 
 def cut(
     count: int, sizer: Sizer, lengths: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Positions 0..count in model batches; by length, longest first, where lengths differ.
+    """Yield the positions 0 to ``count`` in model batches; by length, longest first, if lengths differ.
 
-    Alike lengths in a batch waste no padding, and the longest first shows at once what memory it
-    needs. The sizer is asked before each batch, with the longest length in it.
+    Similar lengths in a batch need little padding, and the longest batch, which needs most memory, comes
+    first. The sizer gives the rows of each batch by its longest length.
     """
     order = np.arange(count) if lengths is None else np.argsort(-lengths, kind="stable")
     start = 0

@@ -1,4 +1,4 @@
-"""Rows of a window that need no model: outputs for their inputs are known, or another row's are theirs."""
+"""Rows of a window that need no model call: their outputs are known, or equal those of another row."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.tables import ERROR, METER, struct_of
-from schemas.types import arrow_type, sql_type
-from udfs.plan import Plan
+from millrace.schemas.tables import ERROR, MODEL_WARNINGS, struct_of
+from millrace.schemas.types import arrow_type, sql_type
+from millrace.udfs.engine.last_batch import METER_TYPE, on_first_row
+from millrace.udfs.runtime.plan import Plan
 
 _ERROR = arrow_type(struct_of(ERROR))
-_METER = arrow_type(struct_of(METER))
+WARNINGS_TYPE = pa.list_(pa.string())
 
 
 @dataclass
-class Made:
-    """What came of the last row so far; the next window may begin with the same input."""
+class LastRow:
+    """The outputs of the last row so far; the next window may begin with the same input."""
 
     row: pa.RecordBatch | None = None
 
 
 @dataclass(frozen=True)
-class Picked:
-    """A window, the rows of it that are computed, and from where each row takes its outputs.
+class WindowSelection:
+    """A window, its rows to compute, and where each row takes its outputs from.
 
-    ``places`` ``[rows]`` are positions in the carried row (0, where ``is_carried``), then the computed
-    rows, then the known ones. None: every row is computed.
+    ``places`` ``[rows]`` are positions in the carried row (0, if ``is_carried``), then the computed rows,
+    then the known ones. None: every row is computed.
     """
 
     window: pa.RecordBatch
-    asked: pa.RecordBatch
+    to_compute: pa.RecordBatch
     passthrough: tuple[str, ...]
-    last: Made | None  # None: no row takes another's outputs
+    last: LastRow | None  # None: no row takes another's outputs
     places: NDArray[np.int64] | None = None
     is_carried: bool = False
     known: pa.RecordBatch | None = None  # outputs, and an ``error`` that is null
 
-    def given(self, out: pa.RecordBatch | None) -> pa.RecordBatch:
-        """All rows of the window, from what came of ``asked``; None where that is no row."""
+    def expand(self, out: pa.RecordBatch | None) -> pa.RecordBatch:
+        """Return all rows of the window, given the scored rows of ``to_compute``; None if there are none."""
         if self.places is None and out is not None:
             if self.last is not None:
                 self.last.row = _end_of(_without(out, (*self.passthrough, "_meter")))
@@ -52,44 +53,46 @@ class Picked:
         made = pa.concat_batches(pieces).take(pa.array(self.places))
         if self.last is not None:
             self.last.row = _end_of(made)
-        kept = {name: self.window.column(name) for name in self.passthrough}
+        passthrough = {name: self.window.column(name) for name in self.passthrough}
         outputs = dict(zip(made.schema.names, made.columns, strict=True))
         meters = _meters(out, self.window.num_rows)
-        return pa.RecordBatch.from_pydict({**kept, **outputs, "_meter": meters})
+        return pa.RecordBatch.from_pydict({**passthrough, **outputs, "_meter": meters})
 
 
-def picked(windows: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[Picked]:
-    """Each window with the rows to compute. `Picked.given` must be called for each, in their order.
+def selections(windows: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[WindowSelection]:
+    """Yield each window with its rows to compute. `WindowSelection.expand` must be called for each, in order.
 
-    Rows with the same ``plan.identity`` are computed once a window; and once in all, where the rows
-    come sorted by it.
+    Rows with equal ``plan.identity`` are computed once per window, and once in all if the rows come sorted by
+    it.
     """
-    last, before = None if plan.identity is None else Made(), None
+    last, before = None if plan.identity is None else LastRow(), None
     for window in windows:
         if plan.identity is None and plan.known is None:
-            yield Picked(window, window, plan.passthrough, None)
+            yield WindowSelection(window, window, plan.passthrough, None)
             continue
         yield _picked(window, plan, last, before)
         before = _last_computed(window, plan)
 
 
-def _picked(window: pa.RecordBatch, plan: Plan, last: Made | None, before: bytes | None) -> Picked:
+def _picked(
+    window: pa.RecordBatch, plan: Plan, last: LastRow | None, before: bytes | None
+) -> WindowSelection:
     rows = np.arange(window.num_rows)
     known = _is_known(window, plan)
     leaders, carried = rows, np.zeros(len(rows), bool)
     if plan.identity is not None:
         leaders, carried = _leaders(window.column(plan.identity), before)
-    is_asked = (leaders == rows) & ~known & ~carried
-    asked = np.flatnonzero(is_asked)
-    if len(asked) == len(rows):
-        return Picked(window, window, plan.passthrough, last)
+    is_computed = (leaders == rows) & ~known & ~carried
+    to_compute = np.flatnonzero(is_computed)
+    if len(to_compute) == len(rows):
+        return WindowSelection(window, window, plan.passthrough, last)
     offset = int(carried.any())
-    places = (offset + np.cumsum(is_asked) - 1)[leaders]
+    places = (offset + np.cumsum(is_computed) - 1)[leaders]
     places[carried] = 0
-    places[known] = offset + len(asked) + np.arange(known.sum())
-    return Picked(
+    places[known] = offset + len(to_compute) + np.arange(known.sum())
+    return WindowSelection(
         window,
-        window.take(pa.array(asked)),
+        window.take(pa.array(to_compute)),
         plan.passthrough,
         last,
         places,
@@ -136,7 +139,11 @@ def _outputs(window: pa.RecordBatch, plan: Plan, known: NDArray[np.bool_]) -> pa
         field.name: column.cast(arrow_type(sql_type(field.type)))
         for field, column in zip(found.schema, found.columns, strict=True)
     }
-    return pa.RecordBatch.from_pydict({**columns, "error": pa.nulls(len(structs), _ERROR)})
+    none = {
+        "error": pa.nulls(len(structs), _ERROR),
+        MODEL_WARNINGS: pa.nulls(len(structs), WARNINGS_TYPE),
+    }
+    return pa.RecordBatch.from_pydict(columns | none)
 
 
 def _end_of(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -151,6 +158,5 @@ def _without(batch: pa.RecordBatch, names: Iterable[str]) -> pa.RecordBatch:
 def _meters(out: pa.RecordBatch | None, rows: int) -> pa.Array:
     """The meter of what was computed, on the first row; none where nothing was."""
     if out is None:
-        return pa.nulls(rows, _METER)
-    first = out.column("_meter").slice(0, 1)
-    return pa.concat_arrays([first, pa.nulls(rows - 1, _METER)])
+        return pa.nulls(rows, METER_TYPE)
+    return on_first_row(out.column("_meter").slice(0, 1), rows)

@@ -1,4 +1,4 @@
-"""Joules by this machine's own counters: of its processors by RAPL, of a GPU by NVML."""
+"""Energy counters of this machine in joules: of processors by RAPL, of a GPU by NVML."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _BUSY = (0, 1, 2, 5, 6)  # of the numbers in STAT: user, nice, system, irq, soft
 
 
 @dataclass(frozen=True)
-class Zone:
-    """A counter of microjoules that starts again at 0 after ``last_uj``."""
+class RaplZone:
+    """A counter of microjoules that wraps to 0 after ``last_uj``."""
 
     path: Path
     last_uj: int
 
     def read_uj(self) -> int:
-        """What it shows. Raises OSError where it may not be read."""
+        """Return the counter's value. Raises OSError if it is not readable."""
         return int(self.path.read_text("ascii"))
 
     def grown_uj(self, before_uj: int, now_uj: int) -> int:
-        """By how much it grew, if it started again once at most."""
+        """Return the growth between two readings, with at most one wrap."""
         return (now_uj - before_uj) % (self.last_uj + 1)
 
 
-def zones(powercap: Path = POWERCAP) -> list[Zone]:
-    """Packages and their memory; none where there are none, or where they are root's alone.
+def zones(powercap: Path = POWERCAP) -> list[RaplZone]:
+    """Return the counters of packages and their memory; empty if there are none, or only root reads them.
 
-    ``psys`` has the packages in it, and ``core`` and ``uncore`` are within them.
+    ``psys`` includes the packages, and ``core`` and ``uncore`` are parts of them.
     """
     found = []
     with suppress(OSError, ValueError):
@@ -41,28 +41,28 @@ def zones(powercap: Path = POWERCAP) -> list[Zone]:
             name = (folder / "name").read_text("ascii").strip()
             if name.startswith("package") or name == "dram":
                 last_uj = int((folder / "max_energy_range_uj").read_text("ascii"))
-                found.append(Zone(folder / "energy_uj", last_uj))
+                found.append(RaplZone(folder / "energy_uj", last_uj))
                 found[-1].read_uj()
         return found
     return []
 
 
 def busy_s(stat: Path = STAT) -> float:
-    """CPU seconds of all processes of the machine since it started, idle time left out."""
+    """Return CPU seconds of all processes since boot, without idle time."""
     with stat.open("rb") as file:
-        told = file.readline().split()[1:]
-    return sum(int(told[at]) for at in _BUSY) / _TICKS_A_SECOND
+        fields = file.readline().split()[1:]
+    return sum(int(fields[at]) for at in _BUSY) / _TICKS_A_SECOND
 
 
-class Processors:
-    """The share of the machine's packages that goes to this process, by its share of the CPU time."""
+class CpuEnergy:
+    """This process's share of the processors' energy, by its share of CPU time."""
 
-    def __init__(self, there: list[Zone], stat: Path = STAT) -> None:
+    def __init__(self, there: list[RaplZone], stat: Path = STAT) -> None:
         self._zones, self._stat = there, stat
         self._shown = self._read()
 
-    def taken(self, cpu_s: float) -> float | None:
-        """Joules since the last call, in which this process had ``cpu_s``; None without counters."""
+    def joules_since_last(self, cpu_s: float) -> float | None:
+        """Return joules since the last call, in which this process used ``cpu_s``; None without counters."""
         if not self._zones:
             return None
         before, self._shown = self._shown, self._read()
@@ -78,42 +78,42 @@ class Processors:
 
 
 class EnergyCounter(Protocol):
-    """Something that counts joules and never starts again."""
+    """A counter of joules that never wraps."""
 
     def joules(self) -> float:
-        """Since some time in the past."""
+        """Return joules since some fixed time."""
         ...
 
 
-class Card:
-    """One GPU's counter; it counts for all processes, and only the driver can share that out."""
+class GpuEnergy:
+    """The energy of one GPU, of all processes together; the driver divides it."""
 
     def __init__(self, counter: EnergyCounter | None) -> None:
         self._counter = counter
         self._shown = counter.joules() if counter else 0.0
 
-    def taken(self) -> float | None:
-        """Joules since the last call; None without a counter."""
+    def joules_since_last(self) -> float | None:
+        """Return joules since the last call; None without a counter."""
         if self._counter is None:
             return None
         before, self._shown = self._shown, self._counter.joules()
         return self._shown - before
 
 
-class Nvml:
-    """NVIDIA's counter of a card, by the package nvidia-ml-py."""
+class NvmlCounter:
+    """NVIDIA's energy counter of a GPU, by the package nvidia-ml-py."""
 
     def __init__(self, nvml: Any, card: Any) -> None:
         self._nvml, self._card = nvml, card
         self.joules()  # cards before Volta have none
 
     def joules(self) -> float:
-        """Since the card's driver was loaded."""
+        """Return joules since the GPU's driver was loaded."""
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._card)) / 1000
 
 
-def nvml_of(device: str) -> Nvml | None:
-    """The counter of ``cuda`` or ``cuda:N``; None where the card or the package has none."""
+def nvml_of(device: str) -> NvmlCounter | None:
+    """Return the counter of ``cuda`` or ``cuda:N``; None without a counter or the package."""
     if not device.startswith("cuda") or "," in device:
         return None
     try:
@@ -124,14 +124,14 @@ def nvml_of(device: str) -> Nvml | None:
         pynvml.nvmlInit()
         name = visible(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
         if name.isdecimal():
-            return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(name)))
-        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByUUID(name))
+            return NvmlCounter(pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(name)))
+        return NvmlCounter(pynvml, pynvml.nvmlDeviceGetHandleByUUID(name))
     except pynvml.NVMLError:
         return None
 
 
 def visible(device: str, mask: str | None) -> str:
-    """The machine's own number or UUID of a device that CUDA counts among those it may see."""
+    """Return the machine's number or UUID of a device that CUDA numbers among the visible ones."""
     place = int(device.partition(":")[2] or 0)
     names = [name.strip() for name in mask.split(",")] if mask else []
     return names[place] if place < len(names) else str(place)

@@ -1,4 +1,4 @@
-"""Seconds, rows, bytes and tokens of a worker, so that every second of a task has a name."""
+"""Meters a worker: seconds by kind, rows, bytes, tokens and energy."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from udfs.energy import Card, Processors, nvml_of, zones
+from millrace.udfs.engine.energy_counters import CpuEnergy, GpuEnergy, nvml_of, zones
 
 # Columns of METER.
 LAPS = ("startup_s", "load_s", "wait_s", "decode_s", "compute_s", "convert_s", "emit_s")
+_ADDED = (
+    "rows", "failed", "model_batches", "tokens", "tokens_computed", "tokens_out", "bytes", "wall_s", "cpu_s",
+    *LAPS, "cpu_joules", "gpu_joules", "gpu_busy_s",
+)  # fmt: skip
+_LARGEST = ("peak_rss_bytes", "gpu_memory_bytes")
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage's unit
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which attempt of which task is metered."""
+class TaskAttempt:
+    """The task attempt that is metered."""
 
     application: str = ""
     stage_id: int = -1
@@ -32,33 +37,37 @@ class Place:
 
 
 class Meter:
-    """A running clock over one task; `take` gives what passed since the last `take`.
+    """A clock over one task; `take` returns what passed since the last `take`.
 
-    Every moment is inside the clock: what no lap claims shows as wall_s beyond the laps' sum.
+    The clock has no gaps: time outside of every lap shows as wall_s beyond the laps' sum.
     """
 
     def __init__(
         self,
-        place: Place,
+        place: TaskAttempt,
         *,
         since: float | None = None,
+        called: float | None = None,  # by Spark; what was imported since then is part of loading
         fresh: bool = False,  # the whole process's CPU time so far belongs to this task
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._place, self._clock = place, clock
+        self.computed: Callable[[int], None] = lambda _: None  # called with the rows of each call
         self._began = clock() if since is None else since
+        now = clock()
         self._cpu_s = 0.0 if fresh else _cpu_s()
         self._laps = dict.fromkeys(LAPS, 0.0)
-        self._laps["startup_s"] = clock() - self._began
-        self._processors, self._card = Processors(zones()), Card(None)
+        self._laps["startup_s"] = (now if called is None else called) - self._began
+        self._laps["load_s"] = 0.0 if called is None else now - called
+        self._processors, self._card = CpuEnergy(zones()), GpuEnergy(None)
 
     def watch(self, device: str) -> None:
-        """From now on the device's energy counts too, where it has a counter."""
-        self._card = Card(nvml_of(device))
+        """Meter the device's energy, too, if it has a counter."""
+        self._card = GpuEnergy(nvml_of(device))
 
     @contextmanager
     def lap(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to lap ``name``."""
+        """Add the time inside to lap ``name``."""
         start = time.perf_counter()
         try:
             yield
@@ -66,9 +75,9 @@ class Meter:
             self._laps[name] += time.perf_counter() - start
 
     def take(self, *, size_bytes: int, **facts: Any) -> dict[str, Any]:
-        """The meter row of the batch that ends now; the next one begins.
+        """Return the meter row of the batch that ends now; the next batch begins.
 
-        ``facts`` are the columns of METER that say what was computed, and on what.
+        ``facts`` are the columns of METER that describe the computation.
         """
         now, cpu_s = self._clock(), _cpu_s()
         used_s = cpu_s - self._cpu_s
@@ -82,11 +91,21 @@ class Meter:
             "cpu_s": used_s,
             **self._laps,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES,
-            "cpu_joules": self._processors.taken(used_s),
-            "gpu_joules": self._card.taken(),
+            "cpu_joules": self._processors.joules_since_last(used_s),
+            "gpu_joules": self._card.joules_since_last(),
         }
         self._began, self._cpu_s, self._laps = now, cpu_s, dict.fromkeys(LAPS, 0.0)
         return row
+
+
+def joined(reading: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two successive readings of a meter: sums, maxima, and the first one's other values."""
+    whole = dict(reading)
+    for names, of in ((_ADDED, sum), (_LARGEST, max)):
+        for name in names:
+            known = [one[name] for one in (reading, more) if one[name] is not None]
+            whole[name] = of(known) if known else None
+    return whole
 
 
 def _cpu_s() -> float:

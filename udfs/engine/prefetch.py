@@ -1,4 +1,4 @@
-"""Work done ahead: the next item is made in a thread while the last one is used."""
+"""Prepares the next item in a thread while the consumer uses the last one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """The same items in the same order; one is made beforehand, in a thread of its own.
+    """Yield the same items in order; a thread prepares one item in advance.
 
-    What making one raises is raised when its turn comes. When the consumer stops early, the item
-    under way is finished and dropped.
+    An exception of an item is raised when its turn comes. If the consumer stops early, the item in
+    preparation is finished and dropped.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         coming: Future[list[T]] = pool.submit(_one, items)

@@ -1,8 +1,8 @@
-"""A window's rows, computed whatever some of them do to the model: those are found by halving their batch.
+"""Computes all rows of a window although some make the model fail: halving their batch finds those.
 
-A call that fails is made again in halves, down to single rows. One bad row of n so costs at most
-``2 * ceil(log2(n))`` calls more than none, and k of them about ``2 * k * (log2(n / k) + 1)``. A call that
-succeeds costs nothing more than it did.
+A call that fails is repeated in halves, down to single rows. One bad row of n therefore costs at most
+``2 * ceil(log2(n))`` further calls, and k of them about ``2 * k * (log2(n / k) + 1)``. A call that succeeds
+costs nothing more.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import MillraceError, OutputMismatch, RunFailed, TooManyFailed
-from schemas.model import Signature
-from udfs.allocator import out_of_memory
-from udfs.batching import cut
-from udfs.decode import Examples
-from udfs.models.base import Model
-from udfs.outputs import Gathered, Outputs, column_of
-from udfs.sizing import Sizer
-from udfs.watchdog import Watchdog
+from millrace.schemas.errors import (
+    MillraceError,
+    OutputMismatch,
+    RunFailed,
+    TooManyFailed,
+    without_addresses,
+)
+from millrace.schemas.model import Signature
+from millrace.udfs.engine.batch_sizing import Sizer
+from millrace.udfs.engine.batching import cut
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.examples import Examples
+from millrace.udfs.runtime.memory import out_of_memory
+from millrace.udfs.runtime.outputs import OutputBuffer, Outputs, column_of
+from millrace.udfs.runtime.watchdog import Watchdog
 
 ENOUGH = 32  # rows that all fail, and none that does not: then it is not the rows
 _TEXT = 300  # characters of a model's error
@@ -35,7 +41,7 @@ Errors = dict[int, tuple[str, str]]  # row -> kind and message
 
 
 class Failures:
-    """A task's rows without outputs, of which the run allows so many."""
+    """Counts a task's failed rows against the run's allowance."""
 
     def __init__(self, allowed: int | None) -> None:
         self._allowed = allowed
@@ -43,7 +49,7 @@ class Failures:
         self.count = 0
 
     def add(self, rows: int, message: str) -> None:
-        """So many more have failed, the first for this reason. Raises TooManyFailed past the allowance."""
+        """Add failed rows, the first with this message. Raises TooManyFailed beyond the allowance."""
         self._first = self._first or message
         self.count += rows
         if self._allowed is not None and self.count > self._allowed:
@@ -57,27 +63,30 @@ class Failures:
 
 @dataclass
 class Computed:
-    """What the model said of a window's rows, each in its place, and how much work that was."""
+    """The model's outputs and errors of a window, each in its row's place, and the work that they took."""
 
     rows: int  # of the window
-    made: Gathered
+    made: OutputBuffer
+    computed: Callable[[int], None]  # called with the rows of each call that gave outputs
     errors: Errors = field(default_factory=dict)
     calls: int = 0  # that gave outputs
     cost: int = 0  # of these calls: padded tokens, or rows
     tokens_out: int | None = None
 
     def add(self, cost: int, outputs: Outputs) -> None:
-        """Count a call."""
+        """Record a call."""
         self.calls, self.cost = self.calls + 1, self.cost + cost
         if "tokens_out" in outputs:
             self.tokens_out = (self.tokens_out or 0) + int(np.sum(outputs["tokens_out"]))
 
 
 class Predictor:
-    """A model for the length of a task; it asks ``sizer`` for sizes, and tells of failed rows.
+    """Calls a model for one task, in batches of the sizes that ``sizer`` gives, and isolates failing rows.
 
-    ``too_much`` is called with each cost that ran out of memory, unless a single row did already; each
-    call of the model is inside of an ``around()``. ``words`` says what is told of an error.
+    Args:
+        too_much: is called with each cost that ran out of memory, unless a single row did already.
+        around: the context in which each call of the model runs.
+        redact: makes the reported text of an error's text.
     """
 
     def __init__(
@@ -88,22 +97,29 @@ class Predictor:
         watchdog: Watchdog,
         too_much: Callable[[int], None],
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
-        words: Callable[[str], str] = str,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._model, self._sizer, self._failures = model, sizer, failures
         self._watchdog, self._too_much, self._around = watchdog, too_much, around
-        self._words = words
+        self._redact = redact
         self._first: Exception | None = None  # while no call has given outputs
         self._has_scored = False
         self._lost = 0  # rows that failed in a call of their own
 
-    def window(self, examples: Examples, rows: int) -> Computed:
-        """Outputs or an error for each example of a window of so many rows.
+    def window(
+        self, examples: Examples, rows: int, computed: Callable[[int], None] = lambda _: None
+    ) -> Computed:
+        """Compute outputs or an error for each example of a window with ``rows`` rows.
 
-        Raises TooManyFailed past the allowance, the model's own error where nothing but `ENOUGH` failed
-        rows has been seen, and at once what is no row's fault.
+        Args:
+            computed: is called with the number of rows of each call that gave outputs.
+
+        Raises:
+            TooManyFailed: more rows failed than the run allows.
+            Exception: the model's own error, if it is not about a row, or if `ENOUGH` rows failed and none
+                succeeded.
         """
-        found = Computed(rows, Gathered(rows))
+        found = Computed(rows, OutputBuffer(rows), computed)
         with self._watchdog.watching():
             for index in cut(len(examples.rows), self._sizer, examples.lengths):
                 self._batch(examples, index, found)
@@ -117,7 +133,7 @@ class Predictor:
         except Exception as error:
             if not may_be_a_row(error):
                 raise
-            no_room, reason = out_of_memory(error), self._words(told(error))
+            no_room, reason = out_of_memory(error), self._redact(summarize_error(error))
             if self._first is None and not self._has_scored:
                 self._first = error.with_traceback(None) if no_room else error
         else:
@@ -145,6 +161,7 @@ class Predictor:
         found.made.put(examples.rows[index], outputs, self._model.card.signature)
         found.add(cost, outputs)
         self._sizer.took(cost, seconds)
+        found.computed(len(index))
         self._has_scored, self._first = True, None
 
     def _lose(self, row: int, reason: str, found: Computed) -> None:
@@ -158,9 +175,10 @@ class Predictor:
 def fitted(
     found: Computed, rows: NDArray[np.int64], signature: Signature
 ) -> tuple[dict[str, pa.Array], Errors]:
-    """The outputs of ``rows`` as Arrow columns; rows whose values are not of the promised type are errors.
+    """Return the outputs of ``rows`` as Arrow columns, and errors for rows that do not fit the types.
 
-    Raises OutputMismatch where that is all of them, and they are `ENOUGH`.
+    Raises:
+        OutputMismatch: no row fits, and there are at least `ENOUGH`.
     """
     try:
         return found.made.columns(signature), {}
@@ -175,41 +193,41 @@ def fitted(
     if len(errors) == len(there) >= ENOUGH:
         raise mismatch
     fit = np.setdiff1d(there, [*errors])
-    clean = Gathered(found.rows)
+    clean = OutputBuffer(found.rows)
     if len(fit):
         clean.put(fit, {name: values[fit] for name, values in arrays.items()}, signature)
     return clean.columns(signature), errors
 
 
 def may_be_a_row(error: Exception) -> bool:
-    """Whether an error may come of a row: not where model, job or device are not what they should be."""
+    """Whether a row may have caused the error, and not the model, the job or the device."""
     if isinstance(error, MillraceError) and not isinstance(error, RunFailed):
         return False  # a host says RunFailed of whatever the model raised in it
     return not is_lasting(error)
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether the process that saw this can compute nothing any more: a new one must go on."""
+    """Whether this process cannot compute any more after the error, and a new one must continue."""
     if not isinstance(error, Exception) or out_of_memory(error):
         return False
     return any(sign in f"{type(error).__name__}: {error}" for sign in _LASTING)
 
 
-def told(error: Exception) -> str:
-    """An error in a line: its kind, and so much of its text."""
+def summarize_error(error: Exception) -> str:
+    """Return the kind of an error and the beginning of its text, on one line."""
     text = f"{error.what}; {error.got}" if isinstance(error, MillraceError) else str(error)
-    line = f"{type(error).__name__}: {' '.join(text.split())[:_TEXT]}"
+    line = f"{type(error).__name__}: {' '.join(without_addresses(text).split())[:_TEXT]}"
     return f"out of memory: {line}" if out_of_memory(error) else line
 
 
 def withheld(reason: str) -> str:
-    """What `told` says of an error without the error's own text, which may quote the row."""
+    """Return a summary without the error's own text, which may quote the row."""
     kind, colon, _ = reason.partition(":")
     return f"{kind}: its text is withheld, as contract.redact asks" if colon else kind
 
 
 def cost_of(examples: Examples, index: NDArray[np.int64]) -> int:
-    """Padded tokens of a batch, or its rows where all shapes are equal."""
+    """Return the padded tokens of a batch, or its rows if all shapes are equal."""
     width = 1 if examples.lengths is None else int(examples.lengths[index].max())
     return len(index) * width
 
@@ -219,5 +237,5 @@ def _misfit(arrays: dict[str, NDArray[Any]], row: int, signature: Signature) -> 
         for name, spec in signature.outputs.items():
             column_of(name, arrays[name][row : row + 1], spec)
     except OutputMismatch as error:
-        return told(error)
+        return summarize_error(error)
     return None

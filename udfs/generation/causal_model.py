@@ -6,23 +6,24 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from schemas.errors import ModelError
-from schemas.generation import Generation
-from schemas.model import ModelCard
-from udfs.decode import Examples, Values
-from udfs.models.generation import Row, Rules, Writer
-from udfs.models.prompts import PromptDecoder
-from udfs.models.runtimes import resolved
-from udfs.models.sampling import chooser, draw_of
-from udfs.models.slots import SPARE_COLUMNS, Slots, bytes_per_token
-from udfs.plan import Runtime
+from millrace.schemas.errors import ModelError
+from millrace.schemas.generation import Generation
+from millrace.schemas.model import ModelCard
+from millrace.schemas.steps import TokensOptions
+from millrace.udfs.backends.runtimes import resolved
+from millrace.udfs.generation.continuous_batching import Row, Rules, Writer
+from millrace.udfs.generation.kv_cache import SPARE_COLUMNS, Slots, bytes_per_token
+from millrace.udfs.generation.prompts import PromptDecoder
+from millrace.udfs.generation.sampling import chooser, draw_of
+from millrace.udfs.runtime.examples import Examples, Values
+from millrace.udfs.runtime.plan import Runtime
 
 # Each task has its own cores; a tokenizer with threads of its own would take its neighbour's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a model is what its folder holds
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ATTENTION = {"full_attention", "sliding_attention"}
-# What a folder's generation_config.json may ask for and Millrace does not do, with what means "not asked".
+# Settings of generation_config.json that Millrace does not implement, with their neutral values.
 _NOT_DONE: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1.0,), "no_repeat_ngram_size": (0,), "num_beams": (1,), "min_length": (0,),
     "min_new_tokens": (0,), "bad_words_ids": (), "forced_bos_token_id": (), "forced_eos_token_id": (),
@@ -42,7 +43,7 @@ _NOT_DONE: dict[str, tuple[Any, ...]] = {
 class CausalModel:
     """A causal model with its tokenizer, on one device.
 
-    ``takes_windows``: `predict` orders and cuts its rows itself, and is best given all of a window's.
+    ``takes_windows``: `predict` orders and batches its rows itself, and should get all rows of a window.
     """
 
     takes_windows = True
@@ -52,7 +53,7 @@ class CausalModel:
         self.device = self.runtime.device
         self._device = torch.device(self.device)
         torch.set_num_threads(runtime.threads)
-        self._options = Generation.model_validate(card.postprocess.options)
+        self._options = cast("Generation", card.postprocess.options)
         self._tokenizer, self._network = _loaded(folder, _DTYPES[runtime.precision])
         self._network.eval().to(self._device)
         self._ends = end_tokens(self._network.generation_config, folder)
@@ -65,12 +66,12 @@ class CausalModel:
         )
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
-        """Token ids, one prompt a row."""
+        """Return the token ids of each row's prompt."""
         return self._decode(batch)
 
     @torch.inference_mode()
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """``text``, ``tokens_in``, ``tokens_out`` (the end token included) and ``finish`` of each prompt.
+        """Return ``text``, ``tokens_in``, ``tokens_out`` (with the end token) and ``finish`` of each prompt.
 
         A row whose logits are not finite has NaN as its ``soundness``, which makes it an error.
         """
@@ -101,7 +102,7 @@ class CausalModel:
 def outputs_of(
     texts: Sequence[str], tokens_in: Sequence[int], tokens_out: Sequence[int], finish: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """The outputs of ``generate``, a row each, and ``soundness``: NaN for a row that is ``broken``."""
+    """Return the outputs of ``generate``, and ``soundness``: NaN for a row whose ``finish`` is ``broken``."""
     return {
         "text": np.array(texts, object),
         "tokens_in": np.array(tokens_in, np.int64),
@@ -112,13 +113,13 @@ def outputs_of(
 
 
 def longest_prompt(config: Any, card: ModelCard, options: Generation, room: int) -> tuple[int, str]:
-    """How many tokens a prompt may have, and what says so. Raises ModelError where that is none."""
+    """Return the most tokens of a prompt, and the setting that limits it. Raises ModelError for none."""
     written = options.max_new_tokens
     limits = {room - written: f"cache_mib is {options.cache_mib}, max_new_tokens {written}"}
     if context := getattr(config, "max_position_embeddings", None):
         limits[context - written] = f"context {context}, max_new_tokens {written}"
-    if asked := card.preprocess.options.get("max_tokens"):
-        limits[int(asked)] = f"max_tokens is {asked}"
+    if most := cast("TokensOptions", card.preprocess.options).max_tokens:
+        limits[most] = f"max_tokens is {most}"
     longest = min(limits)
     if longest < 1:
         raise ModelError(
@@ -130,9 +131,9 @@ def longest_prompt(config: Any, card: ModelCard, options: Generation, room: int)
 
 
 def end_tokens(config: Any, folder: Path) -> frozenset[int]:
-    """The tokens that end a text. Raises ModelError for a generation_config.json that asks for more."""
-    asked = {name: getattr(config, name, None) for name in _NOT_DONE}
-    unmet = {n: v for n, v in asked.items() if v is not None and v not in _NOT_DONE[n]}
+    """Return the end tokens. Raises ModelError for other settings that Millrace does not implement."""
+    settings = {name: getattr(config, name, None) for name in _NOT_DONE}
+    unmet = {n: v for n, v in settings.items() if v is not None and v not in _NOT_DONE[n]}
     if unmet:
         raise ModelError(
             f"{folder}/generation_config.json asks for what Millrace does not do",
@@ -144,7 +145,10 @@ def end_tokens(config: Any, folder: Path) -> frozenset[int]:
 
 
 def stop_check(tokenizer: Any, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Whether a stop text ends in the newest token. A token stands for a byte at least, so few are read."""
+    """Return a function: whether a stop text ends in the newest token.
+
+    A token has at least one byte, so the function decodes few tokens.
+    """
     reach = max((len(stop.encode()) for stop in stops), default=0)
 
     def has_stop(written: Sequence[int]) -> bool:
@@ -157,7 +161,7 @@ def stop_check(tokenizer: Any, stops: Sequence[str]) -> Callable[[Sequence[int]]
 
 
 def until_stop(text: str, stops: Sequence[str]) -> str:
-    """The text up to the first stop text in it."""
+    """Return the text before the first stop text in it."""
     found = [at for stop in stops if (at := text.find(stop)) >= 0]
     return text[: min(found)] if found else text
 

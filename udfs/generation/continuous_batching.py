@@ -1,4 +1,4 @@
-"""Continuous generation: rows write together, leave as their texts end, and prompts take their slots."""
+"""Continuous batching: rows generate together, leave when their texts end, and prompts take their slots."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from udfs.models.sampling import Choose, Draw
-from udfs.models.slots import Slots
+from millrace.udfs.generation.kv_cache import Slots
+from millrace.udfs.generation.sampling import Choose, Draw
 
 PREFILL_TOKENS = 2048  # longest x rows of the prompts that are read in one forward
 _JOIN_SHARE = 8  # prompts join when one slot in eight is free
@@ -20,7 +20,7 @@ _JOIN_SHARE = 8  # prompts join when one slot in eight is free
 
 @dataclass
 class Row:
-    """A prompt and what has been written after it."""
+    """A prompt and the tokens generated after it."""
 
     prompt: Sequence[int]
     draw: Draw
@@ -39,14 +39,14 @@ class Rules:
 
 
 class Writer:
-    """A causal network that writes after prompts, at most ``slots.rows`` of them at a time."""
+    """Generates texts with a causal network, at most ``slots.rows`` at a time."""
 
     def __init__(self, network: Any, rules: Rules, slots: Slots, device: torch.device) -> None:
         self._network, self._rules, self._slots, self._device = network, rules, slots, device
         self._active: list[Row] = []
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write all rows to their ends. The longest prompts go first, so that alike ones stand together."""
+        """Generate all texts. The longest prompts go first, so that a batch has similar lengths."""
         waiting = deque(sorted(rows, key=lambda row: len(row.prompt), reverse=True))
         while waiting or self._active:
             if waiting and self._has_room():
@@ -106,8 +106,8 @@ class Writer:
         chosen = self._rules.choose(
             logits.masked_fill(~sound.unsqueeze(1), 0.0), [row.draw for row in rows]
         )
-        told = zip(rows, chosen.tolist(), sound.tolist(), strict=True)
-        for row, token, is_sound in told:
+        choices = zip(rows, chosen.tolist(), sound.tolist(), strict=True)
+        for row, token, is_sound in choices:
             row.written.append(token)
             row.finish = self._finish(row) if is_sound else "broken"
         for at in range(len(self._active) - 1, first - 1, -1):

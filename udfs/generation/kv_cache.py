@@ -1,7 +1,7 @@
-"""The KV cache of the rows in flight: slots in one buffer, written in place, freed one by one.
+"""The key-value cache of the rows in flight: slots in one buffer, written in place and freed one by one.
 
-Transformers' DynamicCache copies every key and value of every row at each step, and again whenever a
-row leaves. Here a step writes one column, and a row that leaves costs the copy of one row.
+Transformers' DynamicCache copies every key and value of every row at each step, and again when a row
+leaves. Here a step writes one column, and a row that leaves costs the copy of one row.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SPARE_COLUMNS = 64  # steps between two moves of everything to the buffer's left
 
 
 class Slots:
-    """``rows`` slots of ``width`` columns, of which the first ``count`` are in use.
+    """``rows`` slots of ``width`` columns; the first ``count`` are in use.
 
-    Rows end in the same column and begin in columns of their own, ``firsts``; a row's columns left
-    of its first are masked. `cache` is what the network's forward takes.
+    Rows end in the same column and begin in their own, ``firsts``; the columns before a row's first are
+    masked. `cache` is the network's argument.
     """
 
     def __init__(self, rows: int, width: int, device: torch.device) -> None:
@@ -30,22 +30,22 @@ class Slots:
 
     @property
     def cache(self) -> Cache:
-        """The layers, as a Transformers cache."""
+        """Return the layers as a Transformers cache."""
         return Cache(layers=self._layers)
 
     @property
     def mask(self) -> torch.Tensor:
-        """Which columns of the live region belong to each row: ``[count, columns]``."""
+        """Return the columns of the live region that belong to each row: ``[count, columns]``."""
         return self._mask[: self.count, self.start : self.end]
 
     @property
     def positions(self) -> torch.Tensor:
-        """The position of each row's newest token: ``[count, 1]``."""
+        """Return the position of each row's newest token: ``[count, 1]``."""
         last = [self.end - 1 - first for first in self.firsts]
         return torch.tensor(last, device=self._mask.device).unsqueeze(1)
 
     def join(self, filled: DynamicCache, lengths: Sequence[int]) -> None:
-        """Take in rows whose prompts ``filled`` holds, padded at the left; none is longer than a row here."""
+        """Add rows whose prompts are in ``filled``, padded at the left; none is longer than a slot."""
         if not self._layers:
             self._layers = [SlotLayer(self, layer.keys, layer.values) for layer in filled.layers]
         width = max(lengths)
@@ -78,7 +78,7 @@ class Slots:
         self.start = min(self.firsts, default=self.end)
 
     def advance(self) -> None:
-        """Open the column that the next forward writes."""
+        """Open the column that the next forward pass writes."""
         if self.end == self.width:
             self._move_left()
         self._mask[: self.count, self.end] = True
@@ -96,7 +96,7 @@ class Slots:
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers is not typed
-    """One layer's keys and values, ``[rows, heads, width, dimensions]``; the forward sees the live region."""
+    """One layer's keys and values, ``[rows, heads, width, dimensions]``; attention sees the live region."""
 
     def __init__(self, slots: Slots, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
@@ -112,12 +112,12 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers is not t
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing: the buffers are there from the start."""
+        """Do nothing: the buffers exist from the start."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: object, **_more: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the newest column, ``[count, heads, 1, dimensions]``; all live columns are given back."""
+        """Write the newest column, ``[count, heads, 1, dimensions]``, and return all live columns."""
         at = self._slots
         self.keys[: at.count, :, at.end - 1 : at.end] = key_states
         self.values[: at.count, :, at.end - 1 : at.end] = value_states
@@ -125,20 +125,20 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # Transformers is not t
         return self.keys[: at.count, :, live], self.values[: at.count, :, live]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The columns that attention sees, and the first one's number."""
+        """Return the number of columns that attention sees, and the first one's number."""
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        """The live columns before the one that is being written."""
+        """Return the number of live columns before the one that is written."""
         return self._slots.end - 1 - self._slots.start
 
     def get_max_length(self) -> int:
-        """The buffer's columns."""
+        """Return the number of columns in the buffer."""
         return self._slots.width
 
 
 def bytes_per_token(config: object, dtype: torch.dtype) -> int:
-    """What one token of one row takes in the cache: keys and values of all layers."""
+    """Return the bytes of one token of one row in the cache: keys and values of all layers."""
     get = config.__getattribute__
     heads = get("num_attention_heads")
     key_heads = getattr(config, "num_key_value_heads", None) or heads

@@ -1,4 +1,4 @@
-"""Which token comes next: the likeliest, or one drawn by a generator that belongs to its row alone."""
+"""Choice of the next token: the likeliest, or one drawn by a generator of the row's own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from schemas.generation import Generation
+from millrace.schemas.generation import Generation
 
 Draw = torch.Generator | None
 Choose = Callable[[Tensor, Sequence[Draw]], Tensor]
 
 
 def chooser(options: Generation) -> Choose:
-    """From logits ``[rows, vocabulary]`` and each row's generator to token ids ``[rows]``."""
+    """Return a function that chooses token ids ``[rows]``.
+
+    Its arguments are logits ``[rows, vocabulary]``, and the generator of each row.
+    """
     if not options.do_sample:
         return lambda logits, _draws: logits.argmax(dim=1)
     warp = LogitsProcessorList([TemperatureLogitsWarper(options.temperature)])
@@ -44,13 +47,13 @@ def chooser(options: Generation) -> Choose:
 
 
 def draw_of(options: Generation, prompt: Sequence[int], device: torch.device) -> Draw:
-    """A row's own generator, seeded by seed and prompt: the same in any batch, order or partition."""
+    """Return a row's generator, seeded by seed and prompt: equal in any batch, order or partition."""
     if not options.do_sample:
         return None
     return torch.Generator(device).manual_seed(seed_of(options.seed, prompt))
 
 
 def seed_of(seed: int, prompt: Sequence[int]) -> int:
-    """63 bits of sha256 over the seed and the prompt's token ids."""
+    """Return 63 bits of the sha256 over the seed and the prompt's token ids."""
     content = np.array([seed, *prompt], "<i8").tobytes()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "little") >> 1

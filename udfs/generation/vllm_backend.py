@@ -1,33 +1,33 @@
-"""Text generation by vLLM on a CUDA device: the same step and the same columns as `CausalModel`."""
+"""Text generation by vLLM on a CUDA device, with the step and columns of `CausalModel`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import ModelError
-from schemas.generation import Generation
-from schemas.model import ModelCard
-from udfs.decode import Examples, Values
-from udfs.models.causal import end_tokens, longest_prompt, outputs_of
-from udfs.models.prompts import PromptDecoder
-from udfs.models.runtimes import resolved
-from udfs.models.sampling import seed_of
-from udfs.plan import Runtime
+from millrace.schemas.errors import ModelError
+from millrace.schemas.generation import Generation
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.runtimes import resolved
+from millrace.udfs.generation.causal_model import end_tokens, longest_prompt, outputs_of
+from millrace.udfs.generation.prompts import PromptDecoder
+from millrace.udfs.generation.sampling import seed_of
+from millrace.udfs.runtime.examples import Examples, Values
+from millrace.udfs.runtime.plan import Runtime
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class VllmModel:
-    """A causal model that vLLM holds and schedules; it has the device for itself.
+    """A causal model that vLLM loads and schedules; it needs the device for itself.
 
-    Greedy texts may differ from `CausalModel`'s where two tokens are as likely as rounding can tell;
-    sampled ones are other draws, as repeatable as vLLM's seeds make them.
+    Greedy texts may differ from those of `CausalModel` where two tokens are equally likely within
+    rounding. Sampled texts are other draws, repeatable as far as vLLM's seeds are.
     """
 
     takes_windows = True
@@ -39,7 +39,7 @@ class VllmModel:
         self.card, self.runtime = card, resolved(card, runtime)
         self.device = self.runtime.device
         self._library = library
-        self._options = Generation.model_validate(card.postprocess.options)
+        self._options = cast("Generation", card.postprocess.options)
         self._ends = end_tokens(GenerationConfig.from_pretrained(str(folder)), folder)
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True).get_text_config()
         self._engine = library.LLM(
@@ -59,11 +59,11 @@ class VllmModel:
         )
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
-        """Token ids, one prompt a row."""
+        """Return the token ids of each row's prompt."""
         return self._decode(batch)
 
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """``text``, ``tokens_in``, ``tokens_out`` (the end token included) and ``finish`` of each prompt."""
+        """Return ``text``, ``tokens_in``, ``tokens_out`` (with end token) and ``finish`` of each prompt."""
         prompts = [np.asarray(ids).tolist() for ids in values]
         requests = self._engine.generate(
             [{"prompt_token_ids": ids} for ids in prompts],
@@ -79,14 +79,14 @@ class VllmModel:
         )
 
     def _parameters(self, prompt: list[int]) -> Any:
-        asked = self._options
+        options = self._options
         return self._library.SamplingParams(
-            max_tokens=asked.max_new_tokens,
-            temperature=asked.temperature if asked.do_sample else 0.0,
-            top_k=asked.top_k,
-            top_p=asked.top_p,
-            seed=seed_of(asked.seed, prompt) if asked.do_sample else None,
-            stop=list(asked.stop),
+            max_tokens=options.max_new_tokens,
+            temperature=options.temperature if options.do_sample else 0.0,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            seed=seed_of(options.seed, prompt) if options.do_sample else None,
+            stop=list(options.stop),
             stop_token_ids=sorted(self._ends),
         )
 

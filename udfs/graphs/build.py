@@ -1,4 +1,4 @@
-"""A model folder as one torch module, from decoded arrays to the last tensor; in a given precision."""
+"""Builds a model folder's graph as one torch module, in a given precision."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from schemas.errors import ModelError
-from schemas.model import ModelCard
+from millrace.schemas.errors import ModelError
+from millrace.schemas.model import ModelCard
 
 
 def graph_of(folder: Path, card: ModelCard) -> nn.Module:
-    """The folder's graph, float32, on the CPU, not training. Raises ModelError."""
+    """Return the folder's graph: float32, on the CPU, in evaluation mode. Raises ModelError."""
     if card.format not in GRAPHS:
         raise ModelError(
             f"{folder} holds no network that torch builds",
@@ -25,19 +25,19 @@ def graph_of(folder: Path, card: ModelCard) -> nn.Module:
 
 
 def _safetensors(folder: Path, card: ModelCard) -> nn.Module:
-    from udfs.models.network import network_graph
+    from millrace.udfs.graphs.network import network_graph
 
     return network_graph(folder, card)
 
 
 def _huggingface(folder: Path, card: ModelCard) -> nn.Module:
-    from udfs.models.huggingface import text_graph
+    from millrace.udfs.graphs.huggingface import text_graph
 
     return text_graph(folder, card)
 
 
 def _torchscript(folder: Path, card: ModelCard) -> nn.Module:
-    from udfs.models.torchscript import script_graph
+    from millrace.udfs.graphs.torchscript import script_graph
 
     return script_graph(folder, card)
 
@@ -50,12 +50,12 @@ GRAPHS: dict[str, Callable[[Path, ModelCard], nn.Module]] = {
 
 
 def in_precision(graph: nn.Module, precision: str) -> nn.Module:
-    """The graph with its network in that precision; what comes before and after stays in float32."""
+    """Convert the graph's network to a precision; scaling, pooling and head stay in float32."""
     if precision == "fp32":
         return graph
     network = graph.get_submodule("network")
     if precision == "int8":
-        from udfs.models.int8 import quantize_linears
+        from millrace.udfs.graphs.int8 import quantize_linears
 
         quantize_linears(network)
     else:

@@ -9,15 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import ModelError
-from schemas.model import ModelCard
-from udfs.models.heads import HEADS
+from millrace.schemas.errors import ModelError
+from millrace.schemas.model import ModelCard
+from millrace.udfs.graphs.heads import HEADS
+from millrace.udfs.graphs.pooling import pooling_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a model is what its folder holds, and nothing else
 
+_SCORES = ("classify", "values")  # steps that read the head's scores; `embed` reads token vectors
+
 
 class TextGraph(nn.Module):
-    """Encoder, pooling, head: ids and mask, ``[rows, tokens]`` int64, to ``[rows, ...]`` float32.
+    """Encoder, pooling and head: ids and mask, ``[rows, tokens]`` int64, to ``[rows, ...]`` float32.
 
     ``network`` may be in another precision; pooling and head are in float32.
     """
@@ -25,12 +28,12 @@ class TextGraph(nn.Module):
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()
         self.network = network
-        self._has_logits = card.postprocess.name == "classify"
+        self._has_logits = card.postprocess.name in _SCORES
         self._head = HEADS[card.postprocess.name](card.postprocess.options)
-        self._pooling = str(card.postprocess.options.get("pooling", "mean"))
+        self._pooling = pooling_of(card)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The head's tensor."""
+        """Return the head's tensor."""
         output = self.network(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)
         states = output[0].float()
         return self._head(states if self._has_logits else self._pooled(states, attention_mask))
@@ -44,15 +47,15 @@ class TextGraph(nn.Module):
 
 
 def text_graph(folder: Path, card: ModelCard) -> TextGraph:
-    """The folder's encoder in float32, on the CPU. Raises ModelError where it is not whole.
+    """Load the folder's encoder in float32, on the CPU. Raises ModelError if weights are missing.
 
-    Transformers takes torch's fused attention (SDPA) wherever the architecture has it.
+    Transformers uses torch's fused attention (SDPA) if the architecture supports it.
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    kind = AutoModelForSequenceClassification if card.postprocess.name == "classify" else AutoModel
+    kind = AutoModelForSequenceClassification if card.postprocess.name in _SCORES else AutoModel
     try:
         network, loading = kind.from_pretrained(
             str(folder),
@@ -70,7 +73,7 @@ def text_graph(folder: Path, card: ModelCard) -> TextGraph:
 
 def _check_whole(missing: Iterable[str], card: ModelCard, folder: Path) -> None:
     """Raise ModelError for tensors that the folder lacks: Transformers would make them up at random."""
-    is_read = card.postprocess.name == "classify"  # an embedding does not read BERT's pooler
+    is_read = card.postprocess.name in _SCORES  # an embedding does not read BERT's pooler
     if lost := sorted(name for name in missing if is_read or not name.startswith("pooler.")):
         raise ModelError(
             f"the weights in {folder} do not fit {card.postprocess.name}",

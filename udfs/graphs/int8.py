@@ -1,4 +1,4 @@
-"""int8 on the CPU: weights rounded when a model is loaded, activations row by row as they come."""
+"""int8 on the CPU: weights are rounded at load time, activations row by row at run time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _LEVELS = 127
 
 
 class Int8Linear(nn.Module):
-    """A dense layer whose product is computed in int8: one scale an output, and one a row of input.
+    """A dense layer computed in int8, with one scale per output, and one per input row.
 
-    Scales of rows, not of the whole batch: a row's result does not depend on its neighbours.
+    Scales are per row, not per batch, so that a row's result does not depend on its neighbours.
     """
 
     weight: Tensor
@@ -25,7 +25,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., inputs]`` float32 to ``[..., outputs]`` float32."""
+        """Map ``[..., inputs]`` float32 to ``[..., outputs]`` float32."""
         rows, scale = _rounded(x.reshape(-1, x.shape[-1]))
         product = torch._int_mm(rows, self.weight)  # noqa: SLF001 - it has no public name yet
         found = product.float().mul_(scale).mul_(self.scale)
@@ -35,7 +35,7 @@ class Int8Linear(nn.Module):
 
 
 def quantize_linears(network: nn.Module) -> None:
-    """Replace every dense layer of ``network``, in place."""
+    """Replace every dense layer of ``network`` in place."""
     for name, child in network.named_children():
         if isinstance(child, nn.Linear):
             network.set_submodule(name, Int8Linear(child))

@@ -1,22 +1,25 @@
-"""The networks that Millrace ships: a model folder names one and gives its sizes."""
+"""The networks that Millrace ships; a model card names one and its sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from schemas.errors import ModelError
+from millrace.schemas.architecture import NETWORK_OPTIONS
+from millrace.schemas.errors import ModelError
+from millrace.schemas.yaml_errors import problems_of
 
 
 class Cnn(nn.Module):
-    """3x3 convolutions with ReLU and 2x2 max-pooling after each, then two dense layers.
+    """3x3 convolutions, each with ReLU and 2x2 max-pooling, then two dense layers.
 
     ``[rows, channels, height, width]`` float32 to ``[rows, classes]`` logits.
     """
@@ -25,9 +28,9 @@ class Cnn(nn.Module):
         self,
         *,
         shape: Sequence[int],
-        channels: Sequence[int] = (32, 64),
-        dense: int = 64,
-        classes: int = 10,
+        channels: Sequence[int],
+        dense: int,
+        classes: int,
     ) -> None:
         super().__init__()
         depth, height, width = shape
@@ -45,16 +48,14 @@ class Cnn(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
+        """Return the logits."""
         return self.classifier(self.features(x.contiguous(memory_format=torch.channels_last)))  # type: ignore[no-any-return]
 
 
 class Mlp(nn.Module):
     """Dense layers with ReLU between: ``[rows, *shape]`` float32 to ``[rows, outputs]``."""
 
-    def __init__(
-        self, *, shape: Sequence[int], hidden: Sequence[int] = (64,), outputs: int = 1
-    ) -> None:
+    def __init__(self, *, shape: Sequence[int], hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
         sizes = [prod(shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
@@ -63,7 +64,7 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """One value an output."""
+        """Return one value per output."""
         return self.layers(x)  # type: ignore[no-any-return]
 
 
@@ -73,16 +74,14 @@ class Lstm(nn.Module):
     ``[rows, steps, features]`` float32 to ``[rows, outputs]``.
     """
 
-    def __init__(
-        self, *, shape: Sequence[int], hidden: int = 64, layers: int = 1, outputs: int = 1
-    ) -> None:
+    def __init__(self, *, shape: Sequence[int], hidden: int, layers: int, outputs: int) -> None:
         super().__init__()
         _, features = shape
         self.lstm = nn.LSTM(features, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One value an output."""
+        """Return one value per output."""
         states, _ = self.lstm(x)  # [rows, steps, hidden]
         return self.head(states[:, -1])  # type: ignore[no-any-return]
 
@@ -90,18 +89,24 @@ class Lstm(nn.Module):
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": Cnn, "mlp": Mlp, "lstm": Lstm}
 
 
-def build(name: str, shape: Sequence[int], options: dict[str, Any]) -> nn.Module:
-    """The network, with random weights. Raises ModelError where its options are not those it has."""
+def build(name: str, shape: Sequence[int], options: Mapping[str, Any]) -> nn.Module:
+    """Build a network with random weights. Raises ModelError for options that it does not have."""
+    kind = NETWORK_OPTIONS[name]
     try:
-        return NETWORKS[name](shape=shape, **options)
-    except (TypeError, ValueError) as error:
+        sizes = kind.model_validate(dict(options))
+    except ValidationError as error:
+        got = problems_of(error, kind)
+        raise ModelError(f"architecture {name!r} cannot be built", got=got) from None
+    try:
+        return NETWORKS[name](shape=shape, **dict(sizes))
+    except (TypeError, ValueError) as error:  # a shape that the network does not read
         raise ModelError(f"architecture {name!r} cannot be built", got=str(error)) from None
 
 
 def save(network: nn.Module, path: Path) -> None:
-    """Write the weights as safetensors, in the plain memory order that any reader expects.
+    """Write the weights as safetensors, in contiguous memory order.
 
-    Readable by all: executors may run as another user than the one who trained.
+    The file is readable by all: executors may run as another user than the one who trained.
     """
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
     path.chmod(0o644)

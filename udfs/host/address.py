@@ -1,4 +1,4 @@
-"""Where a host lives and how long: one a device of one owner, whose end is its end."""
+"""The directory and lifetime of a host: one per device and owner, which ends with its owner."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import psutil
 
-from schemas.errors import RunFailed
+from millrace.schemas.errors import RunFailed
 
 
 @dataclass(frozen=True)
-class HostPlace:
-    """Which device of which owner a host serves, and its limits.
+class HostSpec:
+    """The device and owner that a host serves, and its limits.
 
-    Clients with equal ``folder``, ``owner`` and ``device`` share a host. The owner is a process: the
-    executor, as a rule, so that two executors on one machine have hosts of their own. The limits of a
-    host are those of the client that starts it.
+    Clients with equal ``folder``, ``owner`` and ``device`` share a host. The owner is a process, usually
+    the executor, so that two executors on one machine have separate hosts. The limits are those of the
+    client that starts the host.
     """
 
     folder: Path  # where hosts make their private directories; on a local disk
     owner: int  # process id; the host ends when this process does
     device: str  # cpu or cuda:N
     limit_bytes: int | None = None  # for its models together; None: a share of what the device has
-    reserve_bytes: int = 0  # of that, kept free for what computing takes beside the weights
+    reserve_bytes: int = 0  # of that, reserved for computing, besides the weights
     join_rows: int = 256  # of a batch made of several clients' rows, where shapes are equal
     join_tokens: int = 2048  # the same where lengths differ: rows times the longest of them
     idle_s: float = 60.0  # without a client, before it ends
@@ -37,30 +37,30 @@ class HostPlace:
 
     @property
     def directory(self) -> Path:
-        """The host's own directory; equal for all that share it, and for nobody else."""
+        """Return the host's own directory; equal for all that share the host, and for nobody else."""
         # In another container the same process id is another process.
         birth, namespace = born(self.owner), Path("/proc/self/ns/pid").readlink()
         seed = f"{namespace} {self.owner} {birth} {self.device}"
         return self.folder.resolve() / f"mh-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
 
     def as_json(self) -> str:
-        """What `from_json` reads."""
+        """Return the JSON that `from_json` reads."""
         return json.dumps({**asdict(self), "folder": str(self.folder.resolve())})
 
     @classmethod
-    def from_json(cls, text: str) -> HostPlace:
-        """The place that `as_json` wrote."""
+    def from_json(cls, text: str) -> HostSpec:
+        """Return the value that `as_json` wrote."""
         found = json.loads(text)
         return replace(cls(**found), folder=Path(found["folder"]))
 
 
 def born(pid: int) -> int:
-    """When a process was started, in clock ticks since boot: with its id, a name for it alone.
+    """Return when a process started, in clock ticks since boot; with its id this identifies it.
 
-    Raises RunFailed where there is none.
+    Raises RunFailed if there is no such process.
     """
     try:
-        told = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError as error:
         raise RunFailed(
             f"no process {pid}, so no host can serve it",
@@ -68,13 +68,13 @@ def born(pid: int) -> int:
             allowed="the id of a living process, on Linux",
             next="give the executor's process id as the owner",
         ) from None
-    return int(told.rpartition(")")[2].split()[19])  # the name before it may hold anything
+    return int(status.rpartition(")")[2].split()[19])  # the name before it may hold anything
 
 
 def executor_pid() -> int:
-    """The nearest ancestor of this process that is a JVM: the executor of a Python worker.
+    """Return the nearest ancestor process that is a JVM: the executor of a Python worker.
 
-    Raises RunFailed where there is none.
+    Raises RunFailed if there is none.
     """
     parents = psutil.Process().parents()
     for parent in parents:
@@ -89,7 +89,7 @@ def executor_pid() -> int:
 
 
 def made_private(directory: Path) -> Path:
-    """The directory, made if need be, for this user alone. Raises RunFailed where others could get in."""
+    """Make the directory for this user alone. Raises RunFailed if others have access."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()

@@ -1,4 +1,4 @@
-"""Several clients' questions as one batch of the model, and its outputs as several answers."""
+"""Joins several clients' requests to one model batch, and splits its outputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.decode import Values
-from udfs.host.payload import cost_of
+from millrace.udfs.host.payload import cost_of
+from millrace.udfs.runtime.examples import Values
 
 _PADDING = 1.1  # a joined batch may cost so much more than its parts computed alone
 
@@ -19,17 +19,17 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How large a joined batch may become; a question that is larger by itself stays alone."""
+class JoinLimits:
+    """The size limits of a joined batch; a larger single request is computed alone."""
 
     rows: int  # where all shapes are equal
     tokens: int  # where lengths differ: rows times the longest
 
 
-def joinable(questions: Sequence[Values], limits: Limits) -> list[int]:
-    """Which questions to compute together with the first, itself included, in their order.
+def joinable(questions: Sequence[Values], limits: JoinLimits) -> list[int]:
+    """Return the indices of the requests to compute with the first, which is included, in order.
 
-    Never waits for more, never cuts one: of those that are there, what fits.
+    It never waits for requests and never splits one.
     """
     if not questions:
         return []
@@ -49,7 +49,7 @@ def joinable(questions: Sequence[Values], limits: Limits) -> list[int]:
 
 
 def joined(questions: Sequence[Values]) -> Values:
-    """One batch of all their rows, in their order."""
+    """Join the rows of all requests in order."""
     if len(questions) == 1:
         return questions[0]
     if isinstance(questions[0], np.ndarray):
@@ -58,7 +58,7 @@ def joined(questions: Sequence[Values]) -> Values:
 
 
 def split(outputs: Outputs, counts: Sequence[int]) -> list[Outputs]:
-    """The outputs of each question, which had so many rows."""
+    """Split outputs by the number of rows of each request."""
     ends = np.cumsum([0, *counts])
     return [
         {name: values[start:end] for name, values in outputs.items()}

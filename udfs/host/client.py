@@ -1,4 +1,4 @@
-"""A model that another process holds: decoded here, computed there; the engine does not see a difference."""
+"""A model in a host process: decoded here, computed there; the engine sees no difference."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from typing import Any
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import RunFailed
-from schemas.model import ModelCard
-from udfs.decode import Decoder, Examples, Values
-from udfs.host.election import tail
-from udfs.host.lease import Lease
-from udfs.host.place import HostPlace
-from udfs.models.base import promised_card
-from udfs.models.gpu import GpuUse, together
-from udfs.models.loaded import reader_of
-from udfs.plan import Runtime
+from millrace.schemas.errors import RunFailed
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.gpu_usage import GpuUse, together
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.election import tail
+from millrace.udfs.host.lease import ModelLease
+from millrace.udfs.models.loaded_model import reader_of
+from millrace.udfs.models.model_loading import promised_card
+from millrace.udfs.runtime.examples import Decoder, Examples, Values
+from millrace.udfs.runtime.plan import Runtime
 
 
-def hosted(folder: Path, digest: str, runtime: Runtime, place: HostPlace) -> HostedModel:
-    """The model in the place's host, which is started if need be; its device is the place's.
+def hosted(folder: Path, digest: str, runtime: Runtime, place: HostSpec) -> HostedModel:
+    """Return the model in the host of ``place``, which is started if needed, on its device.
 
-    The host keeps the model until this object is closed or collected. Raises what loading raises
-    there: ModelError, or RunFailed where it has no memory for it.
+    The host keeps the model until this object is closed or collected. Raises what loading raises there:
+    ModelError, or RunFailed if the host has no memory for it.
     """
     return HostedModel(folder, digest, replace(runtime, device=place.device), place)
 
 
 class HostedModel:
-    """A lease on a model in a host process. `predict` may be called from several threads."""
+    """A lease on a model in a host process. Several threads may call `predict`."""
 
-    def __init__(self, folder: Path, digest: str, runtime: Runtime, place: HostPlace) -> None:
+    def __init__(self, folder: Path, digest: str, runtime: Runtime, place: HostSpec) -> None:
         self._place = place
-        self._asked = {
+        self._request = {
             "folder": str(folder.absolute()),
             "digest": digest,
             "runtime": asdict(runtime),
         }
         self._lock = threading.Lock()
-        self._idle: list[Lease] = []
+        self._idle: list[ModelLease] = []
         self._gpu_uses: list[GpuUse] = []
         self.card, self._decode = _reader(folder, digest)
         self._idle.append(self._answered(None))
@@ -54,27 +54,30 @@ class HostedModel:
         self.close = weakref.finalize(self, _close_all, self._idle)
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
-        """The model's input columns as what `predict` reads; made in this process."""
+        """Decode the model's input columns in this process."""
         return self._decode(batch)
 
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """The outputs of the signature, each ``[rows, ...]``; computed by the host.
+        """Return the outputs of the signature, each ``[rows, ...]``, computed by the host.
 
-        A host that dies under it is started again, and asked again: predicting has no other effect.
-        Raises RunFailed where that happens ``deaths`` times, and what the model raises: Millrace's
-        errors and MemoryError as themselves, others as RunFailed with their text.
+        If the host dies, a new one is started and the request repeated: predicting has no side effect.
+
+        Raises:
+            RunFailed: ``deaths`` hosts died, or the model raised an error that is not one of Millrace's.
+            MillraceError: the model raised it.
+            MemoryError: the model ran out of memory.
         """
         found: Mapping[str, NDArray[Any]] = self._answered(values)
         return found
 
     def gpu_used(self) -> GpuUse | None:
-        """What the host's GPU took for this process since the last call; None where there is none."""
+        """Return the GPU use for this process since the last call; None if there is none."""
         with self._lock:
             uses, self._gpu_uses = self._gpu_uses, []
         return together(uses)
 
     def outstanding(self) -> int:
-        """What the host has been asked and has not answered yet: rows, or padded tokens, of all clients."""
+        """Return the host's outstanding work: rows, or padded tokens, of all clients."""
         return self._latest.outstanding()
 
     def _answered(self, values: Values | None) -> Any:
@@ -82,7 +85,7 @@ class HostedModel:
         for _ in range(self._place.deaths):
             lease = None
             try:
-                lease = self._taken()
+                lease = self._acquire()
                 if values is None:
                     return lease
                 outputs = lease.predict(values)
@@ -100,15 +103,15 @@ class HostedModel:
             next="see whether the system's out-of-memory killer ended it",
         )
 
-    def _taken(self) -> Lease:
+    def _acquire(self) -> ModelLease:
         """A lease that no other thread uses."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        self._latest = Lease(self._place, self._asked)
+        self._latest = ModelLease(self._place, self._request)
         return self._latest
 
-    def _give_back(self, lease: Lease | None) -> None:
+    def _give_back(self, lease: ModelLease | None) -> None:
         if lease is not None and not lease.is_between_questions:  # interrupted
             lease.close()
         elif lease is not None:
@@ -117,7 +120,7 @@ class HostedModel:
                 self._gpu_uses += [lease.gpu_use] if lease.gpu_use else []
                 lease.gpu_use = None
 
-    def _forget(self, lease: Lease | None) -> None:
+    def _forget(self, lease: ModelLease | None) -> None:
         """The host is gone, so all leases on it are void."""
         with self._lock:
             void, self._idle[:] = [*self._idle], []
@@ -125,7 +128,7 @@ class HostedModel:
             one.close()
 
 
-def _close_all(leases: list[Lease]) -> None:
+def _close_all(leases: list[ModelLease]) -> None:
     for lease in leases:
         lease.close()
 

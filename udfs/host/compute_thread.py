@@ -1,4 +1,4 @@
-"""The host's one thread that loads and computes; questions that wait together are computed together."""
+"""The host's thread that loads and computes; it joins waiting requests."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from udfs.decode import Values
-from udfs.host.joining import Limits, Outputs, joinable, joined, split
-from udfs.host.loading import estimate_bytes, freed, limit_bytes, loaded
-from udfs.host.payload import cost_of
-from udfs.host.place import HostPlace
-from udfs.host.shelf import NoRoomYet, Shelf
-from udfs.host.tenant import Tenant
-from udfs.host.wire import told
-from udfs.models.base import Model
-from udfs.models.gpu import GpuUse, gauge_of
-from udfs.plan import Runtime
+from millrace.udfs.backends.gpu_usage import GpuUse, gauge_of
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.batch_joining import JoinLimits, Outputs, joinable, joined, split
+from millrace.udfs.host.loading import estimate_bytes, freed, limit_bytes, loaded
+from millrace.udfs.host.model_cache import ModelCache, NoRoomYet
+from millrace.udfs.host.payload import cost_of
+from millrace.udfs.host.protocol import error_message
+from millrace.udfs.host.session import Tenant
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.examples import Values
+from millrace.udfs.runtime.plan import Runtime
 
 _LOOK_AGAIN_S = 1.0  # whether a model that waits for room has waited for too long
 
 
 @dataclass(frozen=True)
-class Key:
-    """Which model, and how it is run."""
+class ModelKey:
+    """A model and how it is run."""
 
     folder: Path
     digest: str
@@ -38,63 +38,63 @@ class Key:
 
 
 @dataclass(eq=False)
-class Ensure:
-    """A client wants a model to be there."""
+class LoadRequest:
+    """A client requests that a model is loaded."""
 
     tenant: Tenant
-    key: Key
+    key: ModelKey
     since: float
 
 
 @dataclass(eq=False)
-class Question:
-    """A client wants a model's outputs for its rows."""
+class PredictRequest:
+    """A client requests a model's outputs for its rows."""
 
     tenant: Tenant
-    key: Key
+    key: ModelKey
     values: Values
 
     @property
     def cost(self) -> int:
-        """Rows, or padded tokens."""
+        """Return rows, or padded tokens."""
         rows, longest = cost_of(self.values)
         return rows * longest
 
 
 @dataclass(eq=False)
-class Left:
-    """A client has gone."""
+class ClientLeft:
+    """A client has disconnected."""
 
     tenant: Tenant
 
 
 class Computer:
-    """Takes jobs in their order; ``outstanding[0]`` shows clients how much of them there is."""
+    """Computes requests in order; ``outstanding[0]`` shows clients the amount of waiting work."""
 
-    def __init__(self, place: HostPlace, outstanding: memoryview) -> None:
+    def __init__(self, place: HostSpec, outstanding: memoryview) -> None:
         self._room_s, self._outstanding = place.room_s, outstanding
-        self._limits = Limits(place.join_rows, place.join_tokens)
+        self._limits = JoinLimits(place.join_rows, place.join_tokens)
         limit = limit_bytes(place.device) if place.limit_bytes is None else place.limit_bytes
-        self._shelf: Shelf[Model] = Shelf(limit, place.reserve_bytes, freed)
-        self._jobs: deque[Ensure | Question | Left] = deque()
-        self._no_room: list[Ensure] = []
+        self._cache: ModelCache[Model] = ModelCache(limit, place.reserve_bytes, freed)
+        self._jobs: deque[LoadRequest | PredictRequest | ClientLeft] = deque()
+        self._no_room: list[LoadRequest] = []
         self._looked = 0.0
         self._changed = threading.Condition()
 
-    def put(self, job: Ensure | Question) -> None:
-        """Queue a job."""
+    def put(self, job: LoadRequest | PredictRequest) -> None:
+        """Queue a request."""
         with self._changed:
             self._jobs.append(job)
             self._count(job, 1)
             self._changed.notify()
 
     def drop(self, tenant: Tenant) -> None:
-        """The client is gone: what it asked for is not computed any more, its models may go."""
+        """Drop a disconnected client: its requests are removed, its models may be evicted."""
         with self._changed:
             for job in [job for job in self._jobs if job.tenant is tenant]:
                 self._jobs.remove(job)
                 self._count(job, -1)
-            self._jobs.append(Left(tenant))
+            self._jobs.append(ClientLeft(tenant))
             self._changed.notify()
 
     def run(self) -> None:
@@ -106,62 +106,62 @@ class Computer:
             if not jobs:
                 continue
             match jobs[0]:
-                case Ensure() as ensure:
+                case LoadRequest() as ensure:
                     self._ensure(ensure)
-                case Left(tenant):
+                case ClientLeft(tenant):
                     self._leave(tenant)
                 case _:
-                    self._answer([job for job in jobs if isinstance(job, Question)])
+                    self._answer([job for job in jobs if isinstance(job, PredictRequest)])
 
-    def _next(self) -> Sequence[Ensure | Question | Left]:
+    def _next(self) -> Sequence[LoadRequest | PredictRequest | ClientLeft]:
         """The next job, or the questions that make the next batch; nothing where it is time to look again."""
         with self._changed:
             if not self._jobs:
                 self._changed.wait(_LOOK_AGAIN_S if self._no_room else None)
             if not self._jobs:
                 return []
-            if not isinstance(first := self._jobs[0], Question):
+            if not isinstance(first := self._jobs[0], PredictRequest):
                 return [self._jobs.popleft()]
-            alike = [j for j in self._jobs if isinstance(j, Question) and j.key == first.key]
+            alike = [j for j in self._jobs if isinstance(j, PredictRequest) and j.key == first.key]
             batch = [alike[i] for i in joinable([j.values for j in alike], self._limits)]
             for job in batch:
                 self._jobs.remove(job)
             return batch
 
-    def _count(self, job: Ensure | Question | Left, sign: int) -> None:
-        if isinstance(job, Question):
+    def _count(self, job: LoadRequest | PredictRequest | ClientLeft, sign: int) -> None:
+        if isinstance(job, PredictRequest):
             self._outstanding[0] += sign * job.cost
 
-    def _ensure(self, job: Ensure) -> None:
+    def _ensure(self, job: LoadRequest) -> None:
         key, tenant = job.key, job.tenant
         estimate = 0
         try:
-            if key not in self._shelf.held:
+            if key not in self._cache.models:
                 estimate = estimate_bytes(key.folder, key.runtime)
-            model = self._shelf.lease(
+            model = self._cache.lease(
                 key, tenant, estimate, lambda: loaded(key.folder, key.digest, key.runtime)
             )
         except NoRoomYet:
             if time.monotonic() - job.since < self._room_s:
                 self._no_room.append(job)
             else:
-                tenant.say(told(self._shelf.too_large(estimate)))
+                tenant.say(error_message(self._cache.too_large(estimate)))
         except Exception as error:  # noqa: BLE001 - whatever loading raises is the client's to raise
             traceback.print_exc()
-            tenant.say(told(error))
+            tenant.say(error_message(error))
         else:
             tenant.say({"runtime": vars(model.runtime)})
 
     def _leave(self, tenant: Tenant) -> None:
-        self._shelf.release(tenant)
+        self._cache.release(tenant)
         self._retry([job for job in self._no_room if job.tenant is not tenant])
 
-    def _retry(self, jobs: Sequence[Ensure]) -> None:
+    def _retry(self, jobs: Sequence[LoadRequest]) -> None:
         self._no_room, waiting, self._looked = [], list(jobs), time.monotonic()
         for job in waiting:
             self._ensure(job)
 
-    def _answer(self, questions: Sequence[Question]) -> None:
+    def _answer(self, questions: Sequence[PredictRequest]) -> None:
         """Compute the questions as one batch; if that fails each by itself, so that only one is to blame."""
         try:
             outputs, uses = self._predict(questions)
@@ -178,24 +178,24 @@ class Computer:
             return
         traceback.print_exception(failed)
         self._done(questions[0])
-        questions[0].tenant.say(told(failed))
+        questions[0].tenant.say(error_message(failed))
         if (
             type(failed).__name__ == "AcceleratorError"
         ):  # CUDA's state is lost; a new host has a new one
             os._exit(1)
 
     def _predict(
-        self, questions: Sequence[Question]
+        self, questions: Sequence[PredictRequest]
     ) -> tuple[list[Outputs], Sequence[GpuUse | None]]:
         """Each question's outputs, and what it took of the GPU, where there is one."""
-        model = self._shelf.use(questions[0].key)
+        model = self._cache.use(questions[0].key)
         rows = [len(question.values) for question in questions]
         gauge = gauge_of(model.runtime)
         with gauge.call() if gauge else nullcontext():
             outputs: Any = model.predict(joined([question.values for question in questions]))
-        use = gauge.taken() if gauge else None
+        use = gauge.usage_since_last() if gauge else None
         return split(outputs, rows), use.shares(rows) if use else [None] * len(rows)
 
-    def _done(self, question: Question) -> None:
+    def _done(self, question: PredictRequest) -> None:
         with self._changed:
             self._count(question, -1)

@@ -1,31 +1,36 @@
-"""Which devices a worker may use: what was asked for, what Spark gave its task, what the machine has."""
+"""Devices that a worker may use: by the job, by Spark's assignment to the task, and by the machine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas.errors import RunFailed
+from millrace.schemas.errors import RunFailed
 
 
-def devices(asked: str, addresses: Sequence[str], cuda_count: int) -> tuple[str, ...]:
-    """``("cpu",)``, or the names of CUDA devices, at least one.
+def devices(requested: str, addresses: Sequence[str], cuda_count: int) -> tuple[str, ...]:
+    """Return ``("cpu",)``, or the names of CUDA devices, at least one.
 
-    ``asked`` is auto, cpu, cuda or cuda:N; ``addresses`` are those of the task's ``gpu`` resource,
-    empty where Spark schedules none; ``cuda_count`` is how many devices this process sees. Spark's
-    addresses are taken as CUDA's numbers. Raises RunFailed where CUDA was asked for or given, and is
-    not there: nothing falls back to the CPU.
+    Args:
+        requested: auto, cpu, cuda or cuda:N.
+        addresses: the task's resource ``gpu``, read as CUDA's numbers; empty if Spark schedules none.
+        cuda_count: the devices that this process sees.
+
+    Raises:
+        RunFailed: CUDA was requested or assigned, and is missing. There is no fallback to the CPU.
     """
-    if asked == "cpu" or (asked == "auto" and not addresses and not cuda_count):
+    if requested == "cpu" or (requested == "auto" and not addresses and not cuda_count):
         return ("cpu",)
     given = [_number(address) for address in addresses] or list(range(cuda_count))
-    if asked.startswith("cuda:"):
-        wanted = _number(asked.removeprefix("cuda:"))
+    if requested.startswith("cuda:"):
+        wanted = _number(requested.removeprefix("cuda:"))
         if addresses and wanted not in given:
-            raise _not_there(asked, f"Spark gave the task gpu {', '.join(addresses)}", cuda_count)
+            raise _not_there(
+                requested, f"Spark gave the task gpu {', '.join(addresses)}", cuda_count
+            )
         given = [wanted]
     if not given or max(given) >= cuda_count:
-        told = f"Spark gave the task gpu {', '.join(addresses) or 'none'}"
-        raise _not_there(asked, told, cuda_count)
+        assignment = f"Spark gave the task gpu {', '.join(addresses) or 'none'}"
+        raise _not_there(requested, assignment, cuda_count)
     return tuple(f"cuda:{number}" for number in given)
 
 
@@ -40,10 +45,10 @@ def _number(address: str) -> int:
     )
 
 
-def _not_there(asked: str, told: str, cuda_count: int) -> RunFailed:
+def _not_there(requested: str, assignment: str, cuda_count: int) -> RunFailed:
     return RunFailed(
-        f"device {asked} cannot be had in this worker",
-        got=f"{cuda_count} CUDA devices visible; {told}",
+        f"device {requested} cannot be had in this worker",
+        got=f"{cuda_count} CUDA devices visible; {assignment}",
         allowed="a device that is both visible and the task's",
         next="set engine.device to cpu or auto, or give the executors GPUs",
     )

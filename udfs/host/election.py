@@ -1,4 +1,4 @@
-"""Finding a device's host, or becoming the one who starts it."""
+"""Finds a device's host, or elects the process that starts it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from schemas.errors import RunFailed
-from udfs.child import environment
-from udfs.host.place import HostPlace, made_private
-from udfs.host.wire import path_of, proven
+from millrace.schemas.errors import RunFailed
+from millrace.udfs.host.address import HostSpec, made_private
+from millrace.udfs.host.protocol import path_of, proven
+from millrace.udfs.runtime.child_environment import environment
 
 ADDRESS, LOCK, LOG = "address", "lock", "log"  # files of a host's directory
 _EVERY_S = 0.02
 _LOG_TAIL_BYTES = 2000
 
 
-def connect(place: HostPlace) -> Connection[Any, Any]:
-    """A connection to the place's host; whoever finds none, or a dead one, starts it under a file lock.
+def connect(place: HostSpec) -> Connection[Any, Any]:
+    """Return a connection to the host of ``place``; if none is alive, start it under a file lock.
 
-    Raises RunFailed where no host comes up within ``place.start_s``, with the end of its log.
+    Raises RunFailed, with the end of the host's log, if it does not start within ``place.start_s``.
     """
     directory = made_private(place.directory)
     if (found := _reached(directory, place.start_s)) is not None:
@@ -46,7 +46,7 @@ def connect(place: HostPlace) -> Connection[Any, Any]:
 
 
 def write_address(directory: Path, name: str, key: bytes) -> None:
-    """Say where this process listens, and with what key: whole or not at all, for this user's eyes."""
+    """Write this process's socket and key to the directory, atomically, readable by this user alone."""
     text = json.dumps({"pid": os.getpid(), "socket": name, "key": key.hex()})
     draft = directory / f"{ADDRESS}-{os.getpid()}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -55,7 +55,7 @@ def write_address(directory: Path, name: str, key: bytes) -> None:
 
 
 def read_address(directory: Path) -> dict[str, Any] | None:
-    """The ``pid``, ``socket`` and ``key`` that the last host wrote; None where there is none."""
+    """Return ``pid``, ``socket`` and ``key`` of the last host; None if there was none."""
     try:
         found: dict[str, Any] = json.loads((directory / ADDRESS).read_text("utf-8"))
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def _reached(directory: Path, timeout_s: float) -> Connection[Any, Any] | None:
         opened.close()
 
 
-def _started(place: HostPlace, directory: Path) -> Connection[Any, Any]:
+def _started(place: HostSpec, directory: Path) -> Connection[Any, Any]:
     """Start a host and wait until it answers; to be called under the lock."""
     if (stale := read_address(directory)) is not None:
         (directory / stale["socket"]).unlink(missing_ok=True)
@@ -114,20 +114,27 @@ def _started(place: HostPlace, directory: Path) -> Connection[Any, Any]:
 
 
 def tail(directory: Path) -> str:
-    """The end of the host's log."""
+    """Return the end of the host's log."""
     try:
         return (directory / LOG).read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return "no log"
 
 
-def _spawned(place: HostPlace, directory: Path) -> subprocess.Popen[bytes]:
+def _spawned(place: HostSpec, directory: Path) -> subprocess.Popen[bytes]:
     """A fresh interpreter: a fork would inherit torch's threads and CUDA's state.
 
     It has a session of its own, since Spark signals the group of its workers.
     """
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    command = [sys.executable, "-P", "-m", "udfs.host.server", place.as_json(), str(directory)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "millrace.udfs.host.server",
+        place.as_json(),
+        str(directory),
+    ]
     try:
         return subprocess.Popen(  # noqa: S603 - this very package
             command,

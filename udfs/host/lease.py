@@ -1,4 +1,4 @@
-"""A client's side of one connection: while it is open, the host keeps the model."""
+"""The client's side of a connection; while it is open, the host keeps the model."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from udfs.decode import Values
-from udfs.host import wire
-from udfs.host.area import Area
-from udfs.host.election import connect
-from udfs.host.payload import owned, packed, unpacked
-from udfs.host.place import HostPlace
-from udfs.models.gpu import GpuUse
-from udfs.plan import Runtime
+from millrace.udfs.backends.gpu_usage import GpuUse
+from millrace.udfs.host import protocol
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.election import connect
+from millrace.udfs.host.payload import owned, packed, unpacked
+from millrace.udfs.host.shared_memory import Area
+from millrace.udfs.runtime.examples import Values
+from millrace.udfs.runtime.plan import Runtime
 
 
-class Lease:
-    """One model in one host, one question at a time; ``runtime`` is as the host resolved it."""
+class ModelLease:
+    """A lease on a model in a host, for one request at a time; ``runtime`` is the resolved one."""
 
-    def __init__(self, place: HostPlace, asked: Mapping[str, Any]) -> None:
+    def __init__(self, place: HostSpec, request: Mapping[str, Any]) -> None:
         self._connection = connect(place)
         self.is_between_questions = True  # else an answer is still to come, and nobody will read it
         self._questions, self._answers = Area.made(), Area.made()
@@ -32,37 +32,37 @@ class Lease:
             for area in (self._questions, self._answers):
                 send_handle(self._connection, area.descriptor, os.getpid())
             self._board = Area.given(recv_handle(self._connection))
-            wire.without_timeout(self._connection)
+            protocol.without_timeout(self._connection)
             self._counter = self._board.counter()
-            wire.send(self._connection, {"do": "ensure", **asked})
+            protocol.send(self._connection, {"do": "ensure", **request})
             self.runtime = Runtime(**self._answer()["runtime"])
         except BaseException:
             self.close()
             raise
 
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """The host's outputs for ``values``; raises what it raised, or EOFError and ConnectionError."""
+        """Return the host's outputs. Raises what the host raised, or EOFError or ConnectionError."""
         size = self._questions.write(packed({"values": values}))
         self.is_between_questions = False
-        wire.send(self._connection, {"do": "predict", "bytes": size})
+        protocol.send(self._connection, {"do": "predict", "bytes": size})
         answer = self._answer()
         self.gpu_use = GpuUse(**answer["gpu"]) if answer["gpu"] else None
         return owned(unpacked(self._answers.read(answer["bytes"])))
 
     def outstanding(self) -> int:
-        """The work that the host has been asked for by anybody, and has not answered yet."""
+        """Return the host's outstanding work of all clients."""
         return int(self._counter[0])
 
     def close(self) -> None:
-        """End the lease; the host sees it at once."""
+        """End the lease; the host notices at once."""
         self._connection.close()
         for area in (self._questions, self._answers, self._board):
             if area is not None:
                 area.close()
 
     def _answer(self) -> dict[str, Any]:
-        answer = wire.receive(self._connection)
+        answer = protocol.receive(self._connection)
         self.is_between_questions = True
         if "kind" in answer:
-            raise wire.rebuilt(answer)
+            raise protocol.rebuilt(answer)
         return answer

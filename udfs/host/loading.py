@@ -1,4 +1,4 @@
-"""Loading a model in its host, what it will take, what it took, and letting it go."""
+"""Loads and unloads models in a host, and estimates their memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 from safetensors import SafetensorError, safe_open
 
-from udfs.models.base import Model, opened, read_card
-from udfs.plan import Runtime
+from millrace.udfs.models.model_loading import Model, opened, read_card
+from millrace.udfs.runtime.plan import Runtime
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}  # of one weight in memory
 _SHARE_OF_CPU, _SHARE_OF_CUDA = 0.5, 0.9  # Spark and the workers live in the CPU's memory too
@@ -20,9 +20,9 @@ _MARGIN = 1.25  # buffers, embeddings that stay in fp32, the allocator's roundin
 
 
 def estimate_bytes(folder: Path, runtime: Runtime) -> int:
-    """What the model's weights will take in memory, a little more than less.
+    """Estimate the memory of a model's weights, slightly too high.
 
-    From their number and precision; of graphs, whose weights stay as they are, from the files' sizes.
+    From their number and precision; for graphs, from the sizes of their files.
     """
     names = read_card(folder).files
     weights = sum(_weights(folder / name) for name in names if name.endswith(".safetensors"))
@@ -31,7 +31,7 @@ def estimate_bytes(folder: Path, runtime: Runtime) -> int:
 
 
 def loaded(folder: Path, digest: str, runtime: Runtime) -> tuple[Model, int]:
-    """The model, its files verified, and the bytes that it takes: measured on CUDA, else estimated."""
+    """Load and verify the model; return it and its bytes, measured on CUDA, else estimated."""
     before = _cuda_bytes(runtime.device)
     model = opened(folder, digest, runtime)
     took = _cuda_bytes(runtime.device) - before
@@ -39,7 +39,7 @@ def loaded(folder: Path, digest: str, runtime: Runtime) -> tuple[Model, int]:
 
 
 def limit_bytes(device: str) -> int:
-    """What models may take where nobody says: asked by the host, since asking CUDA takes memory there."""
+    """Return the default memory limit of models. Only the host calls it: querying CUDA allocates memory."""
     if not device.startswith("cuda"):
         return int(_SHARE_OF_CPU * psutil.virtual_memory().total)
     import torch
@@ -48,7 +48,7 @@ def limit_bytes(device: str) -> int:
 
 
 def freed() -> None:
-    """Give the memory of models that nobody holds any more back to the device."""
+    """Return the memory of unreferenced models to the device."""
     gc.collect()
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""A model's values and outputs as Arrow record batches, and back."""
+"""Converts a model's values and outputs to Arrow record batches, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from udfs.decode import Values
+from millrace.udfs.runtime.examples import Values
 
 _SHAPE = b"shape"
 
 
 def packed(columns: Mapping[str, Values]) -> pa.RecordBatch:
-    """One column a name: arrays ``[rows, ...]`` of numbers or texts, or sequences of token ids."""
+    """Pack one column per name: arrays ``[rows, ...]`` of numbers or texts, or sequences of token ids."""
     made = {name: _column(values) for name, values in columns.items()}
     fields = [
         pa.field(name, array.type, metadata=shape and {_SHAPE: json.dumps(shape)})
@@ -30,19 +30,19 @@ def packed(columns: Mapping[str, Values]) -> pa.RecordBatch:
 
 
 def unpacked(batch: pa.RecordBatch) -> dict[str, Values]:
-    """What was packed; arrays of numbers, and token ids, are views of the batch's memory."""
+    """Unpack a batch; arrays of numbers, and token ids, are views of its memory."""
     return {
         field.name: _values(field, batch.column(index)) for index, field in enumerate(batch.schema)
     }
 
 
 def owned(columns: Mapping[str, Values]) -> dict[str, NDArray[Any]]:
-    """The arrays as copies, which outlive the memory that they were read from."""
+    """Copy the arrays, so that they outlive the memory that they were read from."""
     return {name: np.array(values) for name, values in columns.items()}
 
 
 def cost_of(values: Values) -> tuple[int, int]:
-    """Rows, and the longest sequence among them: 1 where all shapes are equal."""
+    """Return the number of rows, and the longest sequence: 1 if all shapes are equal."""
     longest = 1 if isinstance(values, np.ndarray) else max(map(len, values), default=0)
     return len(values), longest
 

@@ -1,4 +1,4 @@
-"""What goes over the socket: small messages of JSON, after both sides have shown that they know the key."""
+"""The messages between client and host: small JSON, after both sides have proven that they know the key."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 from pathlib import Path
 from typing import Any
 
-from schemas import errors
-from schemas.errors import MillraceError, RunFailed
-from udfs.allocator import out_of_memory
+from millrace.schemas import errors
+from millrace.schemas.errors import MillraceError, RunFailed
+from millrace.udfs.runtime.memory import out_of_memory
 
 _LONGEST_BYTES = 1 << 20
 _LONGEST_TEXT = 2000  # characters of a foreign error
@@ -24,10 +24,13 @@ _LONGEST_TEXT = 2000  # characters of a foreign error
 def proven(
     opened: socket.socket, key: bytes, *, is_host: bool, timeout_s: float
 ) -> Connection[Any, Any]:
-    """The socket as a connection to one who knows the key; HMAC challenges both ways, the host's first.
+    """Authenticate a socket by HMAC challenges in both directions, the host's first.
 
-    Raises AuthenticationError, or OSError and EOFError where the other side says nothing. Nothing is
-    ever unpickled: `send` and `receive` move bytes.
+    Nothing is unpickled: `send` and `receive` move bytes.
+
+    Raises:
+        AuthenticationError: the other side does not know the key.
+        OSError, EOFError: the other side does not answer.
     """
     _set_timeout(opened, timeout_s)
     connection: Connection[Any, Any] = Connection(opened.detach())
@@ -42,7 +45,7 @@ def proven(
 
 @contextmanager
 def path_of(directory: Path, name: str) -> Iterator[str]:
-    """A path for a socket in the directory, however long that one's own is: Linux takes 107 bytes."""
+    """Yield a short path of a socket in the directory: Linux allows 107 bytes."""
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{name}"
@@ -51,25 +54,25 @@ def path_of(directory: Path, name: str) -> Iterator[str]:
 
 
 def without_timeout(connection: Connection[Any, Any]) -> None:
-    """From now on receiving waits as long as the other side lives."""
+    """Let receiving wait as long as the other side lives."""
     with socket.socket(fileno=connection.fileno()) as opened:
         _set_timeout(opened, 0)
         opened.detach()
 
 
 def send(connection: Connection[Any, Any], message: Mapping[str, Any]) -> None:
-    """Send a message. Raises OSError where nobody is there any more."""
+    """Send a message. Raises OSError if the other side is gone."""
     connection.send_bytes(json.dumps(message).encode())
 
 
 def receive(connection: Connection[Any, Any]) -> dict[str, Any]:
-    """The next message. Raises EOFError or OSError where none can come any more."""
+    """Return the next message. Raises EOFError or OSError if the other side is gone."""
     found: dict[str, Any] = json.loads(connection.recv_bytes(_LONGEST_BYTES))
     return found
 
 
-def told(error: BaseException) -> dict[str, Any]:
-    """An error as a message; what ran out of memory is a MemoryError on the other side too."""
+def error_message(error: BaseException) -> dict[str, Any]:
+    """Return an error as a message; if it means that memory ran out, its kind is MemoryError."""
     if isinstance(error, MillraceError):
         parts = {"what": error.what, "got": error.got, "allowed": error.allowed, "next": error.next}
         return {"kind": type(error).__name__, **parts}
@@ -78,7 +81,7 @@ def told(error: BaseException) -> dict[str, Any]:
 
 
 def rebuilt(message: Mapping[str, Any]) -> Exception:
-    """The error that `told` made a message of: its own kind if it is one of Millrace's."""
+    """Return the error of a message of `error_message`, of its own class if that is one of Millrace's."""
     kind = getattr(errors, message["kind"], None)
     if isinstance(kind, type) and issubclass(kind, MillraceError):
         parts = {name: message[name] for name in ("got", "allowed", "next")}

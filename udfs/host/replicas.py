@@ -1,4 +1,4 @@
-"""One model on several devices: which of them computes the next batch."""
+"""One model on several devices, and the choice of the device for the next batch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Protocol
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from udfs.decode import Examples, Values
-from udfs.host.payload import cost_of
-from udfs.models.base import Model
-from udfs.models.gpu import GpuUse, together
+from millrace.udfs.backends.gpu_usage import GpuUse, together
+from millrace.udfs.host.payload import cost_of
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.examples import Examples, Values
 
 
 class Replica(Model, Protocol):
-    """A model that knows how much it still has to do."""
+    """A model that knows its outstanding work."""
 
     def outstanding(self) -> int:
-        """Rows, or padded tokens, that anybody asked for and has no answer to."""
+        """Return outstanding rows, or padded tokens, of all clients."""
         ...
 
     def gpu_used(self) -> GpuUse | None:
-        """What its GPU took for this process since the last call; None where it has none."""
+        """Return its GPU use for this process since the last call; None if it has no GPU."""
         ...
 
 
@@ -33,13 +33,13 @@ Route = Callable[[Sequence[int], int], int]
 
 
 def least_outstanding(work: Sequence[int], last: int) -> int:
-    """The replica with the least to do; among equals the next in turn."""
+    """Return the replica with the least work; among equals the next in turn."""
     turn = [(last + 1 + step) % len(work) for step in range(len(work))]
     return min(turn, key=lambda index: work[index])
 
 
 def round_robin(work: Sequence[int], last: int) -> int:
-    """The next in turn, whatever it has to do."""
+    """Return the next replica in turn."""
     return (last + 1) % len(work)
 
 
@@ -47,27 +47,27 @@ ROUTES: dict[str, Route] = {"least_outstanding": least_outstanding, "round_robin
 
 
 class Replicas:
-    """Equal models as one. Several threads, or several processes, are needed to keep them all busy."""
+    """Several equal models as one; only several threads or processes keep them all busy."""
 
     def __init__(self, replicas: Sequence[Replica], route: str = "least_outstanding") -> None:
         self.card, self.runtime = replicas[0].card, replicas[0].runtime
         self.device = ",".join(replica.device for replica in replicas)
         self._replicas, self._route = replicas, ROUTES[route]
         self._lock = threading.Lock()
-        self._own = [0] * len(replicas)  # asked by this process
+        self._own = [0] * len(replicas)  # requested by this process
         self._last = len(replicas) - 1
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
-        """The model's input columns as what `predict` reads."""
+        """Decode the model's input columns."""
         return self._replicas[0].decode(batch)
 
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """The outputs of whichever replica the route names."""
+        """Return the outputs of the replica that the route chooses."""
         with self._chosen(values) as replica:
             return replica.predict(values)
 
     def gpu_used(self) -> GpuUse | None:
-        """What the replicas' GPUs took for this process since the last call."""
+        """Return the GPU use of all replicas for this process since the last call."""
         return together([use for one in self._replicas if (use := one.gpu_used())])
 
     @contextmanager
@@ -84,5 +84,5 @@ class Replicas:
 
     def _work(self) -> list[int]:
         """What each has to do: as its host says, or as this process knows before the host does."""
-        told = (replica.outstanding() for replica in self._replicas)
-        return [max(work, own) for work, own in zip(told, self._own, strict=True)]
+        reported = (replica.outstanding() for replica in self._replicas)
+        return [max(work, own) for work, own in zip(reported, self._own, strict=True)]

@@ -1,4 +1,4 @@
-"""The host process: ``python -m udfs.host.server PLACE DIRECTORY``, started by `udfs.host.election`."""
+"""The host process: ``python -m millrace.udfs.host.server PLACE DIRECTORY``, started by `host.election`."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from schemas.errors import RunFailed
-from udfs.allocator import keep_freed_memory
-from udfs.host import wire
-from udfs.host.area import Area
-from udfs.host.computing import Computer, Ensure, Key, Question
-from udfs.host.election import ADDRESS, LOCK, read_address, write_address
-from udfs.host.place import HostPlace, born
-from udfs.host.tenant import Tenant
-from udfs.plan import Runtime
+from millrace.schemas.errors import RunFailed
+from millrace.udfs.host import protocol
+from millrace.udfs.host.address import HostSpec, born
+from millrace.udfs.host.compute_thread import Computer, LoadRequest, ModelKey, PredictRequest
+from millrace.udfs.host.election import ADDRESS, LOCK, read_address, write_address
+from millrace.udfs.host.session import Tenant
+from millrace.udfs.host.shared_memory import Area
+from millrace.udfs.runtime.memory import keep_freed_memory
+from millrace.udfs.runtime.plan import Runtime
 
 _BACKLOG = 128
 _KEY_BYTES = 32
 
 
 class Server:
-    """Accepts clients and reads their questions, in a thread that never computes: it always notices.
+    """Accepts clients and reads their requests, in a thread that never computes.
 
-    A client that dies, the owner's end and idleness are seen at once, whatever is being computed.
+    It therefore notices at once when a client disconnects, when the owner ends, and when it is idle.
     """
 
-    def __init__(self, place: HostPlace, directory: Path) -> None:
+    def __init__(self, place: HostSpec, directory: Path) -> None:
         self._place, self._directory = place, directory
         self._owner = os.pidfd_open(place.owner)
         self._key = secrets.token_bytes(_KEY_BYTES)
         self._name = f"s{os.getpid()}"
         self._board = Area.made()
         self._computer = Computer(place, self._board.counter())
-        self._tenants: dict[Tenant, Key | None] = {}  # and which model each has asked for
+        self._tenants: dict[Tenant, ModelKey | None] = {}  # by client, the model that it requested
         self._proven: deque[Tenant] = deque()
         self._wake = os.eventfd(0)
         self._idle_since = time.monotonic()
@@ -54,7 +54,7 @@ class Server:
         self._listener = _listening(directory, self._name)
 
     def run(self) -> NoReturn:
-        """Serve until the owner ends, or nobody has been there for ``idle_s``."""
+        """Serve until the owner ends, or no client was there for ``idle_s``."""
         self._selector.register(self._owner, selectors.EVENT_READ, self._owner_ended)
         self._selector.register(self._wake, selectors.EVENT_READ, self._welcome)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -101,23 +101,23 @@ class Server:
 
     def _read(self, tenant: Tenant) -> None:
         try:
-            self._take(tenant, wire.receive(tenant.connection))
+            self._take(tenant, protocol.receive(tenant.connection))
         except (EOFError, OSError):
             self._leave(tenant)
         except Exception as error:  # noqa: BLE001 - a message that makes no sense is its sender's alone
-            tenant.say(wire.told(error))
+            tenant.say(protocol.error_message(error))
             self._leave(tenant)
 
     def _take(self, tenant: Tenant, message: dict[str, Any]) -> None:
         if message["do"] == "ensure":
             runtime = Runtime(**message["runtime"])
-            key = Key(Path(message["folder"]), message["digest"], runtime)
+            key = ModelKey(Path(message["folder"]), message["digest"], runtime)
             self._tenants[tenant] = key
-            self._computer.put(Ensure(tenant, key, time.monotonic()))
-        elif (asked := self._tenants[tenant]) is None:
+            self._computer.put(LoadRequest(tenant, key, time.monotonic()))
+        elif (model := self._tenants[tenant]) is None:
             raise RunFailed("a client asks before it has a model", got=str(message))
         else:
-            self._computer.put(Question(tenant, asked, tenant.values(message["bytes"])))
+            self._computer.put(PredictRequest(tenant, model, tenant.values(message["bytes"])))
 
     def _leave(self, tenant: Tenant) -> None:
         self._selector.unregister(tenant.connection)
@@ -145,7 +145,7 @@ def _listening(directory: Path, name: str) -> socket.socket:
     """A Unix socket for this user alone."""
     listener = socket.socket(socket.AF_UNIX)
     os.umask(0o177)
-    with wire.path_of(directory, name) as path:
+    with protocol.path_of(directory, name) as path:
         listener.bind(path)
     os.umask(0o077)
     listener.listen(_BACKLOG)
@@ -153,10 +153,10 @@ def _listening(directory: Path, name: str) -> socket.socket:
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Serve the place that the elector gives, from its directory."""
+    """Serve a host spec from its directory."""
     keep_freed_memory()
     text, directory = arguments
-    place = HostPlace.from_json(text)
+    place = HostSpec.from_json(text)
     if place.directory != Path(directory):  # the owner ended, and another has its id
         sys.exit(
             f"process {place.owner}, born {born(place.owner)}, is not the owner of {directory}"

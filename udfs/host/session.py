@@ -1,4 +1,4 @@
-"""The host's side of one client's connection."""
+"""The host's side of a client's connection."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from udfs.decode import Values
-from udfs.host import wire
-from udfs.host.area import Area
-from udfs.host.payload import packed, unpacked
-from udfs.models.gpu import GpuUse
+from millrace.udfs.backends.gpu_usage import GpuUse
+from millrace.udfs.host import protocol
+from millrace.udfs.host.payload import packed, unpacked
+from millrace.udfs.host.shared_memory import Area
+from millrace.udfs.runtime.examples import Values
 
 
 class Tenant:
-    """A client that has shown the key: where its questions are, and how it is answered."""
+    """An authenticated client: its shared memory, and its connection."""
 
     def __init__(self, opened: socket.socket, key: bytes, board: Area, timeout_s: float) -> None:
-        self.connection: Connection[Any, Any] = wire.proven(
+        self.connection: Connection[Any, Any] = protocol.proven(
             opened, key, is_host=True, timeout_s=timeout_s
         )
         self._areas: list[Area] = []
@@ -33,30 +33,30 @@ class Tenant:
             for _ in range(2):
                 self._areas.append(Area.given(recv_handle(self.connection)))
             send_handle(self.connection, board.descriptor, 0)
-            wire.without_timeout(self.connection)
+            protocol.without_timeout(self.connection)
         except BaseException:
             self.close()
             raise
 
     def values(self, size: int) -> Values:
-        """What the client asks about, as views of its memory: it waits, so that they stay good."""
+        """Return the rows of a request as views of the client's memory, which stays unchanged meanwhile."""
         return unpacked(self._areas[0].read(size))["values"]
 
     def answer(self, outputs: Mapping[str, NDArray[Any]], use: GpuUse | None = None) -> None:
-        """Hand the outputs over, and what they took of the GPU."""
+        """Send the outputs, and their GPU use."""
         batch = packed(outputs)
         with self._lock:
             if not self.connection.closed:
                 self._send({"bytes": self._areas[1].write(batch), "gpu": use and asdict(use)})
 
     def say(self, message: Mapping[str, Any]) -> None:
-        """Send a message that needs no more memory."""
+        """Send a message without outputs."""
         with self._lock:
             if not self.connection.closed:
                 self._send(message)
 
     def close(self) -> None:
-        """Let go of everything of this client."""
+        """Release the connection and the memory."""
         with self._lock:
             self.connection.close()
             for area in self._areas:
@@ -64,4 +64,4 @@ class Tenant:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with suppress(ConnectionError):  # a client that is gone is seen by the thread that reads
-            wire.send(self.connection, message)
+            protocol.send(self.connection, message)

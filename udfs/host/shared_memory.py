@@ -1,4 +1,4 @@
-"""Memory that a client and its host both see: what one writes the other reads, without a copy between."""
+"""Memory that a client and its host share without copies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import os
 
 import pyarrow as pa
 
-from schemas.errors import RunFailed
+from millrace.schemas.errors import RunFailed
 
 _SMALLEST_BYTES = 1 << 16
 
 
 class Area:
-    """A growing piece of anonymous memory, known by its file descriptor alone.
+    """A growing area of anonymous memory, known by its file descriptor alone.
 
-    It has no name that others could open, and nothing is left of it when both processes are gone.
+    It has no name that others could open, and is gone when both processes are.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -25,7 +25,7 @@ class Area:
 
     @classmethod
     def made(cls) -> Area:
-        """A new area. It never shrinks, so that no reader loses pages under its hands."""
+        """Create an area. It never shrinks, so that no reader loses pages."""
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         descriptor = os.memfd_create("millrace", flags)
         os.ftruncate(descriptor, _SMALLEST_BYTES)
@@ -34,14 +34,14 @@ class Area:
 
     @classmethod
     def given(cls, descriptor: int) -> Area:
-        """The area that another process made. Raises RunFailed unless it is sealed against shrinking."""
+        """Open the area of another process. Raises RunFailed unless it is sealed against shrinking."""
         if not fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
             os.close(descriptor)
             raise RunFailed("a client's memory may shrink", allowed="F_SEAL_SHRINK is set")
         return cls(descriptor)
 
     def write(self, batch: pa.RecordBatch) -> int:
-        """Put the batch there, in place of what was; the bytes that it takes."""
+        """Replace the area's content by a batch; return its size in bytes."""
         size = pa.ipc.get_record_batch_size(batch) + batch.schema.serialize().size + 64
         sink = pa.FixedSizeBufferWriter(pa.py_buffer(self._mapped(size, grow=True)))
         with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -49,17 +49,17 @@ class Area:
         return int(sink.tell())
 
     def read(self, size: int) -> pa.RecordBatch:
-        """The batch that the other side put there; its columns are views, good until the next write."""
+        """Return the batch that the other side wrote; its columns are views, valid until the next write."""
         buffer = pa.py_buffer(self._mapped(size, grow=False)).slice(0, size)
         with pa.ipc.open_stream(buffer) as reader:
             return reader.read_next_batch()
 
     def counter(self) -> memoryview:
-        """One signed number at the beginning: ``counter()[0]``."""
+        """Return a view of the signed number at the beginning: ``counter()[0]``."""
         return memoryview(self._mapped(8, grow=False))[:8].cast("q")
 
     def close(self) -> None:
-        """Give the descriptor back; views that are still held keep their memory."""
+        """Close the descriptor; views that still exist keep their memory."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor, self._map = -1, None

@@ -1,4 +1,4 @@
-"""A model folder exported for another backend: itself a model folder, checked against its source."""
+"""Converts a model folder to another backend's format, and compares it with its source."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.errors import ModelError
-from schemas.model import ModelCard
-from udfs.models.base import digest_of, read_card, verify
-from udfs.models.folder import whole_folder, write_card
-from udfs.models.hardware import has_package
-from udfs.models.loaded import LoadedModel
-from udfs.models.samples import ROWS, sample
-from udfs.plan import Runtime
+from millrace.schemas.errors import ModelError
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.hardware import has_package
+from millrace.udfs.models.loaded_model import LoadedModel
+from millrace.udfs.models.model_folder import whole_folder, write_card
+from millrace.udfs.models.model_loading import digest_of, read_card, verify
+from millrace.udfs.models.sample_inputs import ROWS, sample
+from millrace.udfs.runtime.plan import Runtime
+from millrace.udfs.tokenization.library_tokenizer import (
+    is_resolved,
+    library_tokenizer,
+    write_resolved,
+)
+from millrace.udfs.tokenization.tokenizer import TokenDecoder
 
 FORMATS = {
     "openvino": "openvino",
@@ -35,19 +41,25 @@ _TOKENIZER_SUFFIXES = (".json", ".txt", ".model")
 
 
 def convert(folder: Path, out: Path, backend: str, precision: str = "fp32") -> ModelCard:
-    """The card of ``out``, a new model folder for ``backend``, made from the one in ``folder``.
+    """Make ``out``, a model folder for ``backend``, from the one in ``folder``, and return its card.
 
-    ``backend`` is openvino, onnx (or onnxruntime) or torchscript. Both folders are run on a sample,
-    and in fp32 ``out`` appears only where they agree within 1e-4. Raises ModelError.
+    Both folders run on a sample; in fp32 ``out`` is created only if they agree within 1e-4.
+
+    Args:
+        backend: openvino, onnx (or onnxruntime), or torchscript.
+
+    Raises:
+        ModelError: the conversion is not possible, or its results differ.
     """
     format_ = _format(backend, precision)
     card = _source_card(folder)
-    with whole_folder(out) as made:
-        _copy_tokenizer(folder, card, made)
+    with whole_folder(out, folder) as made:
+        if card.preprocess.name == "tokens":
+            card = _with_tokenizer(folder, card, made)
         source = LoadedModel(folder, card, Runtime("cpu"))
         _export(source, folder, made, format_, precision)
         origin = {"digest": digest_of(folder), "format": card.format, "precision": precision}
-        new = write_card(made, **_told(card, format_), made_from=origin)
+        new = write_card(made, **_shared_fields(card, format_), made_from=origin)
         _check(source, LoadedModel(made, new, Runtime("cpu", BACKENDS[format_], precision)))
     return new
 
@@ -90,30 +102,41 @@ def _source_card(folder: Path) -> ModelCard:
     return card
 
 
-def _told(card: ModelCard, format_: str) -> dict[str, object]:
+def _shared_fields(card: ModelCard, format_: str) -> dict[str, object]:
     """What the new card says as the source's does."""
     same = card.model_dump(
         mode="json",
         exclude_defaults=True,
-        exclude={"architecture", "files", "format", "made_from"},
+        exclude={"architecture", "checks", "files", "format", "made_from"},
     )
     return {**same, "format": format_}
 
 
-def _copy_tokenizer(folder: Path, card: ModelCard, made: Path) -> None:
-    if card.preprocess.name == "tokens":
-        for name in card.files:
-            if Path(name).suffix in _TOKENIZER_SUFFIXES and "/" not in name:
-                shutil.copyfile(folder / name, made / name)
+def _with_tokenizer(folder: Path, card: ModelCard, made: Path) -> ModelCard:
+    """The card with the tokenizer's own limit, once ``made`` has the tokenizer.
+
+    As one file where there is such a file of it: what reads it then imports no Transformers.
+    """
+    copies_all = is_resolved(folder) or not write_resolved(library_tokenizer(folder), made)
+    for name in card.files:
+        is_copied = (
+            Path(name).suffix in _TOKENIZER_SUFFIXES if copies_all else name == "config.json"
+        )
+        if is_copied and "/" not in name:
+            shutil.copyfile(folder / name, made / name)
+    limit = {"max_tokens": TokenDecoder(folder, card).longest}
+    options = card.preprocess.options.model_copy(update=limit)
+    step = card.preprocess.model_copy(update={"options": options})
+    return card.model_copy(update={"preprocess": step})
 
 
 def _export(source: LoadedModel, folder: Path, made: Path, format_: str, precision: str) -> None:
-    from udfs.models.exports import EXPORTS
-    from udfs.models.graph import graph_of
+    from millrace.udfs.backends.graph_export import EXPORTS
+    from millrace.udfs.graphs.build import graph_of
 
     EXPORTS[format_](graph_of(folder, source.card), source.arrays(sample(source)), made)
     if precision == "int8":
-        from udfs.models.exports import quantize_onnx
+        from millrace.udfs.backends.graph_export import quantize_onnx
 
         quantize_onnx(made)
 

@@ -1,36 +1,28 @@
-"""A loaded model: decode, run, finish; which runner it has is all that differs between backends."""
+"""A loaded model: decode, run, finish. Backends differ only in the runner."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.model import ModelCard
-from udfs.decode import DECODERS, Decoder, Examples, Values
-from udfs.models.finish import FINISHES, Finish, Outputs
-from udfs.models.runtimes import resolved
-from udfs.models.tokens import TokenDecoder, padded
-from udfs.plan import Runtime
-
-Arrays = tuple[NDArray[Any], ...]
-
-
-class Runner(Protocol):
-    """A graph on one device."""
-
-    def run(self, arrays: Arrays) -> NDArray[np.float32]:
-        """The graph's last tensor, ``[rows, ...]`` float32, on the host."""
-        ...
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.postprocess import FINISHES, Finish, Outputs
+from millrace.udfs.backends.runner import Arrays, Runner
+from millrace.udfs.backends.runtimes import resolved
+from millrace.udfs.runtime.decode import DECODERS
+from millrace.udfs.runtime.examples import Decoder, Examples, Values
+from millrace.udfs.runtime.plan import Runtime
+from millrace.udfs.tokenization.tokenizer import TokenDecoder, padded
 
 
 class LoadedModel:
-    """Arrow in, named NumPy outputs out, by whatever runner the runtime names."""
+    """A model from Arrow columns to named NumPy outputs, with the runner of its runtime."""
 
     def __init__(self, folder: Path, card: ModelCard, runtime: Runtime) -> None:
         self.card = card
@@ -41,17 +33,17 @@ class LoadedModel:
         self.runner = runner_of(folder, card, self.runtime)
 
     def decode(self, batch: pa.RecordBatch) -> Examples:
-        """The signature's inputs as one array, ``[rows, *shape]``, or token ids, one sequence a row."""
+        """Return the signature's inputs as one array, ``[rows, *shape]``, or token ids per row."""
         return self._decode(batch)
 
     def predict(self, values: Values) -> Mapping[str, NDArray[Any]]:
-        """The outputs that the postprocess step gives, in the order of ``values``; at least one row."""
+        """Return the outputs of the postprocess step, in the order of ``values``; at least one row."""
         outputs: Outputs = self._finish(self.runner.run(self.arrays(values)))
         return outputs
 
 
 def reader_of(folder: Path, card: ModelCard) -> tuple[Decoder, Callable[[Values], Arrays]]:
-    """What makes values of a batch, and what makes a graph's input arrays of values."""
+    """Return the decoder of a folder, and the function from its values to a graph's input arrays."""
     if card.preprocess.name == "tokens":
         decoder = TokenDecoder(folder, card)
         return decoder, partial(_token_arrays, decoder.pad_id)
@@ -67,30 +59,30 @@ def _one_array(values: Values) -> Arrays:
 
 
 def runner_of(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
-    """The backend's runner; with scaling and head around it where the graph has none inside."""
+    """Return the backend's runner; with scaling and head around it for an exported graph."""
     runner = RUNNERS[runtime.backend](folder, card, runtime)
-    if card.made_from or card.format in ("safetensors", "huggingface"):
+    if not card.is_foreign:
         return runner
-    from udfs.models.foreign import ForeignRunner
+    from millrace.udfs.backends.exported_graph import ForeignRunner
 
     return ForeignRunner(runner, card)
 
 
 # Imported when first needed: a worker pays for the backend that it uses, and for no other.
 def _torch(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
-    from udfs.models.torch_runner import torch_runner
+    from millrace.udfs.backends.torch_backend import torch_runner
 
     return torch_runner(folder, card, runtime)
 
 
 def _onnxruntime(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
-    from udfs.models.onnx_runner import OnnxRunner
+    from millrace.udfs.backends.onnx_backend import OnnxRunner
 
     return OnnxRunner(folder, card, runtime)
 
 
 def _openvino(folder: Path, card: ModelCard, runtime: Runtime) -> Runner:
-    from udfs.models.openvino_runner import OpenvinoRunner
+    from millrace.udfs.backends.openvino_backend import OpenvinoRunner
 
     return OpenvinoRunner(folder, card, runtime)
 

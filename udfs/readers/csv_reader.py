@@ -1,76 +1,116 @@
-"""Delimited text by RFC 4180: the header line names the columns, in any order; others are ignored.
+"""Delimited text by RFC 4180: the header names the columns, in any order; other columns are ignored.
 
-NULL is an unquoted cell whose text, as it stands in the file, equals the source's ``null``; a
-quoted one is that text, so ``""`` is an empty string where a bare nothing is NULL. The csv module
-does not tell the two apart: a record that has quotes and such a cell is looked at once more.
+Without a header, names come from the source or, in order, from the declared columns. `csv_nulls` decides
+which cells are NULL.
 
-Empty lines are no records. With ``escape``, a doubled quote is still a quote. What the csv module
-refuses (an unclosed quote, text after a closing one) is malformed line by line: where its records
-would have ended cannot be known, none is made up, and the count of malformed rows shows how much
-was lost.
+Empty lines are no records. With ``escape``, a doubled quote is still a quote. Lines that the csv module
+refuses (an unclosed quote, text after a closing one) are malformed one by one: nobody knows where their
+records end, so none is invented, and the count of malformed rows shows the loss.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from itertools import islice
 
 import pyarrow as pa
 
-from schemas.config import CsvSource
-from schemas.errors import InputCorrupt
-from udfs.cells import cast_cells
-from udfs.files import LONGEST_RECORD, InputFile, Line, bad_bytes, text_lines
-from udfs.records import BATCH_ROWS, Record, bad, good, in_batches
+from millrace.schemas.column_path import Origin
+from millrace.schemas.errors import InputCorrupt
+from millrace.schemas.sources import CsvSource
+from millrace.udfs.readers.csv_nulls import Nulls
+from millrace.udfs.readers.files import LONGEST_RECORD, InputFile, TextLine, bad_bytes, text_lines
+from millrace.udfs.readers.records import BATCH_ROWS, Record, bad, good, in_batches
+from millrace.udfs.readers.text_values import cast_cells
 
 csv.field_size_limit(2 * LONGEST_RECORD)  # _Feed stops before it
 
-Parsed = tuple[list[str], list[Line]]
+Parsed = tuple[list[str], list[TextLine]]
 
 
 def read_csv(
-    file: InputFile, source: CsvSource, schema: pa.Schema, *, rows: int = BATCH_ROWS
+    file: InputFile,
+    source: CsvSource,
+    schema: pa.Schema,
+    origins: Mapping[str, Origin] | None = None,
+    *,
+    rows: int = BATCH_ROWS,
+    keeps: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """The file's records as batches of the declared columns and ``_malformed``.
+    """Read the file's records as batches of the declared columns and ``_malformed``.
 
-    Raises InputCorrupt, naming the file, when it cannot be read or decoded to its end, or when its
-    header does not have a declared column exactly once.
+    Args:
+        origins: by column, its name in the header; without them, its own.
+        keeps: columns whose values a record has although another of its cells does not fit.
+
+    Raises:
+        InputCorrupt: the file cannot be read or decoded to its end, or its header does not have each declared
+            column once.
     """
-    records = _records(file, source, schema)
-    yield from in_batches(records, file.name, schema, cast_cells, rows=rows, line=source.line)
+    records = _records(file, source, schema, origins or {})
+    make = partial(cast_cells, notation=source.notation)
+    yield from in_batches(
+        records, file.name, schema, make, rows=rows, line=source.line, keeps=keeps
+    )
+
+
+def csv_width(file: InputFile, source: CsvSource) -> int | None:
+    """Return the number of fields of the first record that parses; None if there is none."""
+    parsed = _parsed(_Feed(text_lines(file, source.encoding)), source)
+    return next((len(found[0]) for found in parsed if not isinstance(found, Record)), None)
 
 
 def csv_header(file: InputFile, source: CsvSource) -> list[str] | None:
-    """The names in the header, None for a file without one. Raises InputCorrupt as read_csv."""
+    """Return the names in the header; None for an empty file. Raises InputCorrupt as `read_csv`."""
     for parsed in _parsed(_Feed(text_lines(file, source.encoding)), source):
         return _header(file, parsed)
     return None
 
 
-def _records(file: InputFile, source: CsvSource, schema: pa.Schema) -> Iterator[Record]:
+def has_records(file: InputFile, source: CsvSource) -> bool:
+    """Whether the file has a record after its header, malformed or not. Raises InputCorrupt as `read_csv`."""
     parsed = _parsed(_Feed(text_lines(file, source.encoding)), source)
-    first = next(parsed, None)
-    if first is None:
-        return
-    header = _header(file, first)
+    headers = 1 if source.header is True else 0
+    return len(list(islice(parsed, headers + 1))) > headers
+
+
+def _records(
+    file: InputFile, source: CsvSource, schema: pa.Schema, origins: Mapping[str, Origin]
+) -> Iterator[Record]:
+    parsed = _parsed(_Feed(text_lines(file, source.encoding)), source)
+    header = list(source.names(schema.names) or ())
+    if source.header is True:
+        first = next(parsed, None)
+        if first is None:
+            return
+        header = _header(file, first)
     positions = [
-        None if field.name == source.line else _position(file, header, field.name)
-        for field in schema
+        None
+        if name == source.line
+        else _position(file, header, origins.get(name, Origin(name)).name)
+        for name in schema.names
     ]
-    nulls = _Nulls(source)
+    nulls = Nulls(source)
     for found in parsed:
-        yield found if isinstance(found, Record) else _record(found, len(header), positions, nulls)
+        if isinstance(found, Record):
+            yield found
+        else:
+            yield _record(found, len(header), positions, nulls, by_header=source.header is True)
 
 
-def _record(parsed: Parsed, width: int, positions: list[int | None], nulls: _Nulls) -> Record:
+def _record(
+    parsed: Parsed, width: int, positions: list[int | None], nulls: Nulls, *, by_header: bool
+) -> Record:
     cells, lines = parsed
     raw = lines[0].text if len(lines) == 1 else "".join(line.text for line in lines)
     number = lines[0].number
     if bad_bytes(raw):
         return bad(number, "bytes that are not valid in the encoding", raw)
     if len(cells) != width:
-        return bad(number, f"{len(cells)} fields, header has {width}", raw)
+        wanted = f"header has {width}" if by_header else f"{width} are named"
+        return bad(number, f"{len(cells)} fields, {wanted}", raw)
     with_nulls = nulls.applied(cells, raw)
     return good(number, [None if at is None else with_nulls[at] for at in positions], raw)
 
@@ -87,7 +127,8 @@ def _header(file: InputFile, parsed: Parsed | Record) -> list[str]:
     raise InputCorrupt(
         f"{file.name} line {number}: the header cannot be parsed",
         got=why,
-        next="check delimiter, quote and encoding of the source, or repair the header line",
+        next="check delimiter, quote and encoding of the source, or repair the header line; files of "
+        "banks and of Excel often have encoding: windows-1252",
     )
 
 
@@ -109,9 +150,9 @@ class _TooLongError(Exception):
 class _Feed:
     """Lines for csv.reader that keeps those of the current record."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
+    def __init__(self, lines: Iterator[TextLine]) -> None:
         self.lines = lines
-        self.held: list[Line] = []
+        self.pending: list[TextLine] = []
         self.chars = 0
 
     def __iter__(self) -> _Feed:
@@ -119,16 +160,16 @@ class _Feed:
 
     def __next__(self) -> str:
         line = next(self.lines)
-        self.held.append(line)
+        self.pending.append(line)
         self.chars += len(line.text)
         if line.cut or self.chars > LONGEST_RECORD:
             raise _TooLongError
         return line.text
 
-    def taken(self) -> list[Line]:
-        """The lines of the record that just ended."""
-        taken, self.held, self.chars = self.held, [], 0
-        return taken
+    def take_record(self) -> list[TextLine]:
+        """Return the lines of the record that just ended."""
+        lines, self.pending, self.chars = self.pending, [], 0
+        return lines
 
 
 def _parsed(feed: _Feed, source: CsvSource) -> Iterator[Parsed | Record]:
@@ -140,16 +181,16 @@ def _parsed(feed: _Feed, source: CsvSource) -> Iterator[Parsed | Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield from _unparsed(feed.taken(), _cause(error))
+            yield from _unparsed(feed.take_record(), _cause(error))
         except _TooLongError:  # still inside the record, so all that follows is as unknown
-            held = feed.taken()
-            start = held[0].number
-            yield from _unparsed(held, "longer than a record may be")
+            lines = feed.take_record()
+            start = lines[0].number
+            yield from _unparsed(lines, "longer than a record may be")
             for line in feed.lines:
                 yield bad(line.number, f"after the overlong record of line {start}", line.text)
             return
         else:
-            lines = feed.taken()
+            lines = feed.take_record()
             if cells:
                 yield cells, lines
 
@@ -175,39 +216,9 @@ def _cause(error: csv.Error) -> str:
     return str(error)
 
 
-def _unparsed(lines: list[Line], cause: str) -> Iterator[Record]:
+def _unparsed(lines: list[TextLine], cause: str) -> Iterator[Record]:
     start = lines[0].number
     yield bad(start, cause, lines[0].text)
     for line in lines[1:]:
         if line.text.strip("\r\n"):
             yield bad(line.number, f"inside the record of line {start}: {cause}", line.text)
-
-
-class _Nulls:
-    """Tells NULL from text, by what stands in the file."""
-
-    def __init__(self, source: CsvSource) -> None:
-        quote, escape = source.quote, source.escape if source.escape != source.quote else ""
-        self.null, self.marks = source.null, [mark for mark in (quote, escape) if mark]
-        self.escaped_null = bool(escape) and escape in source.null
-        q, e, d = re.escape(quote), re.escape(escape), re.escape(source.delimiter)
-        any_escaped = f"|{e}." if e else ""
-        quoted = f"{q}[^{q}{e}]*(?:(?:{q}{q}{any_escaped})[^{q}{e}]*)*{q}" if quote else r"(?!)"
-        plain = rf"[^{d}{e}\r\n]*(?:{e}.[^{d}{e}\r\n]*)*" if e else rf"[^{d}\r\n]*"
-        self.cell = re.compile(rf"(?:{quoted}|(?P<plain>{plain}))(?:{d}|\r\n|\r|\n|\Z)", re.DOTALL)
-
-    def applied(self, cells: list[str], raw: str) -> list[str | None]:
-        """The cells of a record, None for those that are NULL."""
-        if not any(mark in raw for mark in self.marks):
-            return [None if cell == self.null else cell for cell in cells]
-        if not self.escaped_null and self.null not in cells:
-            return list(cells)
-        found: list[str | None] = []
-        position = 0
-        for cell in cells:
-            match = self.cell.match(raw, position)
-            if match is None:  # the two parsers disagree: a fault of this file, not of the data
-                raise AssertionError(f"cannot find cell {len(found)} again in {raw[:200]!r}")
-            found.append(None if match["plain"] == self.null else cell)
-            position = match.end()
-        return found

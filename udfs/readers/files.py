@@ -1,4 +1,4 @@
-"""Input files as a worker opens them: any store that Arrow knows, failures with a file's name."""
+"""Input files in a worker: in any store that Arrow supports; errors name the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pyarrow import ArrowException
 from pyarrow import fs as arrow_fs
 
-from schemas.errors import InputCorrupt, UsageError
+from millrace.schemas.errors import InputCorrupt, UsageError
 
 LONGEST_RECORD = (
     64 * 1024 * 1024
@@ -29,15 +29,15 @@ _NO_RESYNC = ("utf-16", "utf-32", "utf-7")
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file to parse: where it is, what messages call it, and the size it was pinned with."""
+    """A file to parse: its path, its name in messages, and its size when it was pinned."""
 
     path: str  # absolute, or a URI
     name: str
     size_bytes: int
 
 
-class Line(NamedTuple):
-    """One physical line with its line break; ``cut`` when it went on past the longest record."""
+class TextLine(NamedTuple):
+    """A physical line with its line break; ``cut`` if it is longer than the longest record."""
 
     number: int  # from 1
     text: str
@@ -45,9 +45,9 @@ class Line(NamedTuple):
 
 
 def locate(path: str) -> tuple[Any, str]:
-    """The Arrow file system of a path or URI, and the path inside it.
+    """Return the Arrow file system of a path or URI, and the path inside it.
 
-    URIs are taken as Hadoop takes them: what follows the host is plain text, not percent-encoded.
+    URIs are read as Hadoop reads them: the path is plain text, not percent-encoded.
     """
     match = _URI.fullmatch(path)
     if match is None:
@@ -62,7 +62,7 @@ def locate(path: str) -> tuple[Any, str]:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """While open, a failure to read is an InputCorrupt that names the file."""
+    """Turn read errors inside into InputCorrupt with the file's name."""
     try:
         yield
     except UnicodeError as error:
@@ -81,9 +81,9 @@ def naming(name: str) -> Iterator[None]:
 
 @contextmanager
 def opened(file: InputFile, *, compression: str | None = None) -> Iterator[Any]:
-    """The file as a binary stream. ``compression="detect"`` goes by its suffix (.gz, .bz2, .zst).
+    """Open the file as a binary stream; ``compression="detect"`` goes by its suffix (.gz, .bz2, .zst).
 
-    Raises InputCorrupt when it is gone or its size is not the one it was pinned with.
+    Raises InputCorrupt if the file is gone, or its size is not the pinned one.
     """
     with naming(file.name):
         filesystem, inside = locate(file.path)
@@ -99,7 +99,7 @@ def opened(file: InputFile, *, compression: str | None = None) -> Iterator[Any]:
             yield io.BufferedReader(stream, _BUFFER_BYTES)
 
 
-def text_lines(file: InputFile, encoding: str) -> Iterator[Line]:
+def text_lines(file: InputFile, encoding: str) -> Iterator[TextLine]:
     r"""Physical lines (``\n``, ``\r\n`` or ``\r``) from line 1, without a byte order mark.
 
     Bytes that the encoding does not know stay in the text as lone surrogates (see `bad_bytes`).
@@ -113,10 +113,10 @@ def text_lines(file: InputFile, encoding: str) -> Iterator[Line]:
         while line := text.readline(LONGEST_RECORD):
             number += 1
             cut = len(line) == LONGEST_RECORD and not line.endswith(("\n", "\r"))
-            kept = line.removeprefix("\ufeff") if number == 1 else line
+            content = line.removeprefix("\ufeff") if number == 1 else line
             if cut:
                 _skip_line(text)
-            yield Line(number, kept, cut)
+            yield TextLine(number, content, cut)
 
 
 def _codec(encoding: str) -> str:
@@ -137,7 +137,7 @@ def _skip_line(text: io.TextIOWrapper) -> None:
 
 
 def bad_bytes(text: str) -> bool:
-    """Whether some bytes of the text were not valid in its encoding."""
+    """Whether the text has bytes that were not valid in its encoding."""
     return not text.isascii() and _ESCAPED_BYTES.search(text) is not None
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.errors import InputCorrupt
-from udfs.files import InputFile, naming, opened
+from millrace.schemas.errors import InputCorrupt
+from millrace.udfs.readers.files import InputFile, naming, opened
 
 IDX_SCHEMA = pa.schema(
     [pa.field("index", pa.int64()), pa.field("pixels", pa.binary()), pa.field("label", pa.int32())]
@@ -24,7 +24,7 @@ _SKIP_BYTES = 1024 * 1024
 
 
 def idx_shape(file: InputFile) -> tuple[int, ...]:
-    """The dimensions in the file's header, rows first. Raises InputCorrupt for any other file."""
+    """Return the dimensions in the file's header, rows first. Raises InputCorrupt for another format."""
     with opened(file, compression="detect") as stream:
         return _shape(stream, file.name)
 
@@ -32,10 +32,9 @@ def idx_shape(file: InputFile) -> tuple[int, ...]:
 def read_idx(
     images: InputFile, labels: InputFile | None, start: int, count: int, *, rows: int = 4096
 ) -> Iterator[pa.RecordBatch]:
-    """Rows ``start`` to ``start + count`` as batches of IDX_SCHEMA; no labels: ``label`` null.
+    """Read ``count`` rows from ``start`` as batches of IDX_SCHEMA; without labels, ``label`` is null.
 
-    Raises InputCorrupt, naming the file, when it ends early, goes on after its last row, or when
-    images and labels differ in number.
+    Raises InputCorrupt if a file is too short or too long, or if images and labels differ in number.
     """
     with ExitStack() as stack:
         pixels = _Rows(stack, images, start)

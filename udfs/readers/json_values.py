@@ -1,4 +1,4 @@
-"""JSON values as the values of declared types: strictly, a string is never taken for a number."""
+"""Strict conversion of JSON values to declared types: a string is never read as a number."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
 
-from schemas.types import sql_type
+from millrace.schemas.types import sql_type
 
 Convert = Callable[[Any], Any]
 DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 TIME = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})"
 
+_MAX_KNOWN_KEYS = 10_000  # undeclared keys that are known not to be meant; objects may have any
 _DATE = re.compile(DATE)
 _NAIVE = re.compile(f"{DATE}({TIME})?")
 _ZONED = re.compile(f"{DATE}({TIME}{ZONE}?)?")
@@ -28,50 +29,15 @@ _LARGEST_FLOAT32 = 3.4028235677973366e38  # what is beyond it rounds to infinity
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
-def loads(text: str, *, exact: bool = False) -> Any:
-    """One JSON text; ``exact`` keeps its fractions as Decimal.
-
-    NaN, Infinity and -Infinity are taken, as Python writes them. Raises ValueError, also for a key
-    that is there twice, for a number beyond a double or a Decimal, and for nesting too deep to parse.
-    """
-    parse_float = _as_written if exact else _finite
-    try:
-        return json.loads(text, parse_float=parse_float, object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"number {text} is beyond a double")
-    return value
-
-
-def _as_written(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except DecimalException:  # an ArithmeticError: no caller takes that for a bad value
-        raise ValueError(f"number {text} is beyond a decimal") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key twice: {next(n for n in names if names.count(n) > 1)!r}")
-    return found
-
-
 def needs_exact(kind: pa.DataType) -> bool:
-    """Whether values of the type must not pass through a binary float on their way."""
+    """Whether values of the type must not be read as binary floats."""
     return "decimal" in str(kind)
 
 
 def converter(kind: pa.DataType) -> Convert:
-    """A function from a JSON value (not null) to a Python value that Arrow takes for the type.
+    """Return a function from a JSON value (not null) to a Python value that Arrow accepts for the type.
 
-    That function raises ValueError for a value of another type or out of range.
+    The function raises ValueError for a value of another type or out of range.
     """
     if pa.types.is_list(kind):
         return _list(converter(kind.value_type))
@@ -85,12 +51,12 @@ def converter(kind: pa.DataType) -> Convert:
 
 
 def nullable(convert: Convert) -> Convert:
-    """The same, with null for null."""
+    """Return the same function, with null for null."""
     return lambda value: None if value is None else convert(value)
 
 
 def misfit(value: object, wanted: str) -> ValueError:
-    """The error for a value that is not of the wanted type; the value is shown, shortened."""
+    """Return the error for a value of another type; the value is shown, shortened."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return ValueError(f"{text[:40]}{'...' if len(text) > 40 else ''} is not {wanted}")  # noqa: PLR2004
 
@@ -106,12 +72,34 @@ def _list(item: Convert) -> Convert:
     return convert
 
 
+def case_check(names: Iterable[str]) -> Callable[[dict[str, Any]], None]:
+    """Return a function that raises ValueError for a key that differs from a name in case alone.
+
+    Such a key is ambiguous for readers of SQL names, or a renamed column: it never counts as missing.
+    """
+    declared = {name.lower(): name for name in names}
+    exact, others = set(declared.values()), set[str]()
+
+    def check(value: dict[str, Any]) -> None:
+        for key in value.keys() - exact - others:
+            if key.lower() in declared:
+                raise ValueError(
+                    f"key {key!r} differs from {declared[key.lower()]!r} in case alone"
+                )
+            if len(others) < _MAX_KNOWN_KEYS:
+                others.add(key)
+
+    return check
+
+
 def _struct(fields: dict[str, Convert]) -> Convert:
     fields = {name: nullable(convert) for name, convert in fields.items()}
+    check = case_check(fields)
 
     def convert(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise misfit(value, "an object")
+        check(value)
         return {name: convert(value.get(name)) for name, convert in fields.items()}
 
     return convert

@@ -1,21 +1,21 @@
-"""What the values of a column are like: counts, bounds and shapes, of which parts can be added up.
-
-Runs in a worker, over Arrow batches; what comes back is small, whatever the number of rows.
-"""
+"""Profiles of columns, from Arrow batches in a worker; the result is small, whatever the number of rows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MOST_VALUES = 50  # distinct values that are kept; more, and none is
-LONGEST_VALUE = 100  # characters of a value that is kept
-MOST_SKELETONS = 3
+from millrace.udfs.readers.column_profile import (
+    LONGEST_VALUE,
+    MOST_SKELETONS,
+    MOST_VALUES,
+    ColumnProfile,
+    merged,
+)
+
 _HEAD_BYTES = 8
 
 # Patterns that mean the same to Arrow's engine, which counts here, and to Java's, which checks later.
@@ -33,75 +33,9 @@ SHAPES: dict[str, str] = {
 GARBAGE = "[\\x00-\\x08\\x0B\\x0C\\x0E-\\x1F\\x7F\ufffd]"
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One column of one part of the rows. A bound is None where no value had one."""
-
-    rows: int = 0
-    nulls: int = 0
-    least: Any = None  # numbers as they are, decimals, dates and times as text
-    most: Any = None
-    not_finite: int = 0  # NaN and the infinities; they are in no bound
-    whole: bool = True  # all numbers are integers
-    shortest: int | None = None  # characters, bytes or elements
-    longest: int | None = None
-    blank: int = 0  # texts of nothing but spaces; binaries of nothing but zeros
-    garbled: int = 0  # texts with a match of GARBAGE
-    inner_nulls: int = 0  # elements of arrays that are null
-    inner_not_finite: int = 0
-    repeated: bool = False  # some value stands there twice
-    values: tuple[Any, ...] | None = ()  # the distinct ones; None: too many, or too long
-    skeletons: (
-        tuple[str, ...] | None
-    ) = ()  # texts with A for capitals, a for small letters, 9 for digits
-    heads: tuple[str, ...] | None = ()  # the first bytes, as hex
-    shapes: tuple[str, ...] | None = None  # SHAPES that every text has; None: there was no text
-
-    @property
-    def present(self) -> int:
-        """Rows that have a value."""
-        return self.rows - self.nulls
-
-    def as_json(self) -> str:
-        """A text that `of_json` reads."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def of_json(text: str) -> Profile:
-        """The profile that `as_json` wrote."""
-        about: dict[str, Any] = json.loads(text)
-        for name, value in about.items():
-            about[name] = tuple(value) if isinstance(value, list) else value
-        return Profile(**about)
-
-
-def merged(one: Profile, other: Profile) -> Profile:
-    """The profile of the rows of both. Values that both have are repeated, where they are still known."""
-    both = set(one.values or ()) & set(other.values or ())
-    return Profile(
-        rows=one.rows + other.rows,
-        nulls=one.nulls + other.nulls,
-        not_finite=one.not_finite + other.not_finite,
-        blank=one.blank + other.blank,
-        garbled=one.garbled + other.garbled,
-        inner_nulls=one.inner_nulls + other.inner_nulls,
-        inner_not_finite=one.inner_not_finite + other.inner_not_finite,
-        least=_chosen(min, one.least, other.least),
-        most=_chosen(max, one.most, other.most),
-        whole=one.whole and other.whole,
-        shortest=_chosen(min, one.shortest, other.shortest),
-        longest=_chosen(max, one.longest, other.longest),
-        repeated=one.repeated or other.repeated or bool(both),
-        values=_united(one.values, other.values, MOST_VALUES),
-        skeletons=_united(one.skeletons, other.skeletons, MOST_SKELETONS),
-        heads=_united(one.heads, other.heads, MOST_SKELETONS),
-        shapes=_common(one.shapes, other.shapes),
-    )
-
-
-def profiled(batches: Iterable[pa.RecordBatch]) -> dict[str, Profile]:
-    """A profile a column, of all rows of the batches together. No batches: nothing."""
-    found: dict[str, Profile] = {}
+def profiled(batches: Iterable[pa.RecordBatch]) -> dict[str, ColumnProfile]:
+    """Return a profile per column, of all rows of the batches."""
+    found: dict[str, ColumnProfile] = {}
     for batch in batches:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             part = profile_of(column)
@@ -110,7 +44,7 @@ def profiled(batches: Iterable[pa.RecordBatch]) -> dict[str, Profile]:
 
 
 def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """`profiled` as one batch of columns ``name`` and ``profile``, for Spark to bring to the driver."""
+    """Return `profiled` as one batch of columns ``name`` and ``profile``, for the driver to collect."""
     found = profiled(batches)
     texts = [profile.as_json() for profile in found.values()]
     yield pa.RecordBatch.from_pydict(
@@ -118,8 +52,8 @@ def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     )
 
 
-def profile_of(column: pa.Array) -> Profile:
-    """The profile of one array."""
+def profile_of(column: pa.Array) -> ColumnProfile:
+    """Return the profile of one array."""
     kind, here = column.type, column.drop_null()
     about: dict[str, Any] = {"rows": len(column), "nulls": column.null_count}
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -132,7 +66,7 @@ def profile_of(column: pa.Array) -> Profile:
         about |= _numbers(here)
     elif pa.types.is_temporal(kind):
         about |= _times(here)
-    return Profile(**about)
+    return ColumnProfile(**about)
 
 
 def _numbers(here: pa.Array) -> dict[str, Any]:
@@ -224,33 +158,3 @@ def _all_match(texts: pa.Array, shape: str) -> bool:
 
 def _count(mask: pa.Array) -> int:
     return int(pc.sum(mask).as_py() or 0)
-
-
-def _chosen(choose: Any, one: Any, other: Any) -> Any:
-    found = [value for value in (one, other) if value is not None]
-    return choose(found, key=_ordered) if found else None
-
-
-def _ordered(value: Any) -> Any:
-    """Decimals are texts here, and 10 comes after 9."""
-    from decimal import Decimal, InvalidOperation
-
-    if not isinstance(value, str):
-        return value
-    try:
-        return Decimal(value)
-    except InvalidOperation:
-        return value
-
-
-def _united(one: Any, other: Any, most: int) -> Any:
-    if one is None or other is None:
-        return None
-    both = tuple(dict.fromkeys((*one, *other)))
-    return both if len(both) <= most else None
-
-
-def _common(one: Any, other: Any) -> Any:
-    if one is None or other is None:
-        return other if one is None else one
-    return tuple(shape for shape in one if shape in other)

@@ -1,4 +1,4 @@
-"""What a process that this one starts has to find: the same packages, in the same places."""
+"""The environment of child processes: the same packages in the same places."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def environment(threads: int | None = None) -> dict[str, str]:
-    """This process's environment, and what it imports from: Spark's workers have archives there.
+    """Return this process's environment, with its import path: Spark's workers have archives there.
 
-    ``threads`` is how many the libraries that read OMP_NUM_THREADS may start; None: as here.
+    ``threads`` limits libraries that read OMP_NUM_THREADS; None: no change.
     """
     found = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
     limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}

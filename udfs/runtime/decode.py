@@ -1,10 +1,8 @@
-"""Arrow columns to what a model reads; rows that cannot be read are named, never dropped."""
+"""Decoders: Arrow columns to what a model reads. Unreadable rows get a reason and are never dropped."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -13,35 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from schemas.model import Signature
-
-Values = NDArray[Any] | Sequence[NDArray[np.int32]]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a model reads: one value a readable row, and why the other rows have none."""
-
-    values: Values  # [good, *shape], or token ids, one sequence a good row
-    rows: NDArray[np.int64]  # [good]: the row of the batch that each value came from
-    errors: Mapping[int, str] = field(default_factory=dict)  # row -> reason
-    lengths: NDArray[np.int64] | None = None  # [good] tokens; None where all shapes are equal
-
-    def take(self, index: NDArray[np.int64]) -> Values:
-        """The values at these positions, in this order."""
-        if isinstance(self.values, np.ndarray):
-            first, count = int(index[0]), len(index)
-            if np.array_equal(index, np.arange(first, first + count)):  # then no value is copied
-                return self.values[first : first + count]
-            return self.values[index]
-        return [self.values[i] for i in index]
+from millrace.schemas.errors import without_addresses
+from millrace.schemas.model import Signature
+from millrace.schemas.steps import ColumnsOptions, ImageOptions, PixelsOptions, VectorOptions
+from millrace.schemas.types import arrow_type
+from millrace.udfs.runtime.column_numbers import as_numbers
+from millrace.udfs.runtime.examples import Decoder, Examples
+from millrace.udfs.runtime.number_arrays import (
+    NUMBERS,
+    float32_of,
+    inexact,
+    numbers_of,
+    out_of_range,
+)
+from millrace.udfs.runtime.pictures import read_picture
 
 
-Decoder = Callable[[pa.RecordBatch], Examples]
-
-
-def pixels(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
-    """Raw bytes, one a value: uint8 ``[rows, *shape]``. Without a copy where Arrow's buffer allows."""
+def pixels(signature: Signature, _options: PixelsOptions) -> Decoder:
+    """Decode raw bytes, one per value: uint8 ``[rows, *shape]``, without a copy if Arrow's buffer allows."""
     ((name, column),) = signature.inputs.items()
     size = prod(column.shape)
 
@@ -49,38 +36,24 @@ def pixels(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
         cells = batch.column(name)
         lengths = pc.fill_null(pc.binary_length(cells), -1).to_numpy(zero_copy_only=False)
         good, errors = _of_size(lengths, size, "bytes")
-        kept = cells if not errors else cells.take(pa.array(good))
-        return Examples(_joined(kept, size).reshape(len(good), *column.shape), good, errors)
+        readable = cells if not errors else cells.take(pa.array(good))
+        return Examples(_joined(readable, size).reshape(len(good), *column.shape), good, errors)
 
     return decode
 
 
-def image(signature: Signature, options: Mapping[str, Any]) -> Decoder:
-    """Encoded PNG or JPEG: uint8 ``[rows, channels, height, width]``, resized where it must be.
-
-    Headers are read first: an image of more than ``max_pixels`` (default 50 million) is not decoded.
-    """
+def image(signature: Signature, options: ImageOptions) -> Decoder:
+    """Decode pictures by `read_picture`: uint8 ``[rows, channels, height, width]``."""
     ((name, column),) = signature.inputs.items()
-    channels, height, width = column.shape
-    mode = {1: "L", 3: "RGB"}[channels]
-    max_pixels = int(options.get("max_pixels", 50_000_000))
 
     def one(content: bytes) -> NDArray[np.uint8]:
-        from PIL import Image
-
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as file:
-            if file.width * file.height > max_pixels:
-                raise ValueError(f"{file.width}x{file.height}: more than {max_pixels} pixels")
-            picture = _eight_bits(file).convert(mode)
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(picture, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+        return read_picture(content, column.shape, options)
 
     return _row_by_row(name, one, column.shape, np.uint8)
 
 
-def vector(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
-    """A list of numbers a row: float32 ``[rows, *shape]``."""
+def vector(signature: Signature, _options: VectorOptions) -> Decoder:
+    """Decode a list of numbers per row: float32 ``[rows, *shape]``."""
     ((name, column),) = signature.inputs.items()
     size = prod(column.shape)
 
@@ -89,34 +62,52 @@ def vector(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
         lengths = pc.fill_null(pc.list_value_length(cells), -1).to_numpy(zero_copy_only=False)
         right, errors = _of_size(lengths, size, "values")
         flat = cells.take(pa.array(right)).flatten()
-        return _finite(_numbers(flat).reshape(len(right), *column.shape), right, errors)
+        return _finite(float32_of(flat).reshape(len(right), *column.shape), right, errors)
 
     return decode
 
 
-def columns(signature: Signature, _options: Mapping[str, Any]) -> Decoder:
-    """One number a column: float32 ``[rows, columns]``, in the signature's order."""
-    names = list(signature.inputs)
+def columns(signature: Signature, options: ColumnsOptions) -> Decoder:
+    """Decode one number per column: ``[rows, columns]`` of the step's type, in the signature's order.
+
+    A null is NaN if the step says so, else an error of its row. So is a number that the type cannot
+    represent, if the step requires exact ones, and a text that is not in its column's vocabulary.
+    """
+    kinds = {name: arrow_type(column.type) for name, column in signature.inputs.items()}
+    kind = NUMBERS[options.type]
+    is_exact = options.exact or options.type == "bigint"
 
     def decode(batch: pa.RecordBatch) -> Examples:
-        stacked = np.stack([_numbers(batch.column(name)) for name in names], axis=1)
-        return _finite(stacked, np.arange(batch.num_rows), {})
+        stacked = np.empty((batch.num_rows, len(kinds)), kind)
+        errors: dict[int, str] = {}
+        for at, (name, declared) in enumerate(kinds.items()):
+            cells, unknown = as_numbers(name, batch.column(name), options)
+            stacked[:, at] = numbers_of(cells, kind)
+            errors |= (
+                inexact(name, cells, stacked[:, at], name in options.times) if is_exact else {}
+            )
+            errors |= out_of_range(name, cells, declared) | unknown
+        rows = np.delete(np.arange(batch.num_rows), sorted(errors))
+        values = stacked[rows] if errors else stacked
+        return _finite(values, rows, errors, options.missing)
 
     return decode
 
 
 def texts(cells: pa.Array) -> tuple[list[str | None], dict[int, str]]:
-    """The texts of a string column, None where a row has none, and why it has none."""
+    """Return the texts of a string column, None for rows without one, and the reasons."""
     try:
         found: list[str | None] = cells.to_pylist()
     except UnicodeDecodeError:  # no reader looks at what Hive or C++ wrote for a string
-        told = [_text(content) for content in cells.cast(pa.large_binary()).to_pylist()]
-        return [text for text, _ in told], {row: why for row, (_, why) in enumerate(told) if why}
+        decoded = [_text(content) for content in cells.cast(pa.large_binary()).to_pylist()]
+        return [text for text, _ in decoded], {
+            row: why for row, (_, why) in enumerate(decoded) if why
+        }
     return found, {row: "null" for row, text in enumerate(found) if text is None}
 
 
-# `tokens` needs the model's own tokenizer: udfs/models/tokens.py brings it.
-DECODERS: dict[str, Callable[[Signature, Mapping[str, Any]], Decoder]] = {
+# `tokens` needs the model's own tokenizer: udfs/tokenization/tokenizer.py brings it.
+DECODERS: dict[str, Callable[[Signature, Any], Decoder]] = {
     "pixels": pixels,
     "image": image,
     "vector": vector,
@@ -154,27 +145,13 @@ def _joined(cells: pa.Array, size: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, len(cells) * size, start)
 
 
-def _numbers(cells: pa.Array) -> NDArray[np.float32]:
-    """float32, NaN for null; of a large integer the nearest that float32 has."""
-    floats = pc.fill_null(cells.cast(pa.float32(), safe=False), float("nan"))
-    found: NDArray[np.float32] = floats.to_numpy(zero_copy_only=False)
-    return found
-
-
-def _eight_bits(file: Any) -> Any:
-    """The picture; 16 bits of grey as the upper 8, which Pillow would clip to white instead."""
-    from PIL import Image
-
-    if not file.mode.startswith("I"):
-        return file
-    return Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
-
-
 def _finite(
-    values: NDArray[np.float32], rows: NDArray[np.int64], errors: dict[int, str]
+    values: NDArray[Any], rows: NDArray[np.int64], errors: dict[int, str], missing: str = "error"
 ) -> Examples:
-    good = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    errors |= {int(row): "null, NaN or infinite value" for row in rows[~good]}
+    allowed = ~np.isinf(values) if missing == "nan" else np.isfinite(values)
+    good = allowed.all(axis=tuple(range(1, values.ndim)))
+    why = "infinite value" if missing == "nan" else "null, NaN or infinite value"
+    errors |= {int(row): why for row in rows[~good]}
     return Examples(values[good], rows[good], errors)
 
 
@@ -191,7 +168,7 @@ def _row_by_row(
                 values.append(one(cell.as_py()))
                 rows.append(row)
             except Exception as error:  # noqa: BLE001 - whatever a decoder raises, it is this row's
-                errors[row] = f"{type(error).__name__}: {error}"[:200]
+                errors[row] = without_addresses(f"{type(error).__name__}: {error}")[:200]
         stacked = np.stack(values) if values else np.empty((0, *shape), dtype)
         return Examples(stacked, np.array(rows, np.int64), errors)
 

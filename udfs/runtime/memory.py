@@ -1,4 +1,4 @@
-"""Memory of a process that computes: what is freed stays for the next batch; what to call its lack."""
+"""Memory of a process that computes: it keeps freed memory, and recognises its lack."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _AT_A_TIME = 64 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Let freed memory stay with the process, for the next batch; whether the C library could be told.
+    """Keep freed memory in the process for the next batch; False if the C library has no such setting.
 
-    By default glibc hands large blocks back at once, and the next batch's activations fault every
-    page of them in again: of a small network's time that was a third. What is held is what the
-    largest batch needed.
+    By default glibc returns large blocks to the system at once, and the next batch's activations fault in
+    every page again, which was a third of a small network's time. The process keeps as much memory as
+    its largest batch needed.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -33,6 +33,10 @@ def keep_freed_memory() -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """NumPy's, torch's for CUDA, and torch's allocator for the CPU, which only says so in words."""
-    told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    """Whether an error means that memory ran out: NumPy's, torch's on CUDA, or torch's on the CPU."""
+    is_torch_on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return (
+        is_torch_on_cpu
+        or isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+    )

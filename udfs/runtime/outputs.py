@@ -1,4 +1,4 @@
-"""A model's NumPy outputs as the Arrow columns that its signature promises, or an error that says why not."""
+"""Converts a model's NumPy outputs to the Arrow columns of its signature, or raises a clear error."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import OutputMismatch
-from schemas.model import Column, Signature
-from schemas.types import arrow_type
+from millrace.schemas.errors import OutputMismatch
+from millrace.schemas.model import Signature, SignatureColumn
+from millrace.schemas.types import arrow_type
 
 Outputs = Mapping[str, NDArray[Any]]
 
 
-class Gathered:
-    """The outputs of a window, each written once, to the row that it belongs to."""
+class OutputBuffer:
+    """The outputs of a window, each written once, in its row's place."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -26,10 +26,10 @@ class Gathered:
         self._bad = np.zeros(rows, bool)
 
     def put(self, rows: NDArray[np.int64], outputs: Outputs, signature: Signature) -> None:
-        """Take the outputs of a batch, whose rows are these. Raises OutputMismatch.
+        """Write the outputs of a batch to these rows. Raises OutputMismatch.
 
-        A label made of NaN looks like any other: all that the model returns is looked at, promised
-        or not.
+        A label made of NaN looks like any other, so all outputs of the model are checked, promised or
+        not.
         """
         for name, values in checked(outputs, signature, len(rows)).items():
             self._room(name, values)[rows] = values
@@ -38,11 +38,11 @@ class Gathered:
 
     @property
     def not_finite(self) -> NDArray[np.int64]:
-        """The rows of which some output is NaN or infinite."""
+        """Return the rows of which some output is NaN or infinite."""
         return np.flatnonzero(self._bad)
 
     def columns(self, signature: Signature) -> dict[str, pa.Array]:
-        """One Arrow array an output, null where a row has no finite one. Raises OutputMismatch."""
+        """Return one Arrow array per output, null for rows without a finite one. Raises OutputMismatch."""
         if not self.arrays:
             kinds = {name: arrow_type(spec.type) for name, spec in signature.outputs.items()}
             return {name: pa.nulls(self._rows, kind) for name, kind in kinds.items()}
@@ -54,19 +54,19 @@ class Gathered:
 
     def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The window's array for an output, of a type that holds what came before and this."""
-        held = self.arrays.get(name)
-        if held is None:
-            held = np.zeros((self._rows, *values.shape[1:]), values.dtype)
-        elif held.dtype != values.dtype:
-            held = held.astype(np.result_type(held.dtype, values.dtype))
-        self.arrays[name] = held
-        return held
+        array = self.arrays.get(name)
+        if array is None:
+            array = np.zeros((self._rows, *values.shape[1:]), values.dtype)
+        elif array.dtype != values.dtype:
+            array = array.astype(np.result_type(array.dtype, values.dtype))
+        self.arrays[name] = array
+        return array
 
 
 def checked(
     outputs: Mapping[str, NDArray[Any]], signature: Signature, rows: int
 ) -> dict[str, NDArray[Any]]:
-    """The signature's outputs, in its order. Raises OutputMismatch where names or shapes differ."""
+    """Return the signature's outputs, in its order. Raises OutputMismatch if names or shapes differ."""
     if missing := [name for name in signature.outputs if name not in outputs]:
         raise OutputMismatch(
             f"the model does not return {', '.join(missing)}",
@@ -80,11 +80,11 @@ def checked(
 
 
 def column_of(
-    name: str, values: NDArray[Any], spec: Column, missing: NDArray[np.bool_] | None = None
+    name: str, values: NDArray[Any], spec: SignatureColumn, missing: NDArray[np.bool_] | None = None
 ) -> pa.Array:
-    """``values`` ``[rows]`` or ``[rows, width]`` as an Arrow array of the declared type, without objects.
+    """Convert ``values``, ``[rows]`` or ``[rows, width]``, to an Arrow array of the declared type.
 
-    Null where ``missing`` says so. Numbers are not copied where their type is the declared one.
+    ``missing`` rows are null. Numbers of the declared type are not copied.
     """
     kind = arrow_type(spec.type)
     try:
@@ -104,7 +104,7 @@ def column_of(
 
 
 def not_finite(outputs: Mapping[str, NDArray[Any]], rows: int) -> NDArray[np.bool_]:
-    """``[rows]``: whether any floating-point output of the row is NaN or infinite."""
+    """Return ``[rows]``: whether any floating-point output of the row is NaN or infinite."""
     bad = np.zeros(rows, bool)
     for values in outputs.values():
         if np.issubdtype(values.dtype, np.floating):
@@ -112,7 +112,7 @@ def not_finite(outputs: Mapping[str, NDArray[Any]], rows: int) -> NDArray[np.boo
     return bad
 
 
-def _shaped(name: str, values: NDArray[Any], spec: Column, rows: int) -> NDArray[Any]:
+def _shaped(name: str, values: NDArray[Any], spec: SignatureColumn, rows: int) -> NDArray[Any]:
     is_list = pa.types.is_list(arrow_type(spec.type))
     expected = (rows, *spec.shape) if is_list and spec.shape else (rows,)
     if is_list and not spec.shape:

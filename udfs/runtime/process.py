@@ -1,4 +1,4 @@
-"""This worker process: whether it was started for the task that it serves now."""
+"""The age of this worker process: whether Spark started it for the current task."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import time
 
 import psutil
 
-SERVERS = frozenset({"pyspark.daemon", "udfs.daemon"})  # modules that fork Spark's workers
+SERVERS = frozenset(
+    {"pyspark.daemon", "millrace.udfs.worker.daemon"}
+)  # modules that fork Spark's workers
 
 
 def fresh_since(moment: float) -> float | None:
-    """When this worker's start began, if that was after ``moment`` and this is the first work it does.
+    """Return when this worker's start began, if that was after ``moment`` and this is its first task.
 
-    ``moment`` is in seconds since 1970. A worker that Spark started for this stage owes its start to
-    the first task that it serves there, and so it owes the start of the server that forks Spark's
-    workers, if that came after ``moment`` too: the task waited for both. A worker that is used again
-    owes nothing.
+    ``moment`` is in seconds since 1970. The start of a worker counts for the first task that it serves,
+    and so does the start of the server that forks Spark's workers, if that was after ``moment``, too: the
+    task waited for both. A reused worker returns None.
     """
     is_first = not _worked
     mark_used()
@@ -25,7 +26,7 @@ def fresh_since(moment: float) -> float | None:
 
 
 def mark_used() -> None:
-    """This process has begun to work: it is no longer fresh for whoever meters next."""
+    """Record that this process has begun to work."""
     if not _worked:
         _worked.append(True)
 

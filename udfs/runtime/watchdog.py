@@ -1,4 +1,4 @@
-"""Calls that never return: the process ends itself, with every thread's traceback on its standard error."""
+"""Ends the process, with a traceback of every thread on standard error, if a call never returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 1  # faulthandler's
-TOLD = "Timeout ("  # how its dump begins
+DUMP_PREFIX = "Timeout ("  # how its dump begins
 _STDERR = 2
 SLACK = (
     1 / 8
@@ -16,9 +16,9 @@ SLACK = (
 
 
 class Watchdog:
-    """Allows a call ``timeout_s`` seconds, and up to an eighth more; None: all it likes.
+    """Allows a call ``timeout_s`` seconds, and up to an eighth more; None: no limit.
 
-    The alarm is a thread of C: a call that never lets go of Python's lock ends too.
+    The alarm is a thread of C, so that it also ends a call that never releases Python's lock.
     """
 
     def __init__(self, timeout_s: float | None) -> None:
@@ -27,7 +27,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Calls are made inside; what happens outside may take its time."""
+        """Make calls inside; time outside is not limited."""
         try:
             yield
         finally:
@@ -36,7 +36,7 @@ class Watchdog:
                 self._set_at = None
 
     def call(self) -> None:
-        """A call begins; the one before has ended."""
+        """Start the alarm for a call; the one before has ended."""
         if self._timeout_s is None:
             return
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The JSON files of a model folder, as its makers wrote them."""
+"""Reads the JSON files of a model folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import ModelError
+from millrace.schemas.errors import ModelError
 
 
 def json_value(path: Path) -> Any:
-    """What a JSON file holds. Raises ModelError where it is no JSON."""
+    """Return the value in a JSON file. Raises ModelError for another format."""
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -18,7 +18,7 @@ def json_value(path: Path) -> Any:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty where there is no such file. Raises ModelError."""
+    """Return the object in a JSON file; empty if there is no such file. Raises ModelError."""
     found = json_value(path) if path.is_file() else {}
     if not isinstance(found, dict):
         raise ModelError(f"{path} is not a JSON object", got=type(found).__name__)

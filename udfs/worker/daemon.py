@@ -1,8 +1,8 @@
-"""Spark's forking server, with what every worker needs imported before it forks.
+"""Spark's forking server, which imports what every worker needs before it forks.
 
-Spark starts this module in place of its own (``spark.python.daemon.module``). What is imported here is
-imported once, and its pages are shared by all workers. ``MILLRACE_PRELOAD`` names more modules, between
-commas: torch takes seconds, so it is here only for jobs that compute with it.
+Spark starts this module in place of its own (``spark.python.daemon.module``). Its imports happen once,
+and all workers share their pages. ``MILLRACE_PRELOAD`` lists further modules, separated by commas: torch
+takes seconds, so only jobs that compute with it import it here.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from collections.abc import Iterable
 
 PRELOAD = "MILLRACE_PRELOAD"
 # Not OpenVINO: it starts threads when it is imported, and a fork does not take them along.
-COMMON = ("numpy", "pyarrow", "pandas", "psutil", "pydantic", "udfs.engine", "udfs.models.base")
+COMMON = (
+    "numpy",
+    "pyarrow",
+    "pandas",
+    "psutil",
+    "pydantic",
+    "millrace.udfs.engine.scoring",
+    "millrace.udfs.models.model_loading",
+)
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import the modules, then take what is there out of the garbage collector's way.
+    """Import the modules, and exclude their objects from garbage collection.
 
-    A collection writes to every object that it looks at, and a page that is written to is shared no
-    longer. Raises ImportError, saying which module and where it was looked for.
+    A collection writes to every object that it visits, and a page that is written to is no longer shared.
+    Raises ImportError with the module and the search path.
     """
     for name in modules:
         try:
@@ -38,7 +46,7 @@ def preload(modules: Iterable[str]) -> None:
 
 
 def wanted() -> list[str]:
-    """The modules of every worker, and those that this server was told."""
+    """Return the modules of every worker, and those that `PRELOAD` names."""
     return [*COMMON, *filter(None, os.environ.get(PRELOAD, "").split(","))]
 
 

@@ -1,7 +1,7 @@
-"""The engine as Spark sees it: a pandas UDF that SQL can call, and its Arrow twin.
+"""The engine as Spark functions: a pandas UDF that SQL can call, and its Arrow twin.
 
-Workers unpickle what is here before any clock of ours runs, so heavy imports wait inside the functions:
-what they take is then metered as start-up.
+Workers unpickle this module before Millrace's clock starts. Heavy imports are therefore inside of
+functions, and metered as part of loading the model.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING
 
 from pyspark import TaskContext
 
-from udfs.plan import Scorer
-from udfs.process import fresh_since, mark_used
+from millrace.udfs.runtime.plan import Scorer
+from millrace.udfs.runtime.process import fresh_since, mark_used
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from pyspark.sql import Column
+    from pyspark.sql.types import StructType
 
-    from schemas.calibration import Request
-    from schemas.model import ModelCard
-    from udfs.isolate import Isolated
-    from udfs.meter import Place
-    from udfs.models.base import Model
+    from millrace.schemas.calibration import CalibrationRequest
+    from millrace.schemas.model import ModelCard
+    from millrace.udfs.engine.metering import TaskAttempt
+    from millrace.udfs.models.model_loading import Model
+    from millrace.udfs.runtime.row_counts import RowCount
+    from millrace.udfs.worker.isolation import ProcessIsolation
 
     Batches = Iterator[pa.RecordBatch]
 
@@ -44,45 +46,52 @@ PACKAGES = {
 
 
 def arrow_scorer(scorer: Scorer, names: Sequence[str]) -> Callable[[Batches], Batches]:
-    """The function for `DataFrame.mapInArrow`: rows in, whose columns are ``names``; predictions out."""
+    """Return the function for `DataFrame.mapInArrow` from rows with columns ``names`` to predictions."""
     return partial(_score_named, scorer, list(names))
 
 
-def calibrator(request: Request, known: Mapping[str, str]) -> Callable[[Batches], Batches]:
-    """The function for `DataFrame.mapInArrow` over one partition of sample rows.
+def calibrator(
+    request: CalibrationRequest, known: Mapping[str, str]
+) -> Callable[[Batches], Batches]:
+    """Return the function for `DataFrame.mapInArrow` over one partition of sample rows.
 
-    It yields one row: ``machine``, and ``measurements`` as JSON; those in ``known``, by machine,
-    where there are any. Without rows it yields none.
+    It yields one row: ``machine``, and ``measurements`` as JSON; those in ``known``, by machine, if there
+    are any. Without rows it yields none.
     """
     return partial(_calibrate, request, dict(known))
 
 
 def warmer(scorer: Scorer) -> Callable[[Batches], Batches]:
-    """The function for `DataFrame.mapInArrow` that only makes its worker ready to score; no rows out."""
+    """Return the function for `DataFrame.mapInArrow` that loads the model in its worker, without rows."""
     return partial(_warm, scorer)
 
 
 def starter() -> Callable[[Batches], Batches]:
-    """The function for `DataFrame.mapInArrow` that gives its rows back: a worker starts, no more."""
+    """Return the function for `DataFrame.mapInArrow` that starts a worker and returns its rows."""
     return _start
 
 
-def pandas_scorer(scorer: Scorer, card: ModelCard) -> Callable[..., Column]:
-    """A scalar-iterator pandas UDF of the signature's inputs; register it to call it from SQL.
+def pandas_scorer(
+    scorer: Scorer, card: ModelCard, given: StructType | None = None
+) -> Callable[..., Column]:
+    """Return a scalar-iterator pandas UDF of the signature's inputs; register it to call it from SQL.
 
-    It returns a struct of the model's outputs, ``error`` and ``_meter``.
+    ``given``: the argument types, if they are not the signature's. It returns a struct of the model's
+    outputs, ``error`` and ``_meter``.
     """
     import pandas as pd
     import pyarrow as pa
     from pyspark.sql.pandas.functions import pandas_udf
-    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-    from schemas.types import arrow_type
-    from udfs.engine import output_schema
+    from millrace.schemas.types import arrow_type
+    from millrace.udfs.engine.task_scoring import output_schema
 
     inputs = pa.schema(
         [(name, arrow_type(spec.type)) for name, spec in card.signature.inputs.items()]
     )
+    if given is not None:
+        inputs = to_arrow_schema(given)
 
     def classify(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         for batch in _score(scorer, (_from_pandas(series, inputs) for series in batches)):
@@ -110,20 +119,20 @@ def _warm(scorer: Scorer, batches: Batches) -> Batches:
         yield from ()
 
 
-def _calibrate(request: Request, known: dict[str, str], batches: Batches) -> Batches:
+def _calibrate(request: CalibrationRequest, known: dict[str, str], batches: Batches) -> Batches:
     import json
 
     import pyarrow as pa
 
-    from udfs.trials import machine, measured, sample_of
+    from millrace.udfs.calibration.trials import machine, measured, sample_of
 
     mark_used()  # should this worker score later, its start was not for that
     here = machine(request.device)
-    told = known.get(here)
-    if told is None and (sample := sample_of(batches)) is not None:
-        told = json.dumps([one.model_dump() for one in measured(request, sample)])
-    if told is not None:
-        yield pa.RecordBatch.from_pydict({"machine": [here], "measurements": [told]})
+    measurements = known.get(here)
+    if measurements is None and (sample := sample_of(batches)) is not None:
+        measurements = json.dumps([one.model_dump() for one in measured(request, sample)])
+    if measurements is not None:
+        yield pa.RecordBatch.from_pydict({"machine": [here], "measurements": [measurements]})
 
 
 def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
@@ -133,24 +142,47 @@ def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
 def _score(scorer: Scorer, batches: Batches) -> Batches:
     called_at = time.time()
     born = fresh_since(scorer.submitted_at)
-    from udfs.engine import score
-    from udfs.meter import Meter
+    from millrace.udfs.engine.metering import Meter
+    from millrace.udfs.engine.scoring import score
 
-    load = _loader(scorer)
-    meter = Meter(_place(scorer.application), since=born or called_at, fresh=born is not None)
-    return score(batches, load, scorer.plan, meter, _apart(scorer))
+    load, isolation = _loader(scorer), _isolation(scorer)
+    place, is_fresh = _place(scorer.application), born is not None
+    count = _row_count(scorer.plan.counts, place)
+    meter = Meter(place, since=born or called_at, called=called_at, fresh=is_fresh)
+    if count is not None:
+        meter.computed = count.computed
+    scored = score(batches, load, scorer.plan, meter, isolation)
+    return scored if count is None else count.passing(scored)
 
 
-def _apart(scorer: Scorer) -> Isolated | None:
+def counting_rows_read(batches: Batches, folder: Path | None) -> Batches:
+    """Count the rows in ``folder`` while a task reads them; None: no counting."""
+    from millrace.udfs.runtime.row_counts import READ, RowCount
+
+    task = TaskContext.get()
+    if folder is None or task is None:
+        return batches
+    return RowCount(folder, READ, task.stageId(), task.partitionId()).passing(batches)
+
+
+def _row_count(folder: str | None, place: TaskAttempt) -> RowCount | None:
+    from millrace.udfs.runtime.row_counts import SCORED, RowCount
+
+    if folder is None:
+        return None
+    return RowCount(Path(folder), SCORED, place.stage_id, place.partition)
+
+
+def _isolation(scorer: Scorer) -> ProcessIsolation | None:
     """This task's journal, and what computes the windows at which its last attempt died."""
     task = TaskContext.get()
     if scorer.plan.journal is None or task is None:
         return None
-    from udfs.isolate import Isolated
-    from udfs.journal import Journal
+    from millrace.udfs.worker.isolation import ProcessIsolation
+    from millrace.udfs.worker.journal import Journal
 
     journal = Journal(Path(scorer.plan.journal), task.partitionId())
-    return Isolated(scorer, _gpu_addresses(), journal)
+    return ProcessIsolation(scorer, _gpu_addresses(), journal)
 
 
 def _gpu_addresses() -> list[str]:
@@ -160,8 +192,8 @@ def _gpu_addresses() -> list[str]:
 
 def _loader(scorer: Scorer) -> Callable[[], Model]:
     """What loads the model. What it needs is imported at once: seconds, once a worker."""
-    from udfs.allocator import keep_freed_memory
-    from udfs.placing import model_of
+    from millrace.udfs.runtime.memory import keep_freed_memory
+    from millrace.udfs.worker.model_placement import model_of
 
     keep_freed_memory()
     importlib.import_module(PACKAGES[scorer.runtime.backend])
@@ -179,13 +211,13 @@ def _from_pandas(series: pd.Series | tuple[pd.Series, ...], schema: pa.Schema) -
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _place(application: str) -> Place:
-    from udfs.meter import Place
+def _place(application: str) -> TaskAttempt:
+    from millrace.udfs.engine.metering import TaskAttempt
 
     task = TaskContext.get()
     if task is None:
-        return Place(application)
-    return Place(
+        return TaskAttempt(application)
+    return TaskAttempt(
         application=application,
         stage_id=task.stageId(),
         partition=task.partitionId(),

@@ -1,4 +1,4 @@
-"""Which window a task computes, on disk: what is left of an attempt that died."""
+"""Records on disk which window a task computes, for the attempt after one that died."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from udfs.poison import is_lasting
+from millrace.udfs.engine.row_isolation import is_lasting
 
 _NUMBER = struct.Struct("<q")
 _FEW = 2  # deaths of one partition, from which on nothing of it is trusted
@@ -17,10 +17,10 @@ _FEW = 2  # deaths of one partition, from which on nothing of it is trusted
 class Journal:
     """The journal of one partition's attempts; `began` is one write of eight bytes.
 
-    The file holds numbers: first the window under way, counted from one, then those at which earlier
-    attempts died. It goes when the task ends, by an error too: only a process that dies leaves it, or
-    a device that is not to be used again. Two copies of a task at the same time (speculation) share it:
-    one may compute a window apart for nothing.
+    The file has numbers: first the current window, counted from 1, then those at which earlier attempts
+    died. It is removed when the task ends, also by an error: only a process that dies leaves it, or a
+    device that must not be used again. Two copies of a task at the same time (speculation) share it: one
+    may isolate a window without need.
     """
 
     def __init__(self, folder: Path, partition: int) -> None:
@@ -29,13 +29,14 @@ class Journal:
         self.died_at: list[int] = []  # counted from one, in order
 
     def began(self, window: int) -> None:
-        """The task computes this window, counted from 0, and may decode the next."""
+        """Record that the task computes this window, counted from 0, and may decode the next."""
         os.pwrite(self._file, _NUMBER.pack(window + 1), 0)
 
     def is_suspect(self, window: int) -> bool:
         """Whether an attempt died at this window, or while it decoded it.
 
-        Spark tries a task only so often: where two attempts have died, all from there on is suspect.
+        Spark limits the attempts of a task: after two deaths, every window from the first one on is
+        suspect.
         """
         number = window + 1
         if len(self.died_at) >= _FEW:
@@ -45,8 +46,8 @@ class Journal:
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        held = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        now, *died = [number for (number,) in _NUMBER.iter_unpack(held)] or [0]
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        now, *died = [number for (number,) in _NUMBER.iter_unpack(content)] or [0]
         self.died_at = sorted({*died, *([now] if now else [])})
         os.pwrite(self._file, b"".join(map(_NUMBER.pack, [0, *self.died_at])), 0)
         return self

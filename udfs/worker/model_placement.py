@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from udfs.models import base
-from udfs.models.base import Model
-from udfs.plan import Runtime, Scorer
+from millrace.udfs.models import model_loading
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.plan import Runtime, Scorer
 
 _GPU_JOIN = {
     "join_rows": 4096,
@@ -18,27 +18,27 @@ _GPU_JOIN = {
 
 
 def model_of(scorer: Scorer, gpu_addresses: Sequence[str]) -> Model:
-    """The scorer's model on the task's device, or on a replica a device.
+    """Return the scorer's model on the task's device, or a replica per device.
 
-    On a GPU one host process a device owns the model and serves all workers of the executor, unless
-    the job says ``host: off``; on a CPU each worker has its own, unless it says ``host: on``. Models
-    that write texts keep a batch going themselves, and stay with their worker. Raises RunFailed for
-    a device that is not there.
+    On a GPU one host process per device owns the model and serves all workers of the executor, unless the
+    job says ``host: off``. On a CPU each worker has its own, unless the job says ``host: on``. Models
+    that generate texts batch by themselves, and stay in their worker. Raises RunFailed for a device that
+    is missing.
     """
-    from udfs.host.devices import devices
+    from millrace.udfs.host.devices import devices
 
     runtime = scorer.runtime
     names = devices(runtime.device, gpu_addresses, _cuda_count(runtime))
     if scorer.host == "on" or (scorer.host == "auto" and names[0] != "cpu" and not _writes(scorer)):
         return _in_hosts(scorer, names)
-    return base.load(scorer.folder, scorer.digest, replace(runtime, device=names[0]))
+    return model_loading.load(scorer.folder, scorer.digest, replace(runtime, device=names[0]))
 
 
 def _in_hosts(scorer: Scorer, devices: Sequence[str]) -> Model:
     """A lease on a host a device; they end with the task."""
-    from udfs.host.client import hosted
-    from udfs.host.place import HostPlace, executor_pid
-    from udfs.host.replicas import Replicas
+    from millrace.udfs.host.address import HostSpec, executor_pid
+    from millrace.udfs.host.client import hosted
+    from millrace.udfs.host.replicas import Replicas
 
     owner, folder = executor_pid(), Path(tempfile.gettempdir())
     leases = [
@@ -46,7 +46,7 @@ def _in_hosts(scorer: Scorer, devices: Sequence[str]) -> Model:
             scorer.folder,
             scorer.digest,
             scorer.runtime,
-            HostPlace(folder, owner, device, **({} if device == "cpu" else _GPU_JOIN)),
+            HostSpec(folder, owner, device, **({} if device == "cpu" else _GPU_JOIN)),
         )
         for device in devices
     ]
@@ -54,11 +54,11 @@ def _in_hosts(scorer: Scorer, devices: Sequence[str]) -> Model:
 
 
 def _writes(scorer: Scorer) -> bool:
-    return base.read_card(scorer.folder).postprocess.name == "generate"
+    return model_loading.read_card(scorer.folder).postprocess.name == "generate"
 
 
 def _cuda_count(runtime: Runtime) -> int:
-    """CUDA devices that the runtime could use; torch is asked only where it may be what computes."""
+    """Return the number of CUDA devices that the runtime can use; it imports torch only where needed."""
     if runtime.device == "cpu" or runtime.backend == "openvino":
         return 0
     import torch

@@ -1,4 +1,4 @@
-"""What a query found, as people or programs want it: a table, CSV, JSON or Parquet."""
+"""The rows of a query as a table, CSV, JSON or Parquet."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import TextIO
 
 import pyarrow as pa
 
-from pipelines import console, csv_text
-from pipelines.json_text import json_text
-from pipelines.listing import listed
-from pipelines.query import query
-from schemas.errors import QueryError, UsageError
+from millrace.pipelines.api.lake import Lake
+from millrace.pipelines.console import output, safe_csv
+from millrace.pipelines.console.strict_json import json_text
+from millrace.schemas.errors import QueryError, UsageError
 
-Ask = Callable[[int | None, int], pa.Table]  # how many rows, None: all; from which on
+Fetch = Callable[[int | None, int], pa.Table]  # limit, None: all rows; offset
 
 
 def answer(
@@ -26,36 +25,30 @@ def answer(
     out: Path | None = None,
     page: tuple[int | None, int] = (None, 0),
 ) -> None:
-    """Ask a lake without a JVM, and `show` what it says. Raises QueryError."""
-    names = listed(lake, sql)
-
-    def ask(limit: int | None, offset: int) -> pa.Table:
-        if names is not None:
-            return names.slice(offset, limit)
-        return query(lake, sql, limit=limit, offset=offset)
-
-    show(ask, kind, out, page)
+    """Query a lake without a JVM, and write the rows as `write_rows` does. Raises QueryError."""
+    found = Lake(lake)
+    write_rows(lambda limit, offset: found.sql(sql, limit=limit, offset=offset), kind, out, page)
 
 
-def show(
-    ask: Ask, kind: str, out: Path | None = None, page: tuple[int | None, int] = (None, 0)
+def write_rows(
+    fetch: Fetch, kind: str, out: Path | None = None, page: tuple[int | None, int] = (None, 0)
 ) -> None:
-    """Ask, and write the rows as a table, csv, json or parquet, to a file or to standard output.
+    """Fetch rows and write them as a table, csv, json or parquet, to a file or to standard output.
 
     ``page``: how many rows, None: all; from which on. Raises QueryError where two columns have one name,
     and UsageError for what cannot be written.
     """
     limit, offset = page
-    found = ask(None if limit is None else limit + 1, offset)
-    _refuse_namesakes(found.column_names)
+    found = fetch(None if limit is None else limit + 1, offset)
+    _refuse_equal_names(found.column_names)
     shown = found if limit is None else found.slice(0, limit)
     _write(shown, kind, out)
     if len(found) > len(shown):
         sys.stderr.write(f"there are more rows: --offset {offset + len(shown)}, or --limit N\n")
 
 
-def _refuse_namesakes(names: list[str]) -> None:
-    """A row is told by its columns' names: of two that share one, the first's value would be lost."""
+def _refuse_equal_names(names: list[str]) -> None:
+    """Raise QueryError where two columns have one name: the value of the first would be lost."""
     if several := sorted({name for name in names if names.count(name) > 1}):
         raise QueryError(
             "columns of the answer share a name",
@@ -101,7 +94,7 @@ def _parquet(found: pa.Table, out: Path | None) -> None:
 
 
 def _table(found: pa.Table, file: TextIO) -> None:
-    console.print_rows(found.column_names, found.to_pylist(), file=file)
+    output.print_rows(found.column_names, found.to_pylist(), file=file)
 
 
 def _json(found: pa.Table, file: TextIO) -> None:
@@ -110,13 +103,13 @@ def _json(found: pa.Table, file: TextIO) -> None:
     separator = ""
     for batch in found.to_batches():
         for row in batch.to_pylist():
-            file.write(separator + json_text(row, csv_text.plain))
+            file.write(separator + json_text(row, safe_csv.plain))
             separator = ", "
     file.write("]\n")
 
 
 _TEXTS: Mapping[str, Callable[[pa.Table, TextIO], None]] = {
     "table": _table,
-    "csv": csv_text.write,
+    "csv": safe_csv.write,
     "json": _json,
 }

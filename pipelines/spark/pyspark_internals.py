@@ -1,0 +1,59 @@
+"""The adapter to what PySpark does not document: no other module calls these names.
+
+The release of PySpark is pinned; `tests/pipelines/spark/test_pyspark_internals.py` fails when it changes
+one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark import SparkContext
+from pyspark.logger import PySparkLogger
+from pyspark.sql import SparkSession
+
+# PySpark imports these at the first query, in another thread here: two threads that import at once may
+# see each other's modules half initialised.
+from pyspark.sql.classic import column as _column  # noqa: F401
+from pyspark.sql.classic import dataframe as _dataframe  # noqa: F401
+from pyspark.sql.pandas import map_ops as _map_ops  # noqa: F401
+
+_QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Whether the session talks to a Spark Connect server."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def end_jvm() -> None:
+    """End the JVM that this process started, and wait until it has ended."""
+    gateway: Any = SparkContext._gateway  # noqa: SLF001
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    gateway.shutdown()
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+
+
+@contextmanager
+def worker_variable(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    """Set an environment variable of the Python workers; Spark pools workers by their environment."""
+    spark.sparkContext.environment[name] = value
+    try:
+        yield
+    finally:
+        del spark.sparkContext.environment[name]
+
+
+def log_queries_to(log: Path) -> None:
+    """Write to a file what PySpark logs of failed queries: it prints their JVM stacks otherwise."""
+    for name in _QUERY_LOGGERS:
+        logger = PySparkLogger.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(logging.FileHandler(log, delay=True))
+        logger.propagate = False
