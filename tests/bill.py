@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from millrace.pipelines.lake import live_rows
 from tests import event_log
 
 PRICES = Path(__file__).resolve().parents[1] / "conf" / "prices" / "example.yaml"
@@ -73,7 +74,7 @@ def checked_in(spark: SparkSession, lake: Path, run_id: str, *, sku: str) -> Bil
 
 def table(lake: Path, name: str) -> list[dict[str, Any]]:
     """A table's rows, read by delta-rs."""
-    found: list[dict[str, Any]] = DeltaTable(lake / name).to_pyarrow_table().to_pylist()
+    found: list[dict[str, Any]] = live_rows.rows(DeltaTable(lake / name)).to_pylist()
     return found
 
 

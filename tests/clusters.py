@@ -56,6 +56,7 @@ def connect(folder: Path, python: Path, settings: Mapping[str, str] | None = Non
     ]  # fmt: skip
     with (folder / "connect.log").open("wb") as log:
         environment = {**os.environ, "SPARK_HOME": str(HOME), "PYSPARK_PYTHON": str(python)}
+        environment["PYTHONSAFEPATH"] = "1"  # as docs/CONNECT.md has it
         environment.pop("PYTHONPATH", None)  # what a run does not send is not there
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
-from pipelines import json_log
-from pipelines.session import open_session
+from millrace.pipelines.console import structured_log
+from millrace.pipelines.spark.session import open_session
 
 if "PYTEST_XDIST_WORKER" in os.environ and not hasattr(sys, "ps1"):
     # Its main module has no file: pyspark.sql.connect, which Great Expectations imports, takes that for
@@ -23,21 +23,36 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+_SHARED: dict[str, Any] = {}  # the session of `spark`, once a test has asked for it
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One real session for all tests: two slots, four attempts a task."""
     session = open_session(
         "millrace-tests", tmp_path_factory.mktemp("spark-logs"), master="local[2,4]"
     )
+    _SHARED.update(session=session, settings=dict(session.conf.getAll))
     yield session
+    _SHARED.clear()
     session.stop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _settings_stay_as_they_were() -> Iterator[None]:
+    """A setting that a module leaves changed in the shared session would decide the next module's tests."""
+    yield
+    if session := _SHARED.get("session"):
+        before = _SHARED["settings"]
+        for name, value in before.items() - dict(session.conf.getAll).items():
+            session.conf.set(name, value)
 
 
 @pytest.fixture(autouse=True)
 def _no_log_stays_asked_for() -> Iterator[None]:
     """A command asks for its log in the environment, where the next test would find it."""
     yield
-    os.environ.pop(json_log.VARIABLE, None)
+    os.environ.pop(structured_log.VARIABLE, None)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +66,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def score(spark: SparkSession) -> Callable[..., Any]:
     """Run a job in the shared session, as a user does, without a word."""
-    from pipelines.progress import Progress
-    from pipelines.score import run
+    from millrace.pipelines.console.progress import Progress
+    from millrace.pipelines.run.runner import run
 
     return lambda job, **how: run(spark, job, Progress(quiet=True), **how)
 

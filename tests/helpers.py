@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from pipelines.query import query
-from schemas.config import Job
-from udfs.models import base
-from udfs.models.folder import write_card
-from udfs.models.networks import build, save
-from udfs.plan import Runtime
+from millrace.pipelines.query.engine import query
+from millrace.schemas.config import Job
+from millrace.udfs.graphs.networks import build, save
+from millrace.udfs.models import model_loading
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.runtime.plan import Runtime
 
 SIDE = 4  # images of 4 x 4 pixels: as real as larger ones, and quick
 CLASSES = 3
@@ -115,14 +115,14 @@ def series_lstm(folder: Path) -> Path:
     )
 
 
-def columns_mlp(folder: Path, **types: str) -> Path:
+def columns_mlp(folder: Path, step: dict[str, Any] | None = None, **types: str) -> Path:
     """An ``mlp`` over one number a column."""
     return pixel_mlp(
         folder,
         options={"hidden": [8], "outputs": 1},
         inputs={name: {"type": kind} for name, kind in types.items()},
         outputs={"value": {"type": "float"}},
-        preprocess={"name": "columns"},
+        preprocess=step or {"name": "columns"},
         postprocess={"name": "values"},
     )
 
@@ -199,9 +199,9 @@ def bert_card(folder: Path, task: str, max_tokens: int | None = 32) -> Path:
     return folder
 
 
-def loaded(folder: Path) -> base.Model:
+def loaded(folder: Path) -> model_loading.Model:
     """The folder's model on the CPU, its digest checked as a worker does."""
-    return base.load(folder, base.digest_of(folder), Runtime("cpu"))
+    return model_loading.load(folder, model_loading.digest_of(folder), Runtime("cpu"))
 
 
 def torch_loop(folder: Path, pixels: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -258,7 +258,7 @@ def job_of(tmp: Path, model: Path, **changes: Any) -> Job:
         },
         "model": {"uri": str(model)},
         "output": {"path": str(tmp / "lake")},
-        "cost": {"prices": "conf/prices/example.yaml", "instance": "laptop"},
+        "cost": {"prices": "example", "instance": "laptop"},
     }
     return Job.model_validate({**parts, **changes})
 

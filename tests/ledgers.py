@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import sink
-from schemas.ids import digest
-from schemas.prices import METERS, PLACES, Instance, Meter, PriceBook
-from schemas.tables import LEDGER
+from millrace.pipelines.lake import delta
+from millrace.schemas.ids import digest
+from millrace.schemas.prices import METERS, PLACES, Instance, Meter, PriceBook
+from millrace.schemas.tables import LEDGER
 
 Row = dict[str, Any]
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -83,5 +83,5 @@ def whole(rows: Iterable[Row]) -> list[Row]:
 
 def lake_of(lake: Path, rows: Iterable[Row], transaction: str = "test") -> Path:
     """A lake with these rows in its ledger."""
-    sink.append_values(rows, lake, LEDGER, transaction)
+    delta.append_values(rows, lake, LEDGER, transaction)
     return lake

@@ -14,8 +14,8 @@ from benches.inputs import Layout, Made, make
 from benches.millrace_job import VARIANTS, job_of
 from benches.process import Failed, measured
 from benches.workloads import WORKLOADS, parts
-from schemas.config import Job
-from schemas.yaml_file import load
+from millrace.schemas.config import Job
+from millrace.schemas.yaml_file import load
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benches import outcome
 from benches.outcome import Answers
 from benches.workloads import WORKLOADS
-from udfs.meter import LAPS
+from millrace.udfs.engine.metering import LAPS
 
 
 def answers(

@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 from deltalake import DeltaTable
 
-from schemas.config import Job
+from millrace.schemas.config import Job
 from tests.chaos.driven import (
     INT,
     KILL,

@@ -20,18 +20,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import console, loop, units
-from pipelines.claim import Lease
-from pipelines.command_session import session_for
-from pipelines.commits import Commits
-from pipelines.progress import Progress
-from pipelines.score import run
-from pipelines.signals import stop_at_signals
-from schemas.config import Job
-from schemas.errors import MillraceError
-from schemas.yaml_file import load
-from udfs.failpoint import VARIABLE
-from udfs.plan import Scorer
+from millrace.pipelines.console import output
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.console.signals import stop_at_signals, stopped
+from millrace.pipelines.job import work_units
+from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.lake.run_lock import LeaseTimes
+from millrace.pipelines.run import unit_scoring
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.spark.job_session import session_for
+from millrace.schemas.config import Job
+from millrace.schemas.errors import MillraceError
+from millrace.schemas.yaml_file import load
+from millrace.udfs.engine.fault_script import VARIABLE
+from millrace.udfs.runtime.plan import Scorer
 
 MARK = "MILLRACE_CHAOS"  # an environment variable that all processes of a run have
 LEASE_S = 4.0
@@ -50,13 +52,13 @@ def _no_transactions() -> None:
 
 
 def _no_isolation() -> None:
-    whole = loop.scorer
+    whole = unit_scoring.scorer
 
     def scorer(*arguments: Any) -> Scorer:
         made = whole(*arguments)
         return replace(made, plan=replace(made.plan, journal=None))
 
-    loop.scorer = scorer
+    unit_scoring.scorer = scorer
 
 
 GUARDS: dict[str, Callable[[], None]] = {
@@ -96,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.without:
         GUARDS[given.without]()
     stop_at_signals()
-    units._UNKNOWN_SPEED_BYTES = given.unit_bytes
-    lease = Lease(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
+    work_units._UNKNOWN_SPEED_BYTES = given.unit_bytes
+    lease = LeaseTimes(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
     try:
         job = load(given.job, Job)
         with session_for(job, _settings(given), master=given.master) as spark:
@@ -107,10 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time.sleep(0.005)
             summary = run(spark, job, Progress(), lease=lease)
     except MillraceError as error:
-        return console.print_error(error, as_json=True)
-    except KeyboardInterrupt:
-        return console.print_error(console.stopped(), as_json=True)
-    console.print_summary(summary, as_json=True)
+        return output.print_error(error, as_json=True)
+    except KeyboardInterrupt as error:
+        return output.print_error(stopped(error), as_json=True)
+    output.print_summary(summary, as_json=True)
     return 0
 
 

@@ -19,10 +19,10 @@ from unittest import mock
 import psutil
 from pyspark.sql import SparkSession
 
-from pipelines import units
-from pipelines.command_session import session_for
-from pipelines.progress import Progress
-from pipelines.score import run
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.job import work_units
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.spark.job_session import session_for
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 _MB = 1 << 20
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="an absent folder: the run's tables stay there")
     given = parser.parse_args(arguments)
     noted: dict[int, dict[str, float]] = {}
-    real, started = units.finished, time.monotonic()
+    real, started = work_units.finished, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="millrace-memory-") as scratch:
         root = given.keep or Path(scratch) / "run"
         root.mkdir()
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     )
 
             with (
-                mock.patch.object(units, "finished", finished),
-                mock.patch.object(units, "_UNKNOWN_SPEED_BYTES", 1),
+                mock.patch.object(work_units, "finished", finished),
+                mock.patch.object(work_units, "_UNKNOWN_SPEED_BYTES", 1),
             ):
                 summary = run(spark, job, Progress(quiet=True))
     first, last = noted[min(noted)], noted[max(noted)]

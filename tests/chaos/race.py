@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from pipelines import units
-from pipelines.claim import Lease
-from pipelines.command_session import session_for
-from pipelines.progress import Progress
-from pipelines.runs import DONE_ALREADY
-from pipelines.score import run
-from schemas.config import Job
-from schemas.errors import MillraceError
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.job import work_units
+from millrace.pipelines.lake.run_lock import LeaseTimes
+from millrace.pipelines.lake.runs import DONE_ALREADY
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.spark.job_session import session_for
+from millrace.schemas.config import Job
+from millrace.schemas.errors import MillraceError
 from tests.chaos.driven import violations
 from tests.chaos.driver import GUARDS
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
@@ -47,8 +47,8 @@ def drive(
     """Run each job when the other driver does; a line each of what came of it."""
     if without:
         GUARDS[without]()
-    units._UNKNOWN_SPEED_BYTES = 1  # each file is a unit
-    lease = Lease(expires_s=20.0, beat_s=0.1, is_on=without != "lease")
+    work_units._UNKNOWN_SPEED_BYTES = 1  # each file is a unit
+    lease = LeaseTimes(expires_s=20.0, beat_s=0.1, is_on=without != "lease")
     with session_for(jobs[0], master="local[1,2]") as spark, told.open("w") as lines:
         for at, job in enumerate(jobs):
             barrier.wait()

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.charges import WASTE, charged
-from pipelines.closings import closings
-from pipelines.task_times import EventLog
-from schemas.config import Job
+from millrace.pipelines.accounting.attempt_usage import closings
+from millrace.pipelines.accounting.charges import WASTE, charged
+from millrace.pipelines.spark.event_log import EventLog
+from millrace.schemas.config import Job
 from tests import bill, clusters, event_log
 from tests.chaos import lost_maps
 from tests.chaos.driven import (

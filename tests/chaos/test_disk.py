@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.config import Job
+from millrace.schemas.config import Job
 from tests.chaos.driven import start, table, violations
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.daemon import manager
 
-from udfs import daemon
-from udfs.decode import Examples
-from udfs.poison import Computed, Predictor, cost_of, told
+from millrace.udfs.engine.row_isolation import Computed, Predictor, cost_of, summarize_error
+from millrace.udfs.runtime.examples import Examples
+from millrace.udfs.worker import daemon
 
 
 def whole(self: Predictor, examples: Examples, index: NDArray[np.int64], found: Computed) -> bool:
@@ -17,7 +17,7 @@ def whole(self: Predictor, examples: Examples, index: NDArray[np.int64], found: 
         self._call(examples, index, cost_of(examples, index), found)
     except Exception as error:  # noqa: BLE001 - whatever a model raises
         for at in index:
-            self._lose(int(examples.rows[at]), told(error), found)
+            self._lose(int(examples.rows[at]), summarize_error(error), found)
     return True
 
 

@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.rate import rate_of
-from pipelines.session import DEFAULTS, DELTA_PACKAGE, LOCAL_DEFAULTS, PROVIDED
-from schemas.config import Job
-from schemas.contract import Contract
-from schemas.focus import CATEGORIES
-from schemas.prices import PLACES, SECONDS_AN_HOUR, Instance, PriceBook
-from schemas.yaml_file import load
+from millrace.pipelines.accounting.rates import rate_of
+from millrace.pipelines.sources.shipped_files import price_book
+from millrace.pipelines.spark.session_settings import (
+    DEFAULTS,
+    DELTA_PACKAGE,
+    LOCAL_DEFAULTS,
+    PROVIDED,
+)
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.focus import CATEGORIES
+from millrace.schemas.prices import PLACES, SECONDS_AN_HOUR, Instance, PriceBook
+from millrace.schemas.yaml_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -61,7 +67,7 @@ def test_a_job_shows_both_severities_an_expectation_and_a_threshold(path: Path) 
 def test_a_job_names_an_instance_that_its_price_book_has(path: Path) -> None:
     cost = load(path, Job).cost
     assert cost is not None
-    book = load(ROOT / cost.prices, PriceBook)
+    book = price_book(cost.prices)
     assert cost.instance in [one.sku for one in book.instances]
 
 

@@ -31,6 +31,7 @@ FAMILIES = re.compile(
     r"|spark\.kubernetes\.(driver|executor)\.volumes\.persistentVolumeClaim\.[a-z]+"
     r"\.(options\.claimName|mount\.path|mount\.readOnly)"
     r"|spark\.kubernetes\.(driver|executor)\.secretKeyRef\.[A-Z_]+"
+    r"|spark\.executorEnv\.[A-Z_]+"
     r"|spark\.yarn\.appMasterEnv\.[A-Z_]+"
     r"|spark\.sql\.catalog\.spark_catalog"
     r"|spark\.master"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
-from schemas.model import ModelCard
-from udfs.models.networks import NETWORKS
+from millrace.schemas.model import ModelCard
+from millrace.udfs.graphs.networks import NETWORKS
 
 
 def reference(folder: Path, card: ModelCard, cells: list[Any]) -> NDArray[np.float32]:
@@ -29,7 +29,7 @@ def _text(folder: Path, card: ModelCard, text: str) -> torch.Tensor:
     classifies = card.postprocess.name == "classify"
     kind = AutoModelForSequenceClassification if classifies else AutoModel
     network = kind.from_pretrained(folder).eval()
-    limit = card.preprocess.options["max_tokens"]
+    limit = card.preprocess.options.max_tokens
     given = AutoTokenizer.from_pretrained(folder)(
         text, truncation=True, max_length=limit, return_tensors="pt"
     )
@@ -40,7 +40,9 @@ def _text(folder: Path, card: ModelCard, text: str) -> torch.Tensor:
 def _array(folder: Path, card: ModelCard, cell: Any) -> torch.Tensor:
     assert card.architecture is not None
     ((_, column),) = card.signature.inputs.items()
-    network = NETWORKS[card.architecture.name](shape=column.shape, **card.architecture.options)
+    network = NETWORKS[card.architecture.name](
+        shape=column.shape, **dict(card.architecture.options)
+    )
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     if card.preprocess.name == "image":
         picture = np.asarray(Image.open(io.BytesIO(cell)).convert("RGB")).transpose(2, 0, 1)

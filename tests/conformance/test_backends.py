@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from ways import FORMATS, ROWS, SUBJECTS, Folders, Way, ways
 
-from schemas.errors import ModelError, RunFailed
-from udfs.engine import score
-from udfs.meter import Meter, Place
-from udfs.models.base import digest_of, load, read_card, runtimes
-from udfs.plan import Plan, Runtime
+from millrace.schemas.errors import ModelError, RunFailed
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models.model_loading import digest_of, load, read_card, runtimes
+from millrace.udfs.runtime.plan import Plan, Runtime
 
 # The largest difference from plain torch in fp32, of a probability, a coordinate or a value. The
 # networks here are random and narrow: a rounding error is a larger share of them than of a trained one.
@@ -55,7 +55,7 @@ def scored(
     (column,) = model.card.signature.inputs
     batch = pa.record_batch({column: pa.array(cells, SUBJECTS[way.subject].kind)})
     plan = Plan(inputs=(column,), batch_rows=batch_rows)
-    parts = list(score([batch], lambda: model, plan, Meter(Place())))
+    parts = list(score([batch], lambda: model, plan, Meter(TaskAttempt())))
     return [row for part in parts for row in part.to_pylist()]
 
 

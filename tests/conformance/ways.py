@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from reference import reference
 
-from schemas.model import MadeFrom, ModelCard, Step
-from udfs.models.base import digest_of, load, read_card, runtimes
-from udfs.models.convert import convert
-from udfs.models.loaded import LoadedModel
-from udfs.plan import Runtime
+from millrace.schemas.model import ConversionSource, ModelCard
+from millrace.schemas.steps import ValuesStep
+from millrace.udfs.models.conversion import convert
+from millrace.udfs.models.loaded_model import LoadedModel
+from millrace.udfs.models.model_loading import digest_of, load, read_card, runtimes
+from millrace.udfs.runtime.plan import Runtime
 
 ROWS = 11
 _DRAWN = np.random.default_rng(3)
@@ -90,9 +91,11 @@ def _card(subject: str, name: str) -> ModelCard:
     format_, precision = FORMATS[name]
     if name == "source":
         format_ = "huggingface" if subject in ("embedder", "classifier") else "safetensors"
-    made_from = MadeFrom(digest="0" * 64, format="x", precision=precision) if precision else None  # type: ignore[arg-type]
+    made_from = (
+        ConversionSource(digest="0" * 64, format="x", precision=precision) if precision else None
+    )  # type: ignore[arg-type]
     known: dict[str, Any] = {"format": format_, "made_from": made_from}
-    return ModelCard.model_construct(**known, postprocess=Step(name="values"))
+    return ModelCard.model_construct(**known, postprocess=ValuesStep(name="values"))
 
 
 def ways() -> list[Way]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyspark
 import pytest
 
-from pipelines.session import JARS
+from millrace.pipelines.spark.session_settings import JARS
 from tests.conf.test_conf import spark_settings
 from tests.deploy.manifests import ROOT, read
 
@@ -119,7 +119,7 @@ def test_nothing_is_fetched_but_by_package_managers_and_the_session_itself() -> 
 
 def test_deltas_jars_are_made_by_the_session_for_the_user_and_lie_where_the_settings_say() -> None:
     words = [(one.word, one.text) for one in STEPS if one.stage == "build"]
-    at = words.index(("RUN", "cd /tmp && python -m pipelines.session"))
+    at = words.index(("RUN", "cd /tmp && python -m millrace.pipelines.spark.session"))
     assert words[at - 1] == ("USER", "millrace")
     link = words[at + 2][1]
     assert link.startswith("ln -s /home/millrace/.ivy2*/jars jars ")

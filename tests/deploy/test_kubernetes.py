@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from schemas import errors
+from millrace.schemas import errors
 from tests.conf.test_conf import spark_settings
 from tests.deploy.manifests import (
     FOLDER,

@@ -20,12 +20,12 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipelines.cli import EXIT_CODES, main
-from schemas import tables
-from schemas.config import Job
-from schemas.contract import Expectation
-from schemas.model import ModelCard
-from schemas.prices import PriceBook
+from millrace.pipelines.cli import EXIT_CODES, main
+from millrace.schemas import tables
+from millrace.schemas.config import Job
+from millrace.schemas.expectation import Expectation
+from millrace.schemas.model import ModelCard
+from millrace.schemas.prices import PriceBook
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "REFERENCE.md"
 ROOTS = {"The job file": Job, "model.yaml": ModelCard, "A price book": PriceBook}
@@ -77,7 +77,8 @@ def _of_model(model: type[BaseModel]) -> str:
     for name, field in model.model_fields.items():
         told = field.description or comments.get(name, "")
         default = "" if field.is_required() else _default(field)
-        rows.append(f"| `{name}` | {_type(model, name)} | {default} | {_cell(told)} |")
+        key = field.alias or name
+        rows.append(f"| `{key}` | {_type(model, name)} | {default} | {_cell(told)} |")
     more = "\nEvery other key is an argument of that class.\n" if model is Expectation else ""
     return f"### {model.__name__}\n\n{about}\n\n" + "\n".join(rows) + f"\n{more}"
 
@@ -184,7 +185,9 @@ def _of_table(table: tables.Table) -> str:
 
 def _views() -> str:
     rows = ["| view | a row is |", "|---|---|"]
-    for entry in sorted((files("schemas") / "views").iterdir(), key=lambda entry: entry.name):
+    for entry in sorted(
+        (files("millrace.schemas") / "views").iterdir(), key=lambda entry: entry.name
+    ):
         lines = entry.read_text("utf-8").splitlines()
         told = " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
         name = entry.name.removesuffix(".sql").replace("job_current", "<job>_current")

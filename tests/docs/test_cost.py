@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.rate import rate_of
-from schemas import focus
-from schemas.config import Cost
-from schemas.prices import Instance, PriceBook
-from schemas.yaml_file import load
+from millrace.pipelines.accounting.rates import rate_of
+from millrace.schemas import focus
+from millrace.schemas.config import Cost
+from millrace.schemas.prices import Instance, PriceBook
+from millrace.schemas.yaml_file import load
 from tests.docs.test_snippets import blocks, commands, run
 from tests.ledgers import charge, lake_of
 
@@ -58,7 +58,7 @@ def test_the_commands_on_the_page_run_one_after_the_other(tmp_path: Path) -> Non
     (energy,) = (run(words, tmp_path).stdout for words in commands(TITLED["energy"]))
     assert re.search(r"digits-1a2b3c4d-0 +0\.5 +0\.3 +0\.7 +0\.2", energy)
 
-    first, dry, second, asked, exported = (
+    first, dry, second, answer, exported = (
         run(words, tmp_path).stdout for words in commands(TITLED["commands"])
     )
 
@@ -68,6 +68,6 @@ def test_the_commands_on_the_page_run_one_after_the_other(tmp_path: Path) -> Non
     assert "nothing is written" in dry
     assert dry.splitlines()[-3:] == second.splitlines()[-3:]  # before, after, difference
     assert "revision 2: 2 rows taken back, 3 said again" in second  # and the GPU
-    assert re.search(r"digits-1a2b3c4d-0 +90\.0 +0\.0011\d+ +EUR", asked)
+    assert re.search(r"digits-1a2b3c4d-0 +90\.0 +0\.0011\d+ +EUR", answer)
     assert "FOCUS 1.2, aligned" in exported
     assert (tmp_path / "focus" / "cost_and_usage.csv").is_file()

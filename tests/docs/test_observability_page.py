@@ -6,13 +6,14 @@ import re
 
 import yaml
 
-from pipelines import metrics, progress
-from pipelines.metrics_server import KEPT_S
-from pipelines.tally import Tally, Tasks
-from schemas.observe import Observe
+from millrace.pipelines.console import progress
+from millrace.pipelines.console.progress_state import Tally
+from millrace.pipelines.observability import metrics
+from millrace.pipelines.observability.metrics_server import CACHE_S
+from millrace.schemas.observe import Observe
 from tests.deploy.test_monitoring import RULES
 from tests.docs.test_snippets import ROOT, blocks
-from tests.pipelines.test_metrics import lake  # noqa: F401 - a fixture
+from tests.pipelines.observability.test_metrics import lake  # noqa: F401 - a fixture
 
 PAGE = ROOT / "docs" / "OBSERVABILITY.md"
 TEXT = PAGE.read_text("utf-8")
@@ -27,7 +28,7 @@ def test_the_settings_are_all_there_are_and_the_time_is_the_default() -> None:
 
 
 def test_the_metrics_and_their_labels_are_those_exposed(lake) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    text = metrics.exposed(lake)
+    text = metrics.exposition(lake)
     there: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(millrace_\w+)\{(.*)\} ", text, re.MULTILINE):
         there.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
@@ -50,9 +51,9 @@ def test_the_alerts_are_those_of_the_rules() -> None:
 
 def test_the_times_are_those_of_the_code() -> None:
     assert f"a plain line every {progress.PLAIN_EVERY_S:.0f} seconds" in TEXT
-    assert f"given again for {KEPT_S:.0f} seconds" in TEXT
+    assert f"given again for {CACHE_S:.0f} seconds" in TEXT
 
 
 def test_the_fields_of_the_log_are_those_that_are_written() -> None:
     (row,) = re.findall(r"^\| (`rows`, .*?) \|", TEXT, re.MULTILINE)
-    assert re.findall(r"`(\w+)`", row) == list(Tally().facts(Tasks()))
+    assert re.findall(r"`(\w+)`", row) == list(Tally().facts())

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.replay import replay, request
-from pipelines.score import run
-from schemas.config import Job
-from schemas.yaml_file import load
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.replay import replay, request
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Job
+from millrace.schemas.yaml_file import load
 from tests.docs.test_snippets import ROOT, blocks
 from tests.helpers import columns_mlp
 
@@ -54,9 +54,9 @@ def test_the_page_replays_its_readings(
         "rows of the repaired source left out, whose keys the run did not refuse: 1"
         in third.warnings
     )
-    assert "keys that are not in the source, whose rows stay refused: 1" in third.warnings
-    told = query(tmp_path / "lake", PAGE["outcomes.sql"]).to_pylist()
-    found = {(row["key"], row["run_id"]): (row["rule"], row["outcome"]) for row in told}
+    assert "keys that are not in the source, whose rows stay quarantined: 1" in third.warnings
+    outcomes = query(tmp_path / "lake", PAGE["outcomes.sql"]).to_pylist()
+    found = {(row["key"], row["run_id"]): (row["rule"], row["outcome"]) for row in outcomes}
     assert found == {
         ('{"line":3}', second.run_id): ("plausible", "scored"),
         ('{"line":4}', second.run_id): ("record.well_formed", "refused again"),

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.query import query
-from pipelines.runs import Summary
-from pipelines.spark_sql import ask, with_model
-from pipelines.work import prepare
-from schemas.config import Job
+from millrace.pipelines.api.spark_sql import fetch, with_model
+from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake.runs import RunSummary
+from millrace.pipelines.query.engine import query
+from millrace.schemas.config import Job
 from tests.clusters import listens, wait_for
 from tests.docs.test_snippets import Block, blocks, commands, run
 from tests.helpers import image_table, images, job_of, torch_loop, write_parquet
@@ -45,7 +45,7 @@ pytestmark = [pytest.mark.spark]
 
 @pytest.fixture(scope="module")
 def job(
-    score: Callable[[Job], Summary], model: Path, tmp_path_factory: pytest.TempPathFactory
+    score: Callable[[Job], RunSummary], model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Job:
     """A job named digits, that has run: 40 images, of which two have no id."""
     folder = tmp_path_factory.mktemp("asked")
@@ -69,7 +69,7 @@ def answers(job: Job) -> list[Answer]:
 
 def test_spark_answers_the_same(spark: SparkSession, job: Job, answers: list[Answer]) -> None:
     lake = Path(job.output.path)
-    assert [same(ask(spark, lake, question)) for question in QUESTIONS] == answers
+    assert [same(fetch(spark, lake, question)) for question in QUESTIONS] == answers
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "polars"])
@@ -84,10 +84,26 @@ def test_engines_that_read_delta_answer_the_same(
     assert [same(names["answer"](question)) for question in QUESTIONS] == answers
 
 
+def test_labels_outside_of_the_lake_are_joined_as_the_page_says(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(job.output.path).parent)
+    made = query(Path(job.output.path), "SELECT id, label FROM predictions_digits").to_pylist()
+    labels = [(row["id"], row["label"] if at else row["label"] + 1) for at, row in enumerate(made)]
+    Path("labels.csv").write_text(
+        "id,digit\n" + "".join(f"{key},{digit}\n" for key, digit in labels)
+    )
+    names: dict[str, Any] = {}
+
+    exec(TITLED["with_labels.py"].text, names)
+
+    assert names["accuracy"] == [(pytest.approx(1 - 1 / len(made)), len(made))]
+
+
 def test_the_model_is_a_function_of_sql(spark: SparkSession, job: Job) -> None:
     with_model(spark, prepare(spark, job))
     try:
-        found = ask(
+        found = fetch(
             spark,
             Path(job.output.path),
             "SELECT i.id, classify(i.pixels).label AS label, p.label AS kept "

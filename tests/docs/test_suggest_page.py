@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.progress import Progress
-from pipelines.suggest import suggest
-from pipelines.suggested_file import as_yaml
-from schemas.predicates import checked
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.validation.contract_file import as_yaml
+from millrace.pipelines.validation.contract_suggestion import suggest
+from millrace.schemas.predicates import checked
 from tests.docs.test_snippets import ROOT, blocks
 
 PAGE = {block.title: block.text for block in blocks(ROOT / "docs" / "SUGGEST.md")}
@@ -32,6 +32,6 @@ def test_the_refusal_that_the_page_shows_is_the_one_that_is_given() -> None:
     rule = PAGE["refusal"].splitlines()[2].strip()
     with pytest.raises(ValueError, match="rand") as refused:
         checked(rule, ["amount"])
-    said = str(refused.value)
-    listed = said.splitlines()[0].partition("; allowed")[2]
-    assert said.replace(f"; allowed{listed}", "") + "\n" == PAGE["refusal"]
+    message = str(refused.value)
+    listed = message.splitlines()[0].partition("; allowed")[2]
+    assert message.replace(f"; allowed{listed}", "") + "\n" == PAGE["refusal"]

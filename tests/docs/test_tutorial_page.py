@@ -14,7 +14,7 @@ from tests.docs.test_snippets import ROOT, blocks, ran
 PAGE = ROOT / "docs" / "TUTORIAL.md"
 FILES = ("messages.csv", "job.yaml")
 STEPS = ("model", "run", "refused", "alike")
-PROGRAM = f'millrace() {{ "{sys.executable}" -m pipelines.cli "$@"; }}\n'
+PROGRAM = f'millrace() {{ "{sys.executable}" -m millrace.pipelines.cli "$@"; }}\n'
 ENTERS = ("activate", "mkdir ten-minutes")  # the environment and the folder: a test has its own
 
 

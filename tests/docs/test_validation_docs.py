@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.expectations import WAYS
+from millrace.schemas.expectations import EVALUATIONS
 from tests.docs.test_snippets import ROOT
 
 
@@ -12,4 +12,4 @@ def test_the_page_lists_every_supported_expectation_once() -> None:
     page = (ROOT / "docs" / "VALIDATION.md").read_text("utf-8")
     table = "\n".join(line for line in page.splitlines() if line.startswith("| Of "))
     listed = re.findall(r"`(\w+)`", table)
-    assert sorted(f"Expect{name}" for name in listed) == sorted(WAYS)
+    assert sorted(f"Expect{name}" for name in listed) == sorted(EVALUATIONS)

@@ -16,24 +16,25 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from examples import digits, docs, mnist
-from examples.files import only, write_parts, write_same
-from examples.labels import write_labels
-from examples.paragraphs import corpus, prose
-from examples.recipes import recipe_of, reusable
-from examples.training import SCALE, train_cnn, write_cnn_model
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import run
-from schemas.config import Job
-from schemas.errors import InputCorrupt, UsageError
-from schemas.types import arrow_type
-from schemas.yaml_file import load
+from millrace.examples import digits, docs, mnist
+from millrace.examples.files import only, write_parts, write_same
+from millrace.examples.labels import write_labels
+from millrace.examples.paragraphs import corpus, prose
+from millrace.examples.recipes import recipe_of, reusable
+from millrace.examples.training import SCALE, train_cnn, write_cnn_model
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Job
+from millrace.schemas.errors import InputCorrupt, UsageError
+from millrace.schemas.types import arrow_type
+from millrace.schemas.yaml_file import load
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models import model_loading
+from millrace.udfs.runtime.plan import Plan, Runtime
 from tests import bill
-from udfs.engine import score
-from udfs.meter import Meter, Place
-from udfs.models import base
-from udfs.plan import Plan, Runtime
 
 JOBS = Path(__file__).resolve().parents[2] / "conf" / "jobs"
 
@@ -65,9 +66,9 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(folder: Path, table: pa.Table, column: str) -> list[dict[str, object]]:
     """The rows of ``table`` as the engine scores them with the model in ``folder``."""
-    model = base.load(folder, base.digest_of(folder), Runtime("cpu"))
+    model = model_loading.load(folder, model_loading.digest_of(folder), Runtime("cpu"))
     batches = iter(table.to_batches(max_chunksize=97))
-    out = score(batches, lambda: model, Plan((column,), batch_rows=32), Meter(Place()))
+    out = score(batches, lambda: model, Plan((column,), batch_rows=32), Meter(TaskAttempt()))
     return pa.Table.from_batches(list(out)).to_pylist()
 
 
@@ -159,7 +160,7 @@ def test_labels_are_written_once(tmp_path: Path) -> None:
     assert write_labels(tmp_path / "labels", "image_id", labels, holdout)
     assert not write_labels(tmp_path / "labels", "image_id", labels, holdout)
     assert write_labels(tmp_path / "labels", "image_id", labels, np.array([0]))
-    table = DeltaTable(str(tmp_path / "labels")).to_pyarrow_table().sort_by("image_id")
+    table = live_rows.rows(DeltaTable(str(tmp_path / "labels"))).sort_by("image_id")
     assert table.to_pydict() == {
         "image_id": [0, 1, 2],
         "label": [3, 1, 4],
@@ -174,13 +175,13 @@ def test_the_digits_model_is_right_on_97_percent_of_images_it_never_saw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert digits.main(["--out", str(tmp_path)]) == 0
-    told = capsys.readouterr().err
-    assert "epoch 10 of 10" in told
-    assert "held out: 359 rows" in told
-    card = base.read_card(tmp_path / "model")
+    output = capsys.readouterr().err
+    assert "epoch 10 of 10" in output
+    assert "held out: 359 rows" in output
+    card = model_loading.read_card(tmp_path / "model")
     assert card.metrics["holdout_accuracy"] >= 0.97
     inputs = pq.read_table(tmp_path / "input").slice(0, 200)
-    truth = DeltaTable(str(tmp_path / "lake" / "labels_digits")).to_pyarrow_table().to_pylist()
+    truth = live_rows.rows(DeltaTable(str(tmp_path / "lake" / "labels_digits"))).to_pylist()
     right = [
         row["label"] == truth[key]["label"]
         for key, row in zip(
@@ -308,7 +309,7 @@ def test_the_mnist_model_is_right_on_97_percent_of_2000_images(
 ) -> None:
     folder, accuracy = trained_mnist
     assert accuracy >= 0.97
-    table = DeltaTable(str(folder / "lake" / "labels_mnist")).to_pyarrow_table()
+    table = live_rows.rows(DeltaTable(str(folder / "lake" / "labels_mnist")))
     assert table.schema.names == ["index", "label", "is_holdout"]
     assert sum(table["is_holdout"].to_pylist()) == 2000
 
@@ -409,5 +410,5 @@ def test_the_texts_model_fits_its_jobs(minilm: Path, tmp_path: Path, name: str) 
     column = "SMS" if name == "sms" else "text"
     folder = minilm if name == "docs" else tmp_path / "model"
     assert docs.write_model(folder, column) == (name == "sms")
-    for read, wanted in base.read_card(folder).signature.inputs.items():
+    for read, wanted in model_loading.read_card(folder).signature.inputs.items():
         assert arrow_type(job.contract.columns[read].type) == arrow_type(wanted.type)

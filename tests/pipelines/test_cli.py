@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,21 +12,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cli import main
+from millrace.pipelines.cli import main
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
-    "run_id", "state", "fingerprint", "rows_read", "scored", "quarantined", "failed", "units_done",
-    "units_total", "wall_s", "infer_s", "model_load_s", "rows_per_s", "cost", "currency",
+    "run_id", "state", "fingerprint", "input", "rows_read", "scored", "quarantined", "failed", "units_done",
+    "units_total", "scored_now", "done_before", "wall_s", "infer_s", "model_load_s", "rows_per_s", "cost", "currency",
     "ledger_coverage", "books_closed", "gates", "saved_rows", "saved_s", "saved_cost", "lake", "report", "warnings", "backend",
     "precision", "computed_so_because", "energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g",
-    "forecast",
+    "forecast", "truncated",
 }  # fmt: skip
 
 
 def millrace(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    command = [sys.executable, "-m", "millrace.pipelines.cli", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, timeout=240, check=False
     )
@@ -79,12 +80,40 @@ def test_an_error_is_one_json_object_when_asked_for(job_file: Path) -> None:
     assert set(json.loads(line)) == {"error", "got", "allowed", "next", "exit_code"}
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("millrace re", {"register", "replay", "report", "reprice"}),
+        ("millrace model ", {"convert", "import", "seal"}),
+        ("millrace run --", {"--dry-run", "--fresh", "--set", "--json", "--log", "--help"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, expected: set[str]) -> None:
+    number = str(len(words.split(" ")) - 1)
+    asked = {"_MILLRACE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number}
+    found = subprocess.run(
+        [sys.executable, "-c", "from millrace.pipelines.cli import main; main()"],
+        env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert {line.split(",")[1] for line in found.stdout.splitlines()} == expected
+
+
+def test_a_shell_gets_its_completion_script_and_help_says_how() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "from millrace.pipelines.cli import main; main()"],
+        env={**os.environ, "_MILLRACE_COMPLETE": "zsh_source"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "#compdef millrace" in found.stdout
+    assert "_MILLRACE_COMPLETE=bash_source millrace" in millrace("--help").stdout
+
+
 @pytest.mark.spark
 @pytest.mark.slow
 def test_a_run_as_a_user_sees_it(job_file: Path) -> None:
     validated = millrace("validate", job_file)
     assert validated.returncode == 0, validated.stderr
-    assert "21 rows, 1 refused" in validated.stdout
+    assert "21 rows, 1 quarantined" in validated.stdout
 
     ran = millrace("run", job_file)
 
@@ -100,6 +129,8 @@ def test_a_run_as_a_user_sees_it(job_file: Path) -> None:
     summary = json.loads(line)
     assert set(summary) == KEYS
     assert summary["warnings"] == ["already done: nothing was scored again"]
+    assert (summary["infer_s"], summary["scored_now"], summary["rows_per_s"]) == (0.0, 0, None)
+    assert summary["done_before"] is not None
     assert Path(summary["report"]).read_text().startswith("<!doctype html>")
 
     runs = json.loads(millrace("runs", "--lake", lake, "--json").stdout)
@@ -117,7 +148,7 @@ def test_a_run_as_a_user_sees_it(job_file: Path) -> None:
 
 def test_a_question_in_sql_waits_for_no_library_that_it_does_not_need() -> None:
     """Half of what it takes is imports; a job's schema alone would be a fifth more."""
-    asked = "import sys, pipelines.cli, pipelines.answer; print(*sys.modules)"
+    asked = "import sys, millrace.pipelines.cli, millrace.pipelines.commands.printing.query_rows; print(*sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", asked], check=True, capture_output=True, text=True
     ).stdout.split()

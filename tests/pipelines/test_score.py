@@ -17,23 +17,25 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import infer, ledger, runs, sink
-from pipelines.expectations import check_with_gx, suite_of
-from pipelines.progress import Progress
-from pipelines.score import check
-from pipelines.work import prepare
-from schemas.config import Job
-from schemas.contract import Expectation
-from schemas.errors import GateRefused, RunFailed
-from schemas.summary import Summary
-from schemas.tables import METER, RUNS
+from millrace.pipelines.accounting import ledger
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference import scoring
+from millrace.pipelines.job.prepared_job import PreparedJob, prepare
+from millrace.pipelines.lake import delta, live_rows, runs
+from millrace.pipelines.run.runner import check
+from millrace.pipelines.validation.gx_adapter import build_suite, validate_with_spark
+from millrace.schemas.config import Job
+from millrace.schemas.errors import GateRefused, RunFailed, UsageError
+from millrace.schemas.expectation import Expectation
+from millrace.schemas.summary import RunSummary
+from millrace.schemas.tables import METER, RUNS
+from millrace.udfs.engine.task_scoring import ERROR_TYPE
+from millrace.udfs.runtime.plan import Plan, Runtime, Scorer
+from millrace.udfs.worker.functions import pandas_scorer
 from tests.helpers import image_table, images, job_of, rows, torch_loop, write_parquet
-from udfs.engine import ERROR_TYPE
-from udfs.plan import Plan, Runtime, Scorer
-from udfs.spark import pandas_scorer
 
 pytestmark = pytest.mark.spark
-Score = Callable[[Job], Summary]
+Score = Callable[[Job], RunSummary]
 QUIET = Progress(quiet=True)
 
 
@@ -129,6 +131,8 @@ def test_the_ledger_adds_up(score: Score, model: Path, tmp_path: Path) -> None:
         row["x_CostKind"] for row in ledger
     }
     assert summary.books_closed is True
+    unknown = sum(row["x_SlotMs"] for row in ledger if row["x_CostKind"] == "unattributed")
+    assert unknown <= 0.1 * sum(row["x_SlotMs"] for row in ledger if row["x_TaskId"] is not None)
 
 
 def test_a_job_that_is_done_scores_nothing_when_it_is_run_again(
@@ -144,6 +148,9 @@ def test_a_job_that_is_done_scores_nothing_when_it_is_run_again(
     assert versions(tmp_path / "lake") == before
     assert (again.run_id, again.state, again.scored) == (first.run_id, "done", 10)
     assert again.warnings == ("already done: nothing was scored again",)
+    assert (again.infer_s, again.scored_now, again.rows_per_s) == (0.0, 0, None)
+    assert again.wall_s != first.wall_s
+    assert again.gates
 
 
 def test_changed_input_is_a_new_run(score: Score, model: Path, tmp_path: Path) -> None:
@@ -167,14 +174,19 @@ def test_speed_settings_do_not_make_a_new_run(score: Score, model: Path, tmp_pat
 
 
 def test_a_run_that_broke_after_its_commit_is_resumed_without_scoring_again(
-    score: Score, model: Path, tmp_path: Path
+    score: Callable[..., RunSummary], model: Path, tmp_path: Path
 ) -> None:
     write_parquet(tmp_path / "input", image_table(images(10)))
     lake, job = tmp_path / "lake", job_of(tmp_path, model)
-    lake.mkdir()
-    (lake / "ledger").write_text("a file where the ledger's folder should be")
+
+    def prepare_and_break(spark: SparkSession, job: Job) -> PreparedJob:
+        prepared = prepare(spark, job)
+        lake.mkdir()
+        (lake / "ledger").write_text("a file where the ledger's folder should be")
+        return prepared
+
     with pytest.raises(RunFailed):
-        score(job)
+        score(job, prepare=prepare_and_break)
     (lake / "ledger").unlink()
     committed = deltalake.DeltaTable(lake / "predictions_tiny").version()
 
@@ -185,6 +197,22 @@ def test_a_run_that_broke_after_its_commit_is_resumed_without_scoring_again(
     events = rows(lake, "SELECT state FROM runs ORDER BY event")
     assert [event["state"] for event in events] == ["started", "failed", "resumed", "done"]
     assert len(rows(lake, "SELECT id FROM predictions_tiny")) == 10
+
+
+@pytest.mark.parametrize("name", ["ledger", "predictions_tiny"])
+def test_a_file_in_the_place_of_a_table_is_named_before_anything_is_computed(
+    score: Score, model: Path, tmp_path: Path, name: str
+) -> None:
+    write_parquet(tmp_path / "input", image_table(images(10)))
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    (lake / name).write_text("a file where a table's folder should be")
+
+    with pytest.raises(UsageError, match=f"{name} is not a table") as refusal:
+        score(job_of(tmp_path, model))
+
+    assert str(lake / name) in str(refusal.value)
+    assert [path.name for path in lake.iterdir()] == [name]
 
 
 @given(
@@ -220,13 +248,18 @@ def test_predictions_equal_a_plain_torch_loop_whatever_the_cuts(  # noqa: PLR091
 
 def scored_frame(spark: SparkSession, job: Job) -> DataFrame:
     """The frame that a run would commit."""
-    work = prepare(spark, job)
+    prepared = prepare(spark, job)
     source = spark.read.parquet(str(Path(job.source.path)))
     scorer = Scorer(
-        work.model.folder, work.model.digest, Runtime(), infer.plan_of(job, work.model, 8), "", 0.0
+        prepared.model.folder,
+        prepared.model.digest,
+        Runtime(),
+        scoring.plan_of(job, prepared.model, 8),
+        "",
+        0.0,
     )
-    accepted = infer.accepted(source, work.rules, job, work.model)
-    return infer.scored(accepted, job, work.contract, work.model, scorer)
+    accepted = scoring.accepted(source, prepared.rules, job, prepared.model)
+    return scoring.scored(accepted, job, prepared.contract, prepared.model, scorer)
 
 
 @pytest.mark.parametrize("surface", ["arrow", "pandas"])
@@ -292,7 +325,7 @@ def test_great_expectations_counts_what_our_predicates_count(
         for name in ("ExpectColumnValuesToNotBeNull", "ExpectColumnValuesToBeUnique")
         if (column, name) != ("pixels", "ExpectColumnValuesToBeUnique")
     ]
-    results = check_with_gx(frame, suite_of(promised))
+    results = validate_with_spark(frame, build_suite(promised))
 
     ours = {r.rule: r.failed for r in check(spark, job, QUIET).results}
     names = {
@@ -362,36 +395,36 @@ EVENT = {"run_id": "r", "event": 0, "state": "started"}
 
 def test_a_transaction_commits_once(spark: SparkSession, tmp_path: Path) -> None:
     for _ in range(2):
-        sink.append_values([EVENT], tmp_path, RUNS, "same")
+        delta.append_values([EVENT], tmp_path, RUNS, "same")
 
-    assert sink.read(spark, tmp_path, "runs").count() == 1
+    assert delta.read(spark, tmp_path, "runs").count() == 1
     assert runs.last_event(tmp_path, "other") is None
 
 
 def test_of_two_drivers_with_one_transaction_the_later_one_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sink.append_values([EVENT], tmp_path, RUNS, "before")
+    delta.append_values([EVENT], tmp_path, RUNS, "before")
     seen_before = deltalake.DeltaTable(tmp_path / "runs")
-    sink.append_values([EVENT], tmp_path, RUNS, "same")
-    monkeypatch.setattr(sink, "_opened", lambda *_: seen_before)  # it looked too early
+    delta.append_values([EVENT], tmp_path, RUNS, "same")
+    monkeypatch.setattr(delta, "_opened", lambda *_: seen_before)  # it looked too early
 
     with pytest.raises(RunFailed, match="runs cannot be written"):
-        sink.append_values([EVENT], tmp_path, RUNS, "same")
-    sink.append_values([EVENT], tmp_path, RUNS, "another")  # the same early look hurts nobody else
+        delta.append_values([EVENT], tmp_path, RUNS, "same")
+    delta.append_values([EVENT], tmp_path, RUNS, "another")  # the same early look hurts nobody else
 
-    assert deltalake.DeltaTable(tmp_path / "runs").to_pyarrow_table().num_rows == 3
+    assert live_rows.rows(deltalake.DeltaTable(tmp_path / "runs")).num_rows == 3
 
 
 def test_drivers_that_make_a_table_at_the_same_moment_all_write_to_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as drivers:
         made = [
-            drivers.submit(sink.append_values, [EVENT], tmp_path, RUNS, f"t{i}") for i in range(8)
+            drivers.submit(delta.append_values, [EVENT], tmp_path, RUNS, f"t{i}") for i in range(8)
         ]
     for one in made:
         one.result()
 
-    assert deltalake.DeltaTable(tmp_path / "runs").to_pyarrow_table().num_rows == 8
+    assert live_rows.rows(deltalake.DeltaTable(tmp_path / "runs")).num_rows == 8
 
 
 @given(
@@ -415,6 +448,7 @@ def test_what_is_counted_is_what_was_committed_by_this_run(
                     "run_id": [run_id] * count,
                     "unit": pa.array([task] * count, pa.int32()),
                     "error": pa.array([error] * count, ERROR_TYPE),
+                    "warnings": pa.array([[]] * count, pa.list_(pa.string())),
                     "_meter": pa.array([meter] + [None] * (count - 1), kind),
                 }
             )

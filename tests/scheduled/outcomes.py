@@ -6,7 +6,7 @@ import json
 import sys
 
 from airflow.sdk.exceptions import AirflowException
-from millrace_outcome import code_in, code_of, raise_for, retry_policy, told_in
+from millrace_outcome import code_in, code_of, details_in, raise_for, retry_policy
 
 TOLD = {"error": "why", "got": "this", "allowed": None, "next": "that", "exit_code": 0}
 
@@ -35,8 +35,8 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "codes": {code: outcome(code) for code in (1, 2, 3, 4, 5, 6, -9)},
-                "in_message": [code_in(message), told_in(message)],
+                "codes": {code: outcome(code) for code in (1, 2, 3, 4, 5, 6, 130, -9)},
+                "in_message": [code_in(message), details_in(message)],
                 "killed": code_in("Error code is: -9."),
                 "elsewhere": code_in("Driver driver-1 exited with status FAILED"),
                 "by_event": [code_of(event)[0] for event in [None, *events]],

@@ -127,18 +127,19 @@ def outcomes(*events: dict[str, Any]) -> dict[str, Any]:
 def test_an_exit_code_decides_whether_and_when_airflow_tries_again() -> None:
     refused = {"state": "refused", "detail": "GateRefused: 5 rows"}
     stopped = {"state": "stopped", "detail": "BudgetExceeded: forecast"}
-    signalled = {"state": "stopped", "detail": "KeyboardInterrupt: "}
-    found = outcomes(refused, stopped, signalled, {"state": "started", "detail": None})
+    signalled = {"state": "stopped", "detail": "Terminated: stopped by SIGTERM at a safe point"}
+    by_hand = {"state": "stopped", "detail": "KeyboardInterrupt: stopped by Ctrl-C at a safe point"}
+    found = outcomes(refused, stopped, signalled, by_hand, {"state": "started", "detail": None})
 
     codes = found["codes"]
-    assert {codes[code][0] for code in ("2", "3", "4")} == {"AirflowFailException"}
+    assert {codes[code][0] for code in ("2", "3", "4", "130")} == {"AirflowFailException"}
     assert {codes[code][0] for code in ("1", "5", "-9")} == {"Resumable"}
     assert all("why; got: this; next: that" in codes[code][1] for code in ("2", "4", "6"))
     assert [codes[code][2:] for code in ("5", "6")] == [["default", None], ["retry", 120.0]]
     assert found["in_message"][0] == 3
     assert found["in_message"][1]["error"] == "why"
     assert (found["killed"], found["elsewhere"]) == (-9, None)
-    assert found["by_event"] == [5, 3, 4, 5, 5]
+    assert found["by_event"] == [5, 3, 4, 5, 130, 5]
 
 
 def test_what_a_row_may_say_is_in_no_exception_of_airflows_and_so_in_no_alert() -> None:

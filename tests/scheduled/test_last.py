@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import runs
-from pipelines.driver import Driver
-from pipelines.query import query
-from pipelines.runs import Run
+from millrace.pipelines.lake import runs
+from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.runs import Run
+from millrace.pipelines.query.engine import query
 from tests.scheduled.home import ROOT
 
 last_of = runpy.run_path(str(ROOT / "deploy" / "airflow" / "millrace_last.py"))["last_of"]
@@ -25,8 +25,8 @@ def told(lake: Path, run_id: str, hour: int, state: str, *, replays: str | None 
     facts = runs.facts(JOB["input"], "mlp:1", JOB["model_digest"], {}, replays=replays)  # type: ignore[arg-type]
     run = Run(run_id, f"of {run_id}", "digits", facts, Driver(lake), number=hour)
     at = NOON + timedelta(hours=hour)
-    run = runs.tell(lake, run, "started", at)
-    runs.tell(lake, run, state, at + timedelta(minutes=5), scored=hour)
+    run = runs.append_event(lake, run, "started", at)
+    runs.append_event(lake, run, state, at + timedelta(minutes=5), scored=hour)
 
 
 def asked(lake: Path, **how: Any) -> tuple[str, str] | None:

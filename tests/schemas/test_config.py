@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from schemas.config import Job
-from schemas.errors import JobFileError, UsageError
-from schemas.yaml_file import load
+from millrace.schemas.config import Job
+from millrace.schemas.errors import JobFileError, UsageError
+from millrace.schemas.yaml_file import load
 
 FULL = """\
 name: reviews-sentiment
@@ -52,7 +52,7 @@ def test_the_full_example_loads(full: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("keep:", "kep:", "job.yaml:4: unknown key 'kep'; did you mean 'keep'?"),
         ("severity: warn", "severity: wrn", "job.yaml:11: contract.rules.1.severity"),
@@ -79,7 +79,7 @@ def test_the_full_example_loads(full: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
-    full: Path, old: str, new: str, told: str
+    full: Path, old: str, new: str, message: str
 ) -> None:
     assert old in FULL
     full.write_text(
@@ -91,12 +91,12 @@ def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
     with pytest.raises(JobFileError) as error:
         load(full, Job)
 
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("engine.batch=abc", "--set engine.batch=abc"),
         ("sorce.path=x", "did you mean 'source'?"),
@@ -104,10 +104,10 @@ def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
         ("name.first=x", "inside a value that has no keys"),
     ],
 )
-def test_a_wrong_override_is_told_as_it_was_given(full: Path, override: str, told: str) -> None:
+def test_a_wrong_override_is_told_as_it_was_given(full: Path, override: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         load(full, Job, overrides=[override])
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_overrides_reach_every_depth(full: Path) -> None:
@@ -153,24 +153,24 @@ def test_a_variable_is_text_and_never_yaml(full: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"name: \xff\xfe", "not UTF-8"),
         (b"name: [", "not YAML"),
         (b"name: !!python/object/apply:os.system [id]", "name"),
         (b"a: 2024-13-45", "not a plain value"),
         (b"", "name is missing"),
-        (b"- a\n- b\n", "Input should be"),
+        (b"- a\n- b\n", "holds a list, and no keys"),
         (b"x" * (1 << 20) + b"x", "too large"),
     ],
 )
-def test_a_file_that_is_no_job_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_no_job_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "job.yaml"
     path.write_bytes(content)
 
     with pytest.raises(UsageError) as error:
         load(path, Job)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

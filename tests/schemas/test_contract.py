@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.contract import Contract
-from schemas.expectations import REFUSED, WAYS
+from millrace.schemas.contract import Contract
+from millrace.schemas.expectations import EVALUATIONS, REFUSED
 
 COLUMNS = {"id": {"type": "bigint"}, "n": {"type": "int"}, "a.b": {"type": "int"}}
 
@@ -23,7 +23,7 @@ def test_an_expectation_that_cannot_be_answered_is_refused_with_why_and_the_list
         contract({"expect": name, "column": "n"})
     assert REFUSED[name] in str(refused.value)
     if "no SQL of its own" not in REFUSED[name]:
-        assert f"supported: {', '.join(sorted(WAYS))}" in str(refused.value)
+        assert f"supported: {', '.join(sorted(EVALUATIONS))}" in str(refused.value)
 
 
 def test_a_misspelt_expectation_is_refused_with_its_neighbours() -> None:
@@ -32,7 +32,7 @@ def test_a_misspelt_expectation_is_refused_with_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"column": "nn"}, "names columns that are not declared: nn; declared: id, n, a.b"),
         ({"column": "a.b"}, "cannot read columns with . or ` in their names: a.b"),
@@ -40,11 +40,11 @@ def test_a_misspelt_expectation_is_refused_with_its_neighbours() -> None:
     ],
 )
 def test_an_expectation_is_about_columns_that_can_be_read(
-    arguments: dict[str, Any], told: str
+    arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:
         contract({"expect": "ExpectColumnValuesToBeNull", **arguments})
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_expectations_of_one_class_have_names_of_their_own() -> None:
@@ -80,17 +80,17 @@ def test_other_thresholds_are_refused(given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"redact": ["name"]}, "redact names columns that are not declared: name"),
         ({"columns": {"n": {"type": "int", "fresh_within_h": 1}}}, "allowed: timestamp, date"),
         ({"rules": [{"name": "r", "holds": "n > 0", "mostly": 1.5}]}, "less than or equal to 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(more: dict[str, Any], told: str) -> None:
+def test_what_makes_no_sense_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as refused:
         contract(**more)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_rule_keeps_its_fingerprint_until_its_meaning_changes() -> None:

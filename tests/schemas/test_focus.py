@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas import focus
+from millrace.schemas import focus
 
 
 def test_the_list_has_all_columns_of_the_version_once_in_its_order() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.contract import Contract
-from schemas.excerpt import excerpt
-from schemas.predicates import checked
+from millrace.schemas.contract import Contract
+from millrace.schemas.excerpt import excerpt
+from millrace.schemas.predicates import checked
 from tests.schemas.hostile import ALL, COLUMNS, HOSTILE
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.config import Job
-from schemas.contract import Contract
-from schemas.types import arrow_type, sql_type
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.types import arrow_type, sql_type
 
 
 def job(**changes: Any) -> Job:

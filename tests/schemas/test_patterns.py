@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.patterns import components, refuse_endless, refuse_like
+from millrace.schemas.patterns import components, refuse_endless, refuse_like
 
 # Each with a text on which its time doubles with every repetition.
 ENDLESS = [

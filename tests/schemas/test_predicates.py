@@ -8,9 +8,9 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.validate import refused
-from schemas.contract import Contract
-from schemas.predicates import checked
+from millrace.pipelines.validation.contract_check import refused
+from millrace.schemas.contract import Contract
+from millrace.schemas.predicates import checked
 
 COLUMNS = ["text", "a", "b c", "pixels", "tags"]
 
@@ -107,9 +107,9 @@ def test_an_honest_rule_means_the_same_after_it_was_checked(
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(("on_null", "kept"), [("pass", [1, None]), ("fail", [1])])
+@pytest.mark.parametrize(("on_null", "passing"), [("pass", [1, None]), ("fail", [1])])
 def test_a_rule_says_what_an_unknown_result_means(
-    spark: SparkSession, on_null: str, kept: list[int | None]
+    spark: SparkSession, on_null: str, passing: list[int | None]
 ) -> None:
     rule = {"name": "positive", "holds": "n > 0", "on_null": on_null}
     contract = Contract.model_validate({"columns": {"n": {"type": "int"}}, "rules": [rule]})
@@ -117,4 +117,4 @@ def test_a_rule_says_what_an_unknown_result_means(
 
     good = frame.where(~refused(contract.row_rules(()), frame.columns))
 
-    assert [row.n for row in good.collect()] == kept
+    assert [row.n for row in good.collect()] == passing

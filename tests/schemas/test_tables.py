@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from schemas.tables import Column, Table
+from millrace.schemas.tables import Column, Table
 
 KEY, META = Column("id", "bigint", "key"), Column("_meta", "struct<a:int,b:int>", "not looked for")
 PAIR = Column("pair", "struct<a:int,b:struct<c:int,d:array<int>>>", "three fields")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import errors, ids, tables
-from schemas.contract import Contract
-from schemas.model import Signature
-from schemas.prices import Instance
-from schemas.types import SCALARS, arrow_type, sql_type
+from millrace.schemas import errors, ids, tables
+from millrace.schemas.contract import Contract
+from millrace.schemas.model import Signature
+from millrace.schemas.prices import Instance
+from millrace.schemas.types import SCALARS, arrow_type, sql_type
 
 decimals = st.integers(1, 38).flatmap(
     lambda p: st.integers(0, p).map(lambda s: f"decimal({p},{s})")
@@ -57,7 +57,8 @@ def test_every_column_says_what_it_is() -> None:
         Contract.model_validate({"columns": {"k": {"type": "int"}, "v": {"type": "string"}}}),
         Signature.model_validate({"inputs": {"k": {"type": "int"}}, "outputs": {"y": {"type": "float"}}}),
     )  # fmt: skip
-    columns = [c for table in (*tables.SHARED, predictions) for c in table.columns]
+    shared = [value for value in vars(tables).values() if isinstance(value, tables.Table)]
+    columns = [c for table in (*shared, predictions) for c in table.columns]
     columns += [*tables.METER, *tables.ERROR, *tables.REASON]
 
     assert [c.name for c in columns if not c.comment] == []
@@ -106,9 +107,10 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "MillraceError": 5, "UsageError": 2, "JobFileError": 2, "ModelError": 2, "QueryError": 2,
         "GateRefused": 3, "SchemaMismatch": 3, "BudgetExceeded": 4, "RunFailed": 5, "InputCorrupt": 5,
         "OutputMismatch": 5, "ClaimHeld": 6, "ClaimLost": 6, "TooManyFailed": 5, "OutputRefused": 5,
+        "Interrupted": 130,
     }  # fmt: skip
-    told = errors.__doc__ or ""
-    assert [name for name in codes if name not in told] == []
+    documented = errors.__doc__ or ""
+    assert [name for name in codes if name not in documented] == []
 
 
 def test_a_fingerprint_changes_with_everything_that_decides_results() -> None:

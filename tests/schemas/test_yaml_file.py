@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import Job
-from schemas.errors import JobFileError
-from schemas.yaml_file import load
+from millrace.schemas.config import Job
+from millrace.schemas.errors import JobFileError
+from millrace.schemas.yaml_file import load
 
 GOOD = """\
 name: tiny
@@ -40,10 +40,10 @@ def refused(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> str
 def test_a_refused_value_from_the_environment_is_told_by_its_variable(
     tmp_path: Path, right: str, wrong: str
 ) -> None:
-    told = refused(tmp_path, GOOD.replace(right, wrong), {"KEY": SECRET})
+    message = refused(tmp_path, GOOD.replace(right, wrong), {"KEY": SECRET})
 
-    assert "hunter2" not in told
-    assert "${KEY}" in told
+    assert "hunter2" not in message
+    assert "${KEY}" in message
 
 
 def test_a_value_written_in_the_file_is_told_as_it_is(tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.traps import set_traps
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that `make dist` builds, under the name that Spark hands on to its workers."""
-    out = tmp_path_factory.mktemp("dist")
+    """The wheel that `make dist` builds, under the name that Spark hands on to its workers.
+
+    Its folder, in which spark-submit runs, has packages and modules of names that we use, too.
+    """
+    out = set_traps(tmp_path_factory.mktemp("dist"))
     command = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--no-build-isolation"]
     subprocess.run([*command, "--out-dir", str(out), str(ROOT)], check=True)
     (wheel,) = out.glob("millrace-*.whl")
@@ -31,9 +36,9 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = next((folder / "lib").glob("python*/site-packages"))
     found = [entry for entry in sys.path if entry.endswith("site-packages")]
     (site / "dependencies.pth").write_text("\n".join(found))
-    check = [python, "-I", "-c", "import pyspark, torch; import udfs"]
+    check = [python, "-I", "-c", "import pyspark, torch; import millrace"]
     done = subprocess.run(check, capture_output=True, check=False)
-    assert b"No module named 'udfs'" in done.stderr
+    assert b"No module named 'millrace'" in done.stderr
     return python
 
 
@@ -43,6 +48,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("sklearn", reason="the demo extra (scikit-learn) is not installed")
     folder = tmp_path_factory.mktemp("digits")
     subprocess.run(
-        [sys.executable, "-m", "examples.digits", "--out", str(folder)], check=True, cwd=ROOT
+        [sys.executable, "-m", "millrace.examples.digits", "--out", str(folder)],
+        check=True,
+        cwd=ROOT,
     )
     return folder

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from millrace.udfs.models.conversion import convert
+from millrace.udfs.models.model_loading import digest_of
 from tests import clusters
 from tests.helpers import image_table, images, job_of, loaded, write_parquet
 from tests.submitted import ROOT, submit
-from udfs.models.base import digest_of
-from udfs.models.convert import convert
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
@@ -25,14 +25,14 @@ SCORED = """
 import json, sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from udfs.models import base
-from udfs.plan import Runtime
+from millrace.udfs.models import model_loading as base
+from millrace.udfs.runtime.plan import Runtime
 folder, digest, rows = sys.argv[1:]
 model = base.load(Path(folder), digest, Runtime("cpu", "onnxruntime"))
 (batch,) = pq.read_table(rows).select(["pixels"]).to_batches()
 told = {name: value.tolist() for name, value in model.predict(model.decode(batch).values).items()}
 mapped = sorted({line.split()[-1] for line in open("/proc/self/maps") if ".so" in line})
-child = "import sys, ssl, sqlite3, pipelines.cli; print(sys.prefix)"
+child = "import sys, ssl, sqlite3, millrace.pipelines.cli; print(sys.prefix)"
 import subprocess
 prefix = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
 print(json.dumps({"prefix": prefix.strip(), "outputs": told, "mapped": mapped}))
@@ -54,7 +54,7 @@ SYSTEM = (
 def archive(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make environment WITHOUT=torch` builds: torch alone is most of what there is."""
     folder = tmp_path_factory.mktemp("environment")
-    wheel = folder / "millrace-0.1.0-py3-none-any.whl"
+    wheel = folder / "millrace-0.2.0-py3-none-any.whl"
     wheel.write_bytes(package.read_bytes())
     out, uv = folder / "environment.tar.gz", Path(sysconfig.get_paths()["scripts"]) / "uv"
     command = [str(ROOT / "deploy" / "environment.sh"), sys.executable, str(uv)]

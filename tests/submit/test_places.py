@@ -18,6 +18,7 @@ from tests import clusters
 from tests.helpers import CLASSES, image_table, images, job_of, pixel_mlp, rows, write_parquet
 from tests.scheduled.home import airflow
 from tests.submitted import PATIENCE_S, ROOT, submit
+from tests.traps import set_traps
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults, pytest.mark.timeout(3 * PATIENCE_S)]
 # More rows and a wider network, to compare times: 60,000 and 2,048 are a minute of computing.
@@ -40,6 +41,7 @@ def job_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job["engine"] = {"backend": "torch", "precision": "fp32"}
     job["cost"]["prices"] = str(ROOT / "conf" / "prices" / "example.yaml")
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    set_traps(folder / "own")
     return folder / "job.yaml"
 
 
@@ -54,7 +56,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def server(tmp_path_factory: pytest.TempPathFactory, bare_python: Path) -> Iterator[str]:
     """A Connect server's address; its workers' Python has no Millrace."""
     pytest.importorskip("grpc", reason="the connect extra (gRPC) is not installed")
-    with clusters.connect(tmp_path_factory.mktemp("connect"), bare_python) as url:
+    with clusters.connect(set_traps(tmp_path_factory.mktemp("connect")), bare_python) as url:
         yield url
 
 
@@ -63,12 +65,12 @@ def run_remote(
 ) -> subprocess.CompletedProcess[str]:
     """``millrace run`` in a process of its own, through a Connect server."""
     started = [
-        *(sys.executable, "-m", "pipelines.cli", command, str(job_file), "--json"),
+        *(str(Path(sys.executable).with_name("millrace")), command, str(job_file), "--json"),
         *("--set", f"output.path={lake}", *words),
     ]
     return subprocess.run(
-        started, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S, check=False,
-        env={**os.environ, "SPARK_REMOTE": url},
+        started, capture_output=True, text=True, cwd=job_file.parent / "own", timeout=PATIENCE_S,
+        check=False, env={**os.environ, "SPARK_REMOTE": url},
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.query import query
+from millrace.pipelines.query.engine import query
 from tests.submitted import ROOT, submit
 
 JOB = ROOT / "conf" / "jobs" / "digits.yaml"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.corrections import (
+from millrace.pipelines.accounting.corrections import (
     AMOUNTS,
     NAMES,
     Row,
@@ -21,8 +21,8 @@ from pipelines.corrections import (
     retraction,
     root,
 )
-from pipelines.rate import NEAREST, Rate, rate_of
-from schemas.tables import LEDGER
+from millrace.pipelines.accounting.rates import NEAREST, Rate, rate_of
+from millrace.schemas.tables import LEDGER
 from tests.ledgers import BEGAN, book, charge, entry, whole
 
 OLD = book(entry("0.36")).instances[0]

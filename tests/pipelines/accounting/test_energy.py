@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.energy import BANDS, Used, columns, shared
-from schemas.prices import Instance, Region
+from millrace.pipelines.accounting.energy import BANDS, Used, columns, shared
+from millrace.schemas.prices import Instance, Region
 from tests.ledgers import entry
 
 WATTS = {"idle_watts": 40, "full_watts": 140, "power_source": "test"}  # of 4 cores: 10 to 35 each

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.csv_text import cell
-from pipelines.export import export
-from pipelines.reprice import reprice
-from schemas import focus
-from schemas.errors import QueryError, UsageError
+from millrace.pipelines.accounting.focus_export import export
+from millrace.pipelines.accounting.repricing import reprice
+from millrace.pipelines.console.safe_csv import cell
+from millrace.schemas import focus
+from millrace.schemas.errors import QueryError, UsageError
 from tests.ledgers import BEGAN, book, charge, entry, lake_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MACHINE = book(entry("0.36")).instances[0]
 TYPES = {
     "Decimal": pa.types.is_decimal,
@@ -230,7 +230,7 @@ def test_what_cannot_be_exported_is_said(lake: Path, tmp_path: Path) -> None:
 def test_the_command_says_what_it_wrote_and_what_is_absent(lake: Path, tmp_path: Path) -> None:
     words = ["export", "--focus", str(tmp_path / "out"), "--lake", str(lake), "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *words],
+        [sys.executable, "-m", "millrace.pipelines.cli", *words],
         capture_output=True, text=True, cwd=ROOT, check=True,
     )  # fmt: skip
     said = json.loads(done.stdout)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.energy import Used
-from pipelines.ledger import Drawn, drawn_of
-from pipelines.pricing import priced
-from pipelines.rate import NEAREST, Rate, rate_of
-from schemas.prices import PLACES
+from millrace.pipelines.accounting.energy import Used
+from millrace.pipelines.accounting.ledger import Drawn, drawn_of
+from millrace.pipelines.accounting.pricing import priced
+from millrace.pipelines.accounting.rates import NEAREST, Rate, rate_of
+from millrace.schemas.prices import PLACES
 from tests.ledgers import book, entry
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

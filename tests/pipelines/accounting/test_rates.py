@@ -12,12 +12,12 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipelines import preflight
-from pipelines.cloud import Machine
-from pipelines.rate import Rate, rate_of
-from schemas.config import Cost
-from schemas.errors import UsageError
-from schemas.prices import PriceBook
+from millrace.pipelines.accounting.rates import Rate, rate_of
+from millrace.pipelines.job import instance_price
+from millrace.pipelines.job.instance_metadata import CloudInstance
+from millrace.schemas.config import Cost
+from millrace.schemas.errors import UsageError
+from millrace.schemas.prices import PriceBook
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -170,30 +170,32 @@ def cost(prices: Path, **changes: Any) -> Cost:
 
 
 def test_a_job_names_sku_region_and_category(prices: Path) -> None:
-    found = preflight.rate(cost(prices, region="west"), hour(1))
+    found = instance_price.rate(cost(prices, region="west"), hour(1))
     assert found is not None
     assert (found.instance.region, found.currency) == ("west", "USD")
-    assert preflight.rate(None, hour(1)) is None
+    assert instance_price.rate(None, hour(1)) is None
 
 
 def test_auto_is_what_the_cloud_says_this_machine_is(prices: Path) -> None:
     auto = cost(prices, instance="auto")
-    found = preflight.rate(auto, hour(1), lambda: Machine("m", "east", "aws"))
+    found = instance_price.rate(auto, hour(1), lambda: CloudInstance("m", "east", "aws"))
     assert found is not None
     assert found.instance.region == "east"
-    named = preflight.rate(
-        cost(prices, instance="auto", region="west"), hour(1), lambda: Machine("m", "x", "aws")
+    named = instance_price.rate(
+        cost(prices, instance="auto", region="west"),
+        hour(1),
+        lambda: CloudInstance("m", "x", "aws"),
     )
     assert named is not None
     assert named.instance.region == "west"
 
 
 @pytest.mark.parametrize(
-    "machine", [None, Machine("q", "east", "aws"), Machine("m", "north", "gcp")]
+    "machine", [None, CloudInstance("q", "east", "aws"), CloudInstance("m", "north", "gcp")]
 )
 def test_auto_is_refused_with_what_the_book_has_where_the_machine_is_not_in_it(
-    prices: Path, machine: Machine | None
+    prices: Path, machine: CloudInstance | None
 ) -> None:
     with pytest.raises(UsageError) as error:
-        preflight.rate(cost(prices, instance="auto"), hour(1), lambda: machine)
+        instance_price.rate(cost(prices, instance="auto"), hour(1), lambda: machine)
     assert error.value.allowed == ("east, west" if machine and machine.sku == "m" else "m")

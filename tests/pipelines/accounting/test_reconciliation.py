@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.attempts import Attempt
-from pipelines.closings import Closing
-from pipelines.executors import Uptime
-from pipelines.gates import CLOCKS, Books, are_closed, gates
-from pipelines.ledger import rows_of
-from pipelines.rate import Rate
-from pipelines.task_times import PythonTime, TaskTime
-from schemas.summary import NOTHING_COMPUTED
+from millrace.pipelines.accounting.attempt_usage import Closing
+from millrace.pipelines.accounting.ledger import rows_of
+from millrace.pipelines.accounting.rates import Rate
+from millrace.pipelines.accounting.reconciliation import CLOCKS, Books, are_closed, as_json, gates
+from millrace.pipelines.console.formatting import gates_text
+from millrace.pipelines.lake.attempts import Attempt
+from millrace.pipelines.spark.executors import Uptime
+from millrace.pipelines.spark.task_times import PythonTime, TaskTime
+from millrace.schemas.summary import NOTHING_COMPUTED
 from tests.ledgers import book, entry
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,23 +41,23 @@ def books(*closings: Closing, rows: int = 7) -> Books:
     return Books(made, closings, [], RATE, rows, rows)
 
 
-def test_a_run_that_computed_nothing_has_nothing_to_compare_and_closes() -> None:
+def test_where_there_is_nothing_to_compare_a_gate_is_not_checked_and_the_books_close() -> None:
     found = gates(books(closing(task(1), task(2))))
 
-    assert [gate.passed for gate in found] == [True] * 6
+    assert [gate.passed for gate in found] == [True, True, None, True, True, True]
     assert {gate.name: gate.got for gate in found}[CLOCKS] == NOTHING_COMPUTED
     assert are_closed(found) is True
 
 
 def test_a_run_that_computed_rows_of_which_spark_tells_no_python_time_is_not_known() -> None:
     told = books(closing(task(1)))
-    meter = {"application": "app", "task_id": 1, "wall_s": 2.0}
+    meter = {"application": "app", "task_id": 1, "wall_s": 2.0, "startup_s": 0.0}
     (clocks,) = [
         g for g in gates(Books(told.rows, told.closings, [meter], RATE)) if g.name == CLOCKS
     ]
     assert clocks.passed is None
 
-    python = task(1, python=PythonTime(0, 0, 9000))
+    python = task(1, python=PythonTime(0, 0, 9500, 9000))
     (clocks,) = [
         g for g in gates(Books(told.rows, [closing(python)], [meter], RATE)) if g.name == CLOCKS
     ]
@@ -81,5 +83,23 @@ def test_an_attempt_before_the_job_named_its_prices_has_no_cost_and_the_books_cl
     assert f"{len(free)} rows are of attempts without a price book" in money.got
 
 
-def test_a_run_of_no_rows_closes() -> None:
-    assert are_closed(gates(books(closing(), rows=0))) is True
+def test_a_run_of_no_rows_and_no_tasks_closes_with_what_there_was_to_check() -> None:
+    found = gates(books(closing(), rows=0))
+    assert [gate.passed for gate in found] == [None, None, None, True, True, True]
+    assert are_closed(found) is True
+
+    none_held = Closing(Attempt("app", 0, BEGAN, None), BEGAN_MS + 9000, (), ())
+    found = gates(Books([], [none_held], [], RATE, 0, 0))
+    assert [gate.passed for gate in found] == [None] * 5 + [True]
+    assert are_closed(found) is True
+
+
+def test_words_about_gates_say_which_were_checked_and_why_the_others_were_not() -> None:
+    told = books(closing(task(1)))
+    found = gates(Books(told.rows, told.closings, [], None, 7, 7))
+
+    assert are_closed(found) is None
+    said = "4 of 6 gates passed; not checked: the workers' clock agrees with Spark's of the same code, in "
+    said += "each task (no row was computed); every cost is price times time held (no price book)"
+    assert gates_text(json.loads(as_json(found))) == said
+    assert gates_text(found) == said

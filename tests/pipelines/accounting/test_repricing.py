@@ -16,24 +16,25 @@ import yaml
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from pipelines import reprice as repricing
-from pipelines import score, sink
-from pipelines.corrections import current
-from pipelines.export import export
-from pipelines.facts import read
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.report import books
-from pipelines.reprice import Asked, Repriced, reprice
-from pipelines.views import register
-from schemas.errors import QueryError, RunFailed, UsageError
-from schemas.prices import PriceBook
-from schemas.tables import LEDGER
-from schemas.yaml_file import load
+from millrace.pipelines.accounting import repricing
+from millrace.pipelines.accounting.corrections import current
+from millrace.pipelines.accounting.focus_export import export
+from millrace.pipelines.accounting.repricing import PricingOverrides, Repriced, reprice
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.run_details import read
+from millrace.pipelines.query.views import register
+from millrace.pipelines.reporting.run_page import books
+from millrace.pipelines.run import runner
+from millrace.schemas.errors import QueryError, RunFailed, UsageError
+from millrace.schemas.prices import PriceBook
+from millrace.schemas.tables import LEDGER
+from millrace.schemas.yaml_file import load
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 from tests.ledgers import BEGAN, book, charge, entry, lake_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FIRST = book(entry("0.36"))
 MACHINE = FIRST.instances[0]
 DOUBLE = book(entry("0.72"))
@@ -41,7 +42,7 @@ VIEWS = ("cost_by_run", "cost_by_partition", "waste", "cost_per_thousand_rows")
 
 
 def rows(lake: Path) -> list[dict[str, Any]]:
-    return sorted(sink.values(lake, LEDGER), key=lambda row: str(row["x_RecordId"]))
+    return sorted(delta.values(lake, LEDGER), key=lambda row: str(row["x_RecordId"]))
 
 
 def cost(lake: Path) -> Decimal:
@@ -99,7 +100,9 @@ def test_ids_and_rows_are_the_same_wherever_a_run_is_repriced(lake: Path, tmp_pa
     other = lake_of(tmp_path / "other", rows(lake))
     for one in (lake, other):
         reprice(one, "digits", DOUBLE)
-        reprice(one, "digits", book(entry("0.5"), entry("0.1", sku="n")), Asked(instance="n"))
+        reprice(
+            one, "digits", book(entry("0.5"), entry("0.1", sku="n")), PricingOverrides(instance="n")
+        )
     assert rows(lake) == rows(other)
     ids = [row["x_RecordId"] for row in rows(lake)]
     assert len(set(ids)) == len(ids)
@@ -144,7 +147,7 @@ def test_rows_that_were_saved_are_a_runs_rows_once_in_whatever_currency_it_is_pr
     done = reprice(lake, "digits", book(entry("0.30"), currency="EUR"))
 
     assert query(lake, sql).to_pylist() == [{"rows_scored": 997, "currency": "EUR"}]
-    assert done.kept == 0
+    assert done.unpriceable == 0
 
 
 @pytest.mark.slow
@@ -167,7 +170,7 @@ def test_a_run_without_prices_is_priced_afterwards_as_the_instance_that_is_named
         reprice(lake, "digits", DOUBLE)
     assert (error.value.allowed, "--instance" in str(error.value.next)) == ("m", True)
 
-    done = reprice(lake, "digits", DOUBLE, Asked(instance="m"))
+    done = reprice(lake, "digits", DOUBLE, PricingOverrides(instance="m"))
 
     assert (done.before, list(done.after)) == ({}, ["USD"])
     (run,) = query(lake, "SELECT * FROM cost_by_run").to_pylist()
@@ -180,9 +183,11 @@ def test_spot_prices_that_changed_within_the_run_split_its_rows(lake: Path) -> N
         entry("0.1", category="Dynamic", valid_to=noon),
         entry("0.2", category="Dynamic", valid_from=noon),
     ]
-    done = reprice(lake, "digits", book(*spot), Asked(category="Dynamic"))
+    done = reprice(lake, "digits", book(*spot), PricingOverrides(category="Dynamic"))
     assert (done.retracted, done.restated, done.nearest) == (4, 8, 0)
-    assert reprice(lake, "digits", book(*spot), Asked(category="Dynamic")).revision is None
+    assert (
+        reprice(lake, "digits", book(*spot), PricingOverrides(category="Dynamic")).revision is None
+    )
     half = Decimal("0.15") / Decimal("0.36")
     assert done.after["USD"] == pytest.approx(done.before["USD"] * half, abs=Decimal("1e-9"))
 
@@ -193,20 +198,20 @@ def test_a_price_that_is_only_the_nearest_is_counted(lake: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("overrides", "what"),
     [
-        (Asked(), "no such instance"),
-        (Asked(instance="n"), "several regions"),
-        (Asked(instance="n", region="q"), "in this region"),
-        (Asked(instance="n", region="s", category="Committed"), "in this category"),
+        (PricingOverrides(), "no such instance"),
+        (PricingOverrides(instance="n"), "several regions"),
+        (PricingOverrides(instance="n", region="q"), "in this region"),
+        (PricingOverrides(instance="n", region="s", category="Committed"), "in this category"),
     ],
 )
 def test_a_machine_that_the_book_does_not_have_is_refused_and_nothing_is_written(
-    lake: Path, asked: Asked, what: str
+    lake: Path, overrides: PricingOverrides, what: str
 ) -> None:
     two = book(entry(sku="n", region="s"), entry(sku="n", region="t"))
     with pytest.raises(UsageError, match=what) as error:
-        reprice(lake, "digits", two, asked)
+        reprice(lake, "digits", two, overrides)
     assert error.value.allowed
     assert "cost." not in str(error.value)
     assert len(rows(lake)) == 6
@@ -227,7 +232,7 @@ def test_a_row_of_another_meter_keeps_what_it_says_and_is_counted(tmp_path: Path
     }
     lake = lake_of(tmp_path / "lake", [*charge(MACHINE, 1, 4000), odd])
     done = reprice(lake, "digits", DOUBLE)
-    assert (done.kept, done.retracted) == (1, 2)
+    assert (done.unpriceable, done.retracted) == (1, 2)
     assert [row["EffectiveCost"] for row in current(rows(lake)) if row["x_RecordId"] == "odd"] == [
         odd["EffectiveCost"]
     ]
@@ -308,11 +313,11 @@ def test_a_real_run_is_repriced_and_exported_and_its_report_still_closes(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     write_parquet(tmp_path / "input", image_table(images(40)), files=2)
-    done = score.run(spark, job_of(tmp_path, pixel_mlp(tmp_path / "model")), Progress(quiet=True))
+    done = runner.run(spark, job_of(tmp_path, pixel_mlp(tmp_path / "model")), Progress(quiet=True))
     lake = tmp_path / "lake"
     gpus = load(ROOT / "conf" / "prices" / "gpu.yaml", PriceBook)
 
-    there = reprice(lake, done.run_id, gpus, Asked(instance="g6.xlarge"))
+    there = reprice(lake, done.run_id, gpus, PricingOverrides(instance="g6.xlarge"))
 
     assert there.before == {"USD": done.cost}
     (priced,) = query(lake, "SELECT cost, rows_scored FROM cost_by_run").to_pylist()
@@ -326,14 +331,14 @@ def test_a_real_run_is_repriced_and_exported_and_its_report_still_closes(
         lake,
         done.run_id,
         load(ROOT / "conf" / "prices" / "example.yaml", PriceBook),
-        Asked(instance="laptop"),
+        PricingOverrides(instance="laptop"),
     )
     # A restatement is rounded row by row, the bill itself by running totals.
     assert abs(back.after["USD"] - done.cost) < Decimal("1e-10")
 
 
 def millrace(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    command = [sys.executable, "-m", "millrace.pipelines.cli", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
@@ -358,12 +363,16 @@ def test_a_dry_run_says_what_a_bill_would_come_to_and_writes_nothing(tmp_path: P
     lake = lake_of(tmp_path / "lake", charge(MACHINE, 1, 4000, x_RunAttempt=3))
     before = DeltaTable(lake / "ledger").version()
 
-    asked = reprice(lake, "digits", book(entry("0.72")), dry_run=True)
+    estimated = reprice(lake, "digits", book(entry("0.72")), dry_run=True)
 
     assert DeltaTable(lake / "ledger").version() == before
-    assert not asked.is_written
+    assert not estimated.is_written
     done = reprice(lake, "digits", book(entry("0.72")))
-    assert (asked.before, asked.after, asked.retracted) == (done.before, done.after, done.retracted)
+    assert (estimated.before, estimated.after, estimated.retracted) == (
+        done.before,
+        done.after,
+        done.retracted,
+    )
 
 
 def test_energy_stays_as_it_was_and_no_attempt_is_negated(tmp_path: Path) -> None:
@@ -371,9 +380,9 @@ def test_energy_stays_as_it_was_and_no_attempt_is_negated(tmp_path: Path) -> Non
     core, memory = charge(MACHINE, 1, 4000, x_RunAttempt=3)
     lake = lake_of(tmp_path / "lake", [core | drawn, memory])
 
-    reprice(lake, "digits", book(entry("0.72", gpus=1, sku="g")), Asked(instance="g"))
+    reprice(lake, "digits", book(entry("0.72", gpus=1, sku="g")), PricingOverrides(instance="g"))
 
-    rows = DeltaTable(lake / "ledger").to_pyarrow_table().to_pylist()
+    rows = live_rows.rows(DeltaTable(lake / "ledger")).to_pylist()
     assert sum(row["x_EnergyWh"] or 0 for row in rows) == 0.25
     assert sum(row["x_CarbonG"] or 0 for row in rows) == 0.125
     assert {row["x_RunAttempt"] for row in rows} == {3}

@@ -16,30 +16,34 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from pipelines import loop, reuse, saved, sink, units, vacuum
-from pipelines.cli import main
-from pipelines.export import export
-from pipelines.facts import read
-from pipelines.progress import Progress
-from pipelines.report import books
-from pipelines.reprice import Asked, reprice
-from pipelines.score import run
-from schemas.config import Engine, Job
-from schemas.errors import RunFailed, UsageError
-from schemas.prices import PriceBook
-from schemas.summary import Summary
-from schemas.yaml_file import load
+from millrace.pipelines.accounting.focus_export import export
+from millrace.pipelines.accounting.repricing import PricingOverrides, reprice
+from millrace.pipelines.cli import main
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference import deduplication
+from millrace.pipelines.job import work_units
+from millrace.pipelines.lake import delta, live_rows, vacuum
+from millrace.pipelines.query.run_details import read
+from millrace.pipelines.reporting.run_page import books
+from millrace.pipelines.run import avoided_cost, inference_pass
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.run.unit_scoring import UnitScorer
+from millrace.schemas.config import Engine, Job
+from millrace.schemas.errors import RunFailed, UsageError
+from millrace.schemas.prices import PriceBook
+from millrace.schemas.summary import RunSummary
+from millrace.schemas.yaml_file import load
+from millrace.udfs.backends.hardware import cpu_precisions
+from millrace.udfs.engine.fault_script import VARIABLE
 from tests.helpers import image_table, images, job_of, pixel_mlp, rows, torch_loop, write_parquet
 from tests.ledgers import book, charge, entry
-from tests.pipelines.test_units import breaking_at, min_size
-from udfs.failpoint import VARIABLE
-from udfs.models.hardware import cpu_precisions
+from tests.pipelines.job.test_work_units import breaking_at, min_size
 
 QUIET = Progress(quiet=True)
 ROWS, FILES, DISTINCT = 60, 6, 15
-PRICES = Path(__file__).resolve().parents[2] / "conf" / "prices" / "example.yaml"
+PRICES = Path(__file__).resolve().parents[3] / "conf" / "prices" / "example.yaml"
 PINNED = {"backend": "torch", "precision": "fp32"}
-Score = Callable[..., Summary]
+Score = Callable[..., RunSummary]
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def make(tmp_path: Path, model: Path, pixels: list[bytes]) -> Callable[..., Job]
 @pytest.fixture
 def in_units(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is a unit."""
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(tmp_path / "input"))
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", min_size(tmp_path / "input"))
 
 
 class Calls:
@@ -111,7 +115,7 @@ def test_a_row_is_saved_once_where_computed_ones_had_two_prices() -> None:
         *charge(book(entry("0.80")).instances[0], 2, 1000, version="night", x_RowsIn=100),
     ]
 
-    core, memory = saved._per_row(spent)
+    core, memory = avoided_cost._per_row(spent)
 
     assert (core["SkuMeter"], memory["SkuMeter"]) == ("Core", "Memory")
     assert core["EffectiveCost"] == (spent[0]["EffectiveCost"] + spent[2]["EffectiveCost"]) / 200
@@ -134,7 +138,7 @@ def test_reuse_with_the_surface_that_cannot_carry_it_is_refused() -> None:
 def test_auto_gathers_rows_where_computing_the_repeated_ones_takes_longer_than_finding_them(
     share: float, rows_per_s: float | None, is_worth: bool
 ) -> None:
-    found, why = reuse.worth(share, rows_per_s)
+    found, why = deduplication.worth(share, rows_per_s)
     assert found is is_worth
     assert f"{share:.1%} of the sampled rows" in why
 
@@ -190,8 +194,10 @@ def test_what_was_saved_is_in_the_ledger_at_the_runs_own_price_and_in_no_sum(
     assert (exported.cost, exported.unpriced) == ({"USD": summary.cost}, 0)
     said = {name: holds for name, holds, _ in books(read(lake, summary.run_id))}
     assert said["The ledger agrees on cost"] is True
-    again = reprice(lake, summary.run_id, load(PRICES, PriceBook), Asked(instance="laptop"))
-    assert (again.before, again.kept) == ({"USD": summary.cost}, 0)
+    again = reprice(
+        lake, summary.run_id, load(PRICES, PriceBook), PricingOverrides(instance="laptop")
+    )
+    assert (again.before, again.unpriceable) == ({"USD": summary.cost}, 0)
 
 
 @pytest.mark.slow
@@ -207,7 +213,7 @@ def test_a_run_that_broke_goes_on_with_the_same_rows_and_saves_once(
 ) -> None:
     job, lake = make(dedupe="unit", cache="table"), tmp_path / "lake"
     with monkeypatch.context() as broken:
-        broken.setattr(sink, "append", breaking_at(3))
+        broken.setattr(delta, "append", breaking_at(3))
         with pytest.raises(RunFailed, match="disk is full"):
             score(job)
 
@@ -272,7 +278,7 @@ def test_later_units_of_a_run_find_what_earlier_ones_kept(
 ) -> None:
     pixels = images(ROWS // FILES) * FILES  # each file has the same images
     folder = write_parquet(tmp_path / "input", image_table(pixels), files=FILES)
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
 
     summary = score(job_of(tmp_path, model, engine={**PINNED, "cache": "table"}))
 
@@ -334,8 +340,8 @@ def test_the_oldest_outputs_make_room_for_new_ones(
     score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_parquet(tmp_path / "input", image_table(images(ROWS)), files=FILES)
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
-    monkeypatch.setattr(loop, "AT_ONCE", 1)
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
+    monkeypatch.setattr(inference_pass, "AT_ONCE", 1)
     engine = {**PINNED, "cache": "table", "cache_max_rows": 25}
     ticks = iter(range(10_000))
 
@@ -364,9 +370,7 @@ def test_an_input_that_was_kept_twice_makes_no_row_twice(
     score(make("first", cache="table", dedupe="unit"))
     lake = tmp_path / "lake"
     table = deltalake.DeltaTable(lake / cache_of(lake))
-    deltalake.write_deltalake(
-        table, table.to_pyarrow_table(), mode="append"
-    )  # as a run beside does
+    deltalake.write_deltalake(table, live_rows.rows(table), mode="append")  # as a run beside does
 
     summary = score(make("second", cache="table"))
 
@@ -384,7 +388,7 @@ def test_a_driver_that_died_between_a_commit_and_its_keeping_is_made_up_for(
 
     job, lake = make(cache="table", dedupe="unit"), tmp_path / "lake"
     with monkeypatch.context() as broken:
-        broken.setattr(loop, "_kept", dies)
+        broken.setattr(UnitScorer, "keep_outputs", dies)
         with pytest.raises(KeyboardInterrupt):
             score(job)
     assert rows(lake, f"SELECT input FROM {cache_of(lake)}") == []
@@ -449,8 +453,8 @@ def test_a_lake_with_a_cache_can_be_vacuumed(
     score(make("first", cache="table", dedupe="unit"), now=at(0))
     score(make("second", cache="table", dedupe="unit"), now=at(40))
     lake = tmp_path / "lake"
-    found = vacuum.find(lake, timedelta(hours=1))
-    assert not vacuum.remove(lake, found)
+    found = vacuum.find_leftovers(lake, timedelta(hours=1))
+    assert not vacuum.remove_leftovers(lake, found)
     calls.again()
 
     assert score(make("third", cache="table"), now=at(41)).saved_rows == ROWS

@@ -10,12 +10,14 @@ from subprocess import run
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from pipelines.pinning import pin
-from pipelines.preflight_command import checked
-from schemas.config import Job
-from schemas.errors import ModelError, UsageError
-from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
+from millrace.pipelines.cli import main
+from millrace.pipelines.job.preflight import checked
+from millrace.pipelines.sources.snapshot import pin
+from millrace.schemas.config import Job
+from millrace.schemas.errors import ModelError, UsageError
+from tests.helpers import image_cnn, image_table, images, job_of, pixel_mlp, write_parquet
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -23,7 +25,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 @pytest.fixture
 def job(tmp_path: Path, model: Path) -> Job:
     write_parquet(tmp_path / "input", image_table(images(6)), files=2)
-    prices = {"prices": "conf/prices/example.yaml", "instance": "laptop", "budget": "1.50"}
+    prices = {"prices": "example", "instance": "laptop", "budget": "1.50"}
     return job_of(tmp_path, model, cost=prices)
 
 
@@ -47,6 +49,30 @@ def test_another_file_in_the_input_is_another_digest(job: Job, tmp_path: Path) -
     assert checked(job, NOW)["input"]["sha256"] != before
 
 
+def test_how_pictures_are_seen_is_told_with_its_defaults(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "a.png").write_bytes(b"")
+    columns = {"path": {"type": "string"}, "content": {"type": "binary"}}
+    given = {"format": "images", "path": str(tmp_path / "input")}
+    job = job_of(
+        tmp_path,
+        image_cnn(tmp_path / "m"),
+        source=given,
+        key=["path"],
+        contract={"columns": columns},
+    )
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_unset=True)))
+
+    told = CliRunner().invoke(main, ["preflight", str(file)]).output
+
+    assert "image  turned upright as EXIF says; transparent over the colour 255, 255, 255" in told
+    assert "1 file, 0 bytes; 1 of 0 bytes" in told
+    assert checked(job, NOW)["decoded_as"]["orientation"] == "exif"
+
+
 def test_a_model_that_was_changed_an_absent_input_and_a_lake_at_a_uri_are_refused(
     job: Job, tmp_path: Path
 ) -> None:
@@ -65,7 +91,7 @@ def test_a_model_that_was_changed_an_absent_input_and_a_lake_at_a_uri_are_refuse
 def test_the_command_starts_no_jvm(job: Job, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_unset=True)))
-    spoken = "import sys; from pipelines.cli import main; main(sys.argv[1:])"
+    spoken = "import sys; from millrace.pipelines.cli import main; main(sys.argv[1:])"
     words = ["preflight", str(file), "--set", "cost.budget=2", "--json"]
     no_java = {"PATH": "/nowhere", "JAVA_HOME": "/nowhere", "PYTHONPATH": str(Path.cwd())}
 

@@ -19,10 +19,10 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.cli import main
-from pipelines.query import query
-from schemas.errors import UsageError
-from schemas.tables import RUNS
+from millrace.pipelines.cli import main
+from millrace.pipelines.query.engine import query
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import RUNS
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROWS = [
@@ -166,7 +166,7 @@ def test_two_columns_of_one_name_are_refused_before_a_row_is_written(
 def test_a_reader_that_has_had_enough_is_no_error(lake: Path, kind: str) -> None:
     """``millrace sql ... | head`` ends as quietly as other programs do."""
     asked = "SELECT one.n FROM labels_many one, labels_many two WHERE two.n < 150"
-    words = [sys.executable, "-m", "pipelines.cli", "sql", asked, "--lake", str(lake)]
+    words = [sys.executable, "-m", "millrace.pipelines.cli", "sql", asked, "--lake", str(lake)]
     with subprocess.Popen(
         [*words, "--format", kind, "--limit", "150000"],
         stdout=subprocess.PIPE,
@@ -182,7 +182,7 @@ def test_a_reader_that_has_had_enough_is_no_error(lake: Path, kind: str) -> None
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_what_the_terminal_does_not_take_is_told(lake: Path) -> None:
-    words = [sys.executable, "-m", "pipelines.cli", "sql", ASKED, "--lake", str(lake)]
+    words = [sys.executable, "-m", "millrace.pipelines.cli", "sql", ASKED, "--lake", str(lake)]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [*words, "--format", "csv"], stdout=full, stderr=subprocess.PIPE, text=True, check=False

@@ -17,16 +17,16 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines import claim
-from pipelines.claim import Lease, claimed
-from pipelines.cli import main
-from pipelines.vacuum import age, find, remove
-from schemas.errors import UsageError
-from schemas.tables import CALIBRATIONS, RUNS
+from millrace.pipelines.cli import main
+from millrace.pipelines.lake import live_rows, run_lock
+from millrace.pipelines.lake.run_lock import LeaseTimes, claimed
+from millrace.pipelines.lake.vacuum import find_leftovers, remove_leftovers
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import CALIBRATIONS, RUNS
 
 WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
 NOW = datetime.now(UTC)
-LEASE = Lease(expires_s=2.0, beat_s=0.05)
+LEASE = LeaseTimes(expires_s=2.0, beat_s=0.05)
 DIGEST = "d0" * 32
 
 
@@ -85,11 +85,13 @@ def lake(tmp_path: Path) -> Path:
 
 
 def paths(lake: Path, older_than: timedelta = WEEK) -> dict[str, str]:
-    return {str(one.path.relative_to(lake)): one.kind for one in find(lake, older_than, LEASE)}
+    return {
+        str(one.path.relative_to(lake)): one.kind for one in find_leftovers(lake, older_than, LEASE)
+    }
 
 
 def clean(lake: Path, older_than: timedelta = WEEK) -> None:
-    assert remove(lake, find(lake, older_than, LEASE), LEASE) == {}
+    assert remove_leftovers(lake, find_leftovers(lake, older_than, LEASE), LEASE) == {}
 
 
 def test_a_lake_in_order_has_nothing_to_remove(lake: Path) -> None:
@@ -115,7 +117,7 @@ def test_data_files_of_dead_runs_go_and_committed_or_young_ones_stay(lake: Path)
     assert all(path.exists() for path in (young, kept, *named))
     table_now = DeltaTable(str(table))
     assert table_now.version() == version  # else jobs that read it would score all of it again
-    assert table_now.to_pyarrow_table().to_pydict() == {"a": [2]}
+    assert live_rows.rows(table_now).to_pydict() == {"a": [2]}
 
 
 def test_old_versions_go_when_they_are_older_than_asked(lake: Path) -> None:
@@ -128,7 +130,7 @@ def test_old_versions_go_when_they_are_older_than_asked(lake: Path) -> None:
     clean(lake, 3 * HOUR)
 
     assert [Path(uri).exists() for uri in before] == [False]
-    assert DeltaTable(str(lake / "predictions_j")).to_pyarrow_table().to_pydict() == {"a": [2]}
+    assert live_rows.rows(DeltaTable(str(lake / "predictions_j"))).to_pydict() == {"a": [2]}
 
 
 def _removed_earlier(log: Path, by: timedelta) -> str:
@@ -190,10 +192,10 @@ def test_scratch_of_dead_runs_goes_and_that_of_a_live_one_stays(lake: Path) -> N
 
 def test_scratch_that_a_driver_took_up_after_the_search_stays(lake: Path) -> None:
     part = aged(lake / "_staging" / "dead" / "part.parquet", timedelta(0))
-    found = find(lake, WEEK, LEASE)
+    found = find_leftovers(lake, WEEK, LEASE)
 
     with claimed(lake, fingerprint("dead"), "dead", lease=LEASE) as ours:
-        left = remove(lake, found, LEASE)
+        left = remove_leftovers(lake, found, LEASE)
         ours.check()
 
     assert part.exists()
@@ -205,7 +207,7 @@ def test_claims_of_finished_runs_go_and_others_stay(lake: Path) -> None:
         with claimed(lake, fingerprint(run), run, lease=LEASE):
             pass
     folder = lake / "_claims"
-    name = claim.key(fingerprint("done"))
+    name = run_lock.key(fingerprint("done"))
 
     with claimed(lake, "li" * 32, "live", lease=LEASE) as live:
         assert paths(lake) == {f"_claims/{name}": "claim"}
@@ -213,7 +215,7 @@ def test_claims_of_finished_runs_go_and_others_stay(lake: Path) -> None:
         live.check()
 
     assert not (folder / name).exists()
-    assert {claim.key(fingerprint(run)) for run in ("dead", "never")} < {
+    assert {run_lock.key(fingerprint(run)) for run in ("dead", "never")} < {
         path.name for path in folder.iterdir()
     }
 
@@ -247,7 +249,7 @@ def test_event_logs_go_when_their_application_is_gone(lake: Path) -> None:
 
 def test_an_age_below_the_longest_attempt_is_refused_with_its_run(lake: Path) -> None:
     with pytest.raises(UsageError, match="run done took 2.0 h"):
-        find(lake, 2 * HOUR, LEASE)
+        find_leftovers(lake, 2 * HOUR, LEASE)
 
     assert paths(lake, 3 * HOUR) == {}  # the dead run says nothing of how long it lived
 
@@ -259,7 +261,7 @@ def test_a_live_run_s_own_age_counts_also_where_the_clock_was_set(lake: Path) ->
         claimed(lake, fingerprint("live"), "live", lease=LEASE),
         pytest.raises(UsageError, match=r"run live took 240\.\d h"),
     ):
-        find(lake, WEEK, LEASE)
+        find_leftovers(lake, WEEK, LEASE)
 
 
 def test_a_table_s_own_retention_is_kept_to(lake: Path) -> None:
@@ -267,19 +269,8 @@ def test_a_table_s_own_retention_is_kept_to(lake: Path) -> None:
     table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 30 days"})
 
     with pytest.raises(UsageError, match="table predictions_j cannot be vacuumed at that age"):
-        find(lake, WEEK, LEASE)
+        find_leftovers(lake, WEEK, LEASE)
     assert paths(lake, timedelta(days=31)) == {}
-
-
-@pytest.mark.parametrize(("text", "hours"), [("7d", 168), ("36h", 36), (" 1d ", 24)])
-def test_ages_are_days_or_hours(text: str, hours: int) -> None:
-    assert age(text) == hours * HOUR
-
-
-@pytest.mark.parametrize("text", ["", "7", "0d", "-1d", "1.5d", "7 d", "1w", "999999d"])
-def test_other_ages_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not an age"):
-        age(text)
 
 
 def test_the_command_shows_first_and_removes_when_told(lake: Path) -> None:

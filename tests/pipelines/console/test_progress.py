@@ -21,14 +21,15 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from pipelines import console, json_log, units
-from pipelines.display import Display
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import run
-from pipelines.tally import Spent, Tally, Tasks
-from schemas.config import Job
-from schemas.errors import (
+from millrace.pipelines.console import output, structured_log
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.console.progress_display import Display
+from millrace.pipelines.console.progress_state import Spent, Tally, Tasks
+from millrace.pipelines.job import work_units
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Job
+from millrace.schemas.errors import (
     BudgetExceeded,
     GateRefused,
     MillraceError,
@@ -36,9 +37,10 @@ from schemas.errors import (
     TooManyFailed,
     UsageError,
 )
+from millrace.udfs.runtime.row_counts import Counts
 from tests.helpers import image_table, images, job_of, write_parquet
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -62,16 +64,33 @@ def job(tmp: Path, model: Path, **changes: Any) -> Job:
     return Job.model_validate(made)
 
 
-def test_rows_are_those_committed_and_of_units_at_work_the_share_of_tasks() -> None:
-    one = tally()
-    one.begins(0, 40)
-    one.begins(1, 40)
-    assert one.rows(Tasks(1, 4)) == 20
+def test_rows_are_those_committed_and_of_units_at_work_what_their_tasks_have_counted() -> None:
+    one, first, second = tally(), Counts(), Counts()
+    one.begins(0, 40, lambda: first)
+    one.begins(1, 40, lambda: second)
+    first, second = Counts(scored=20), Counts(scored=5)
+    assert one.rows == 0
+    one.look()
+    assert one.rows == 25
+    second = Counts(scored=3)  # a task begins again
+    one.look()
+    assert one.rows == 25  # what was shown is not taken back
     one.ends(0, 40, failed=3)
-    assert one.rows(Tasks(0, 4)) == 40
-    assert one.rows(Tasks(3, 4)) == 70
-    assert one.rows(Tasks(0, 0)) == 70  # what was shown is not taken back
+    assert one.rows == 45
     assert (one.failed, one.units_done) == (3, 1)
+
+
+def test_quarantined_rows_count_in_proportion_and_rows_that_are_only_read_are_said_to_be() -> None:
+    one = tally(accepted=0.9, is_read_apart=True, counted=2.0)
+    one.quarantined = 10
+    one.begins(0, 50, lambda: Counts(60, 0))
+    one.look()
+    assert Display("scoring", one).line.startswith("scoring, 60 of about 100 rows read, unit 0")
+    assert (one.facts()["rows"], one.facts()["rows_read"]) == (0, 60)
+    one.begins(1, 50, lambda: Counts(100, 45))
+    one.look()
+    assert one.facts()["rows"] == 50
+    assert "50 of about 100 rows," in Display("scoring", one).line
 
 
 def test_a_line_has_rows_rate_time_left_money_and_what_went_wrong() -> None:
@@ -87,7 +106,7 @@ def test_a_line_has_rows_rate_time_left_money_and_what_went_wrong() -> None:
 
 def test_before_a_row_is_scored_and_without_prices_nothing_is_made_up() -> None:
     assert Display("scoring", Tally(rows_total=9.0), Tasks()).line == "scoring, 0 of about 9 rows"
-    known = Tally(rows_total=9.0).facts(Tasks())
+    known = Tally(rows_total=9.0).facts()
     assert [known[name] for name in ("rows_per_s", "left_s", "spent", "budget")] == [None] * 4
 
 
@@ -127,7 +146,7 @@ def test_a_log_for_machines_is_one_object_a_line_with_run_and_unit(
 ) -> None:
     made = job(tmp_path, model)
     size = min(path.stat().st_size for path in (tmp_path / "input").iterdir())
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", size)
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", size)
     summary = run(spark, made, Progress(quiet=True, as_json=True, every_s=0.0))
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert all({"at", "level", "event", "message"} <= set(one) for one in told)
@@ -173,7 +192,7 @@ def test_what_a_model_says_of_a_row_is_told_to_people_and_the_table_and_to_no_lo
     assert quoted not in told
     (last,) = query(tmp_path / "lake", "SELECT detail FROM runs WHERE state = 'failed'").to_pylist()
     assert quoted in last["detail"]
-    console.print_error(failed.value, as_json=False)
+    output.print_error(failed.value, as_json=False)
     assert quoted in capsys.readouterr().err
 
 
@@ -188,7 +207,7 @@ def test_a_terminal_has_one_live_display_and_nothing_of_it_stays(
     tmp_path: Path, model: Path
 ) -> None:
     path = written(tmp_path, job(tmp_path, model))
-    shown = in_terminal([sys.executable, "-m", "pipelines.cli", "run", str(path)])
+    shown = in_terminal([sys.executable, "-m", "millrace.pipelines.cli", "run", str(path)])
     assert "\x1b[?25l" in shown  # the cursor is hidden while it lives
     assert "\x1b[?25h" in shown
     plain = ESCAPES.sub("", shown)
@@ -204,7 +223,16 @@ def test_a_command_with_log_json_writes_objects_alone_and_keeps_its_last_line(
     tmp_path: Path, model: Path
 ) -> None:
     path = written(tmp_path, job(tmp_path, model))
-    words = [sys.executable, "-m", "pipelines.cli", "run", str(path), "--json", "--log", "json"]
+    words = [
+        sys.executable,
+        "-m",
+        "millrace.pipelines.cli",
+        "run",
+        str(path),
+        "--json",
+        "--log",
+        "json",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stderr.splitlines()]
@@ -215,9 +243,9 @@ def test_a_command_with_log_json_writes_objects_alone_and_keeps_its_last_line(
 def test_an_error_is_an_object_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipelines.cli import main
+    from millrace.pipelines.cli import main
 
-    monkeypatch.setenv(json_log.VARIABLE, "json")
+    monkeypatch.setenv(structured_log.VARIABLE, "json")
     with pytest.raises(SystemExit) as left:
         main(["run", "nowhere.yaml"])
     assert left.value.code == 2
@@ -242,8 +270,8 @@ def test_once_rows_are_read_an_object_in_the_log_does_not_have_what_was_got(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv(json_log.VARIABLE, "json")
-    assert console.print_error(error, as_json=True) == error.exit_code
+    monkeypatch.setenv(structured_log.VARIABLE, "json")
+    assert output.print_error(error, as_json=True) == error.exit_code
     told = capsys.readouterr()
     line = json.loads(told.err)
     assert (line["message"], line["next"]) == (error.what, error.next)
@@ -254,14 +282,14 @@ def test_once_rows_are_read_an_object_in_the_log_does_not_have_what_was_got(
 def test_a_bug_is_an_object_with_its_trace_and_without_its_text(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from pipelines import show
-    from pipelines.cli import main
+    from millrace.pipelines.cli import main
+    from millrace.pipelines.commands.printing import run_details
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("SECRET")
 
-    monkeypatch.setattr(show, "show", broken)
-    monkeypatch.setenv(json_log.VARIABLE, "json")
+    monkeypatch.setattr(run_details, "print_run", broken)
+    monkeypatch.setenv(structured_log.VARIABLE, "json")
     with pytest.raises(SystemExit) as left:
         main(["show", "any", "--lake", str(tmp_path)])
     assert left.value.code == RunFailed.exit_code

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from examples.docs import write_model
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import run
-from schemas.config import Job
-from schemas.summary import Summary
-from schemas.yaml_file import load
+from millrace.examples.docs import write_model
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Job
+from millrace.schemas.summary import RunSummary
+from millrace.schemas.yaml_file import load
 from tests import bill
 from tests.bill import table
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def useful(lake: Path, run_id: str) -> Counter[str]:
 def test_the_messages_get_the_embeddings_that_they_had_each_text_computed_once_and_their_bill_closes(
     spark: SparkSession, job: Job, tmp_path: Path
 ) -> None:
-    def scored(name: str, lake: str, **engine: Any) -> Summary:
+    def scored(name: str, lake: str, **engine: Any) -> RunSummary:
         changes = {
             "name": name,
             "output": job.output.model_copy(update={"path": str(tmp_path / lake)}),

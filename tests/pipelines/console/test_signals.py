@@ -10,7 +10,7 @@ import pytest
 
 _CODE = """
 import time
-from pipelines.signals import stop_at_signals
+from millrace.pipelines.console.signals import stop_at_signals
 stop_at_signals()
 try:
     print("ready", flush=True)

@@ -15,20 +15,35 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.infer import plan_of
-from pipelines.query import query
-from pipelines.work import prepare
-from schemas.config import Job
-from schemas.errors import InputCorrupt, MillraceError, ModelError
-from schemas.summary import Summary
-from tests.helpers import image_table, images, job_of, tiny_bert, write_parquet
+from millrace.pipelines.inference.deduplication import choose_reuse
+from millrace.pipelines.inference.inference_config import native
+from millrace.pipelines.inference.scoring import plan_of
+from millrace.pipelines.job.model_check import VerifiedModel, verified_model
+from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.query.engine import query
+from millrace.schemas.config import Job
+from millrace.schemas.errors import InputCorrupt, MillraceError, ModelError
+from millrace.schemas.summary import RunSummary
+from tests.helpers import (
+    image_cnn,
+    image_table,
+    images,
+    job_of,
+    pixel_mlp,
+    tiny_bert,
+    write_parquet,
+)
 
 pytestmark = pytest.mark.spark
-Score = Callable[[Job], Summary]
+Score = Callable[[Job], RunSummary]
 COLUMNS = {
     "id": {"type": "bigint", "nullable": False, "unique": True},
     "pixels": {"type": "binary", "nullable": False},
 }
+
+
+NO_RUN: Any = None  # reuse_of asks a run only to measure what dedupe would save
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +75,69 @@ def test_how_a_text_file_is_read_is_part_of_the_fingerprint(
     assert fingerprint(values[0]) != fingerprint(values[1])
 
 
-@pytest.mark.parametrize(
-    "column",
-    [pa.array([1, 2], pa.uint32()), pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int32()))],
-    ids=["uint32", "map"],
-)
-def test_a_kept_column_of_a_type_that_no_table_has_is_refused_by_name(
-    score: Score, model: Path, tmp_path: Path, column: pa.Array
+def test_how_pictures_are_decoded_is_part_of_the_fingerprint_and_of_the_caches_key(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    source = {"format": "images", "path": str(tmp_path / "in")}
+    columns = {"columns": {"path": {"type": "string"}, "content": {"type": "binary"}}}
+    more = {"key": ["path"], "contract": columns, "engine": {"cache": "table"}}
+    job = job_of(tmp_path, image_cnn(tmp_path / "m"), source=source, **more)
+
+    def told() -> tuple[str, str]:
+        prepared = prepare(spark, job)
+        cache = choose_reuse(spark, prepared, NO_RUN, native(prepared)).cache
+        assert cache is not None
+        return prepared.fingerprint, cache.computed_with
+
+    now = told()
+    # A version of Millrace with other defaults, and the same card.
+    monkeypatch.setattr(VerifiedModel, "decoded_as", {"orientation": "stored"})
+    then = told()
+
+    assert [one == other for one, other in zip(now, then, strict=True)] == [False, False]
+
+
+def test_a_text_model_takes_up_neither_runs_nor_cached_outputs_of_a_version_with_other_tokens(
+    spark: SparkSession, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("text\nNA\n")
+    source = {"format": "csv", "path": str(tmp_path / "in.csv")}
+    columns = {"columns": {"text": {"type": "string"}}}
+    more = {"key": ["text"], "contract": columns, "engine": {"cache": "table"}}
+    job = job_of(tmp_path, classifier, source=source, **more)
+
+    def told() -> tuple[str, str]:
+        prepared = prepare(spark, job)
+        cache = choose_reuse(spark, prepared, NO_RUN, native(prepared)).cache
+        assert cache is not None
+        return prepared.fingerprint, cache.computed_with
+
+    now = told()
+    monkeypatch.setattr(
+        VerifiedModel, "computed_as", {}
+    )  # as the version before, with the same card
+    then = told()
+
+    assert [one == other for one, other in zip(now, then, strict=True)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "differs"), [({"scale": 0.5}, False), ({"scale": 0.5, "mean": [0.5]}, True)]
+)
+def test_a_card_with_a_mean_which_earlier_versions_ignored_is_computed_anew(
+    tmp_path: Path, options: dict[str, Any], differs: bool
+) -> None:
+    folder = pixel_mlp(tmp_path / "m", preprocess={"name": "pixels", "options": options})
+
+    assert bool(verified_model(job_of(tmp_path, folder)).computed_as) == differs
+
+
+def test_a_kept_column_of_a_type_that_no_table_has_is_refused_by_name(
+    score: Score, model: Path, tmp_path: Path
+) -> None:
+    column = pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int32()))
     write_parquet(tmp_path / "input", image_table(images(2)).append_column("odd", column))
 
     with pytest.raises(MillraceError, match="odd") as refused:
@@ -149,7 +219,7 @@ def test_kept_values_of_every_type_survive_and_two_delta_readers_agree(
     )
 
     place = str(tmp_path / "lake" / "predictions_tiny")
-    by_rust = deltalake.DeltaTable(place).to_pyarrow_table().sort_by("id").select(list(VALUES))
+    by_rust = live_rows.rows(deltalake.DeltaTable(place)).sort_by("id").select(list(VALUES))
     assert by_rust.to_pylist() == table.select(list(VALUES)).to_pylist()
     by_spark = spark.read.format("delta").load(place).orderBy("id").select(*VALUES).toArrow()
     assert by_spark.to_pylist() == table.select(list(VALUES)).to_pylist()

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from pipelines import infer
-from pipelines.faults import translated
-from pipelines.query import query
-from pipelines.work import prepare
-from schemas.config import Job
-from schemas.errors import (
+from millrace.pipelines.inference import scoring
+from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.spark.error_translation import translated
+from millrace.schemas.config import Job
+from millrace.schemas.errors import (
     GateRefused,
     InputCorrupt,
     ModelError,
@@ -28,7 +28,8 @@ from schemas.errors import (
     SchemaMismatch,
     UsageError,
 )
-from schemas.summary import Summary
+from millrace.schemas.summary import RunSummary
+from millrace.udfs.runtime.plan import Runtime, Scorer
 from tests.helpers import (
     image_cnn,
     image_table,
@@ -41,10 +42,9 @@ from tests.helpers import (
     vector_mlp,
     write_parquet,
 )
-from udfs.plan import Runtime, Scorer
 
 pytestmark = pytest.mark.spark
-Score = Callable[[Job], Summary]
+Score = Callable[[Job], RunSummary]
 HARD_TEXTS = [
     "😀🏽‍🚀",
     "שלום עולם",
@@ -57,7 +57,7 @@ HARD_TEXTS = [
 ]
 
 
-def counts(summary: Summary) -> tuple[int, int, int, int]:
+def counts(summary: RunSummary) -> tuple[int, int, int, int]:
     return summary.rows_read, summary.scored, summary.quarantined, summary.failed
 
 
@@ -105,7 +105,7 @@ def test_a_cell_of_a_hundred_megabytes_fails_alone_and_is_no_trouble_where_it_is
     (refused,) = rows(tmp_path / "lake", "SELECT payload FROM quarantine")
     digest = hashlib.sha256(pixels[20]).hexdigest()[:16]
     told = json.loads(refused["payload"])["pixels"]
-    assert told == f"100000000 bytes, sha256 {digest}"
+    assert told == f"100000000 bytes, sha256 {digest}, binary"
 
 
 def test_a_truncated_parquet_file_among_good_ones_is_named(
@@ -155,18 +155,23 @@ def test_a_model_that_is_swapped_after_the_check_fails_in_the_worker(
     folder = pixel_mlp(tmp_path / "model")
     write_parquet(tmp_path / "input", image_table(images(3)))
     job = job_of(tmp_path, folder)
-    work = prepare(spark, job)
+    prepared = prepare(spark, job)
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
     scorer = Scorer(
-        folder, work.model.digest, Runtime("cpu"), infer.plan_of(job, work.model, 8), "", 0.0
+        folder,
+        prepared.model.digest,
+        Runtime("cpu"),
+        scoring.plan_of(job, prepared.model, 8),
+        "",
+        0.0,
     )
-    accepted = infer.accepted(
-        spark.read.parquet(str(tmp_path / "input")), work.rules, job, work.model
+    accepted = scoring.accepted(
+        spark.read.parquet(str(tmp_path / "input")), prepared.rules, job, prepared.model
     )
 
     with pytest.raises(RunFailed, match=r"weights\.safetensors") as failed, translated("the log"):
-        infer.scored(accepted, job, work.contract, work.model, scorer).collect()
+        scoring.scored(accepted, job, prepared.contract, prepared.model, scorer).collect()
     assert failed.value.exit_code == 5
 
 
@@ -289,7 +294,7 @@ def test_a_kept_column_that_is_not_declared_has_the_type_of_the_input(
     found = query(tmp_path / "lake", "SELECT price FROM tiny_current ORDER BY id")
     assert found.schema.field("price").type == pa.float32()
     assert found["price"].to_pylist() == [1.5, None]
-    with pytest.raises(SchemaMismatch, match="no such column to keep"):
+    with pytest.raises(UsageError, match="no such column to keep: prize; did you mean 'price'"):
         score(job_of(tmp_path, model, keep=["prize"]))
 
 

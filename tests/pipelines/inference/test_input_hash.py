@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
-from pipelines.input_hash import input_hash
-from schemas.errors import UsageError
+from millrace.pipelines.inference.input_hash import input_hash
+from millrace.schemas.errors import UsageError
 
 pytestmark = pytest.mark.spark
 SCHEMA = (
@@ -125,6 +125,25 @@ def test_a_hash_is_what_it_was_when_it_was_first_kept(spark: SparkSession) -> No
 
 
 KEPT = ["89944ec553fd2a8d03570f3d4ba199a7", "1390221344fc39e0cb329c111e4c48ac"]
+
+
+def test_dates_and_instants_have_hashes_of_their_own(spark: SparkSession) -> None:
+    told = "timestamp_micros(id) as at, date_from_unix_date(cast(id as int)) as day"
+    frame = spark.sql(f"SELECT {told} FROM range(-2, 3)")
+    hashed = {
+        zone: [bytes(row[0]) for row in _in_zone(spark, zone, frame)]
+        for zone in ("UTC", "Asia/Tokyo")
+    }
+    assert hashed["UTC"] == hashed["Asia/Tokyo"]
+    assert len(set(hashed["UTC"])) == 5
+
+
+def _in_zone(spark: SparkSession, zone: str, frame: DataFrame) -> list[Row]:
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    try:
+        return frame.select(input_hash(frame, ["at", "day"])).collect()
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
 
 
 def test_a_type_without_bytes_of_its_own_is_refused_with_what_is_allowed(

@@ -9,15 +9,22 @@ from typing import Any
 
 import pytest
 
-from pipelines import sink
-from pipelines.history import Past, comparable, inference, inference_range, past_runs, sampled_range
-from schemas.tables import LEDGER, RUNS
+from millrace.pipelines.inference.run_history import (
+    PastRun,
+    comparable,
+    inference,
+    inference_range,
+    past_runs,
+    sampled_range,
+)
+from millrace.pipelines.lake import delta
+from millrace.schemas.tables import LEDGER, RUNS
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def past(rows: int, infer_s: float, slots: int = 2, steady_s: float | None = None) -> Past:
-    return Past(f"r{rows}", rows, 1, infer_s + 3, infer_s, slots, "x", steady_s)
+def past(rows: int, infer_s: float, slots: int = 2, steady_s: float | None = None) -> PastRun:
+    return PastRun(f"r{rows}", rows, 1, infer_s + 3, infer_s, slots, "x", steady_s)
 
 
 def event(run_id: str, number: int, state: str, **more: Any) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def test_only_runs_that_were_done_in_one_attempt_with_this_model_tell(tmp_path: 
         event("f", 6, "done", **{**done, "scored": 0, "failed": 0}),
         event("g", 7, "done", **done, settings='{"slots": 3, "instance": "x", "cache": "table"}'),
     ]  # fmt: skip
-    sink.append_values(events, tmp_path, RUNS, "t")
+    delta.append_values(events, tmp_path, RUNS, "t")
     charged = [
         {"x_RunId": run, "x_Job": "j", "SkuMeter": meter, "x_CostKind": kind, "x_SlotMs": ms}
         for run, meter, kind, ms in [
@@ -79,7 +86,7 @@ def test_only_runs_that_were_done_in_one_attempt_with_this_model_tell(tmp_path: 
             ("a", "Core", "startup", 70_000), ("a", "Memory", "useful", 110_000), ("b", "Core", "useful", 1),
         ]
     ]  # fmt: skip
-    sink.append_values(charged, tmp_path, LEDGER, "t")
+    delta.append_values(charged, tmp_path, LEDGER, "t")
 
-    assert past_runs(tmp_path, "j", "d") == [Past("a", 97, 2, 11.0, 5.0, 3, "x", 10.0)]
+    assert past_runs(tmp_path, "j", "d") == [PastRun("a", 97, 2, 11.0, 5.0, 3, "x", 10.0)]
     assert past_runs(tmp_path / "nothing", "j", "d") == []

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.forecast import (
+from millrace.pipelines.inference.time_model import (
     LEVEL,
-    Amount,
-    Line,
-    Seen,
-    Shape,
+    LinearTime,
+    Observation,
+    RunTimeModel,
+    Workload,
     around,
     blend,
     differ,
@@ -28,29 +28,37 @@ times = st.floats(0.01, 100)
 ratios = st.lists(st.floats(0.2, 5), max_size=12)
 
 
-def seen(line: Line) -> list[Seen]:
-    amounts = [Amount(rows, tokens, size) for rows, tokens, size in SIZES]
-    return [Seen(amount, line.seconds(amount)) for amount in amounts]
+def seen(line: LinearTime) -> list[Observation]:
+    amounts = [Workload(rows, tokens, size) for rows, tokens, size in SIZES]
+    return [Observation(amount, line.seconds(amount)) for amount in amounts]
 
 
 def test_a_line_is_the_sum_of_all_its_parts() -> None:
-    line = Line(fixed_s=2, per_row_s=3, per_token_s=5, per_byte_s=7)
-    assert line.growing_s(Amount(11, 13, 17)) == 3 * 11 + 5 * 13 + 7 * 17
-    assert line.seconds(Amount(11, 13, 17)) == 2 + 3 * 11 + 5 * 13 + 7 * 17
+    line = LinearTime(fixed_s=2, per_row_s=3, per_token_s=5, per_byte_s=7)
+    assert line.growing_s(Workload(11, 13, 17)) == 3 * 11 + 5 * 13 + 7 * 17
+    assert line.seconds(Workload(11, 13, 17)) == 2 + 3 * 11 + 5 * 13 + 7 * 17
 
 
 def test_a_run_is_what_it_takes_once_and_a_unit_and_what_grows_over_the_slots() -> None:
-    shape = Shape(once_s=2, unit_s=3, growing=Line(5, 7, 11, 13), slots=17)
-    told = shape.seconds(Amount(19, 23, 29), units=31, slots=37)
+    shape = RunTimeModel(once_s=2, unit_s=3, growing=LinearTime(5, 7, 11, 13), slots=17)
+    told = shape.seconds(Workload(19, 23, 29), units=31, slots=37)
     assert told == pytest.approx(2 + 3 * 31 + (7 * 19 + 11 * 23 + 13 * 29) * 17 / 37)
 
 
 @pytest.mark.parametrize(
-    "line", [Line(2, 3), Line(2, 0, 5), Line(2, 3, 5), Line(2, 3, 0, 5), Line(0, 3), Line(7)]
+    "line",
+    [
+        LinearTime(2, 3),
+        LinearTime(2, 0, 5),
+        LinearTime(2, 3, 5),
+        LinearTime(2, 3, 0, 5),
+        LinearTime(0, 3),
+        LinearTime(7),
+    ],
 )
-def test_the_line_behind_exact_measurements_is_found(line: Line) -> None:
+def test_the_line_behind_exact_measurements_is_found(line: LinearTime) -> None:
     found = fit(seen(line))
-    asked = Amount(100_003, 7_000_003, 50_000_017)
+    asked = Workload(100_003, 7_000_003, 50_000_017)
     assert found.seconds(asked) == pytest.approx(line.seconds(asked), rel=1e-6)
 
 
@@ -58,9 +66,9 @@ def test_the_line_behind_exact_measurements_is_found(line: Line) -> None:
 def test_no_part_of_a_fit_is_negative_and_more_never_takes_less(
     measured: list[tuple[int, float]],
 ) -> None:
-    line = fit([Seen(Amount(rows, 3 * rows, 7 * rows), s) for rows, s in measured])
+    line = fit([Observation(Workload(rows, 3 * rows, 7 * rows), s) for rows, s in measured])
     assert min(line.fixed_s, line.per_row_s, line.per_token_s, line.per_byte_s) >= 0
-    assert line.seconds(Amount(10**7, 10**8, 10**8)) >= line.seconds(Amount(1, 3, 7))
+    assert line.seconds(Workload(10**7, 10**8, 10**8)) >= line.seconds(Workload(1, 3, 7))
 
 
 def test_a_fit_of_nothing_is_refused() -> None:
@@ -72,29 +80,37 @@ def test_measurements_that_scatter_are_less_sure() -> None:
     def scattered(by: float) -> float:
         signs = [1, -1, 1, 1, -1, -1]
         told = [
-            Seen(one.amount, one.seconds * (1 + by * sign))
-            for one, sign in zip(seen(Line(2, 3)), signs, strict=True)
+            Observation(one.amount, one.seconds * (1 + by * sign))
+            for one, sign in zip(seen(LinearTime(2, 3)), signs, strict=True)
         ]
-        return stray(told, fit(told), Amount(100_003))
+        return stray(told, fit(told), Workload(100_003))
 
     assert 0 < scattered(0.02) < scattered(0.2)
-    flat = Line(7)  # hundreds of rows say little of a hundred thousand
-    assert stray(seen(flat), flat, Amount(100_003)) > stray(seen(flat), flat, Amount(499)) > 0
+    flat = LinearTime(7)  # hundreds of rows say little of a hundred thousand
+    assert stray(seen(flat), flat, Workload(100_003)) > stray(seen(flat), flat, Workload(499)) > 0
 
 
 def test_lines_are_added_part_by_part() -> None:
-    assert Line(2, 3, 5, 7) + Line(11, 13, 17, 19) == Line(13, 16, 22, 26)
+    assert LinearTime(2, 3, 5, 7) + LinearTime(11, 13, 17, 19) == LinearTime(13, 16, 22, 26)
 
 
 def test_an_interval_of_a_line_holds_the_truth_eight_times_of_ten_where_noise_is_as_assumed() -> (
     None
 ):
     rng = np.random.default_rng(5)
-    line, asked, inside = Line(2, 0.003), Amount(50_000), 0
+    line, asked, inside = LinearTime(2, 0.003), Workload(50_000), 0
     for _ in range(400):
         told = [
-            Seen(amount, line.seconds(amount) + rng.normal(0, 0.15) * line.seconds(amount) ** 0.5)
-            for amount in [Amount(64), Amount(64), Amount(256), Amount(1024), Amount(1024)]
+            Observation(
+                amount, line.seconds(amount) + rng.normal(0, 0.15) * line.seconds(amount) ** 0.5
+            )
+            for amount in [
+                Workload(64),
+                Workload(64),
+                Workload(256),
+                Workload(1024),
+                Workload(1024),
+            ]
         ]
         off = quantile(6) * stray(told, fit(told), asked)
         inside += abs(fit(told).seconds(asked) - line.seconds(asked)) <= off

@@ -14,19 +14,21 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from pipelines import calibrate
-from pipelines.calibrate import way_of
-from pipelines.progress import Progress
-from pipelines.report import _way
-from pipelines.score import run
-from pipelines.work import prepare
-from schemas.calibration import Measurement
-from schemas.config import Job
-from schemas.errors import MillraceError
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference import calibration, calibration_store
+from millrace.pipelines.inference.calibration import choose_config
+from millrace.pipelines.job.model_check import verified_model
+from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.reporting.run_page import _way
+from millrace.pipelines.run.runner import run
+from millrace.schemas.calibration import CalibrationRequest, Measurement
+from millrace.schemas.config import Job
+from millrace.schemas.errors import MillraceError
+from millrace.udfs.calibration import trials
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import read_card
 from tests.helpers import brittle_bert, image_table, images, job_of, pixel_mlp, write_parquet
-from udfs import trials
-from udfs.models.base import read_card
-from udfs.models.folder import write_card
 
 pytestmark = pytest.mark.spark
 
@@ -39,17 +41,38 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pixel_mlp(tmp_path_factory.mktemp("model") / "mlp")
 
 
+def test_what_an_earlier_version_converted_otherwise_is_neither_measured_nor_taken(
+    tmp_path: Path,
+) -> None:
+    plain = verified_model(job_of(tmp_path, pixel_mlp(tmp_path / "plain")))
+    step = {"name": "pixels", "options": {"scale": 0.5, "mean": [0.5]}}
+    moved = verified_model(job_of(tmp_path, pixel_mlp(tmp_path / "moved", preprocess=step)))
+
+    assert calibration.conversions(tmp_path, plain) == tmp_path / "_models" / plain.digest[:16]
+    made = calibration.conversions(tmp_path, moved)
+    assert made == tmp_path / "_models" / moved.digest[:16] / "2"
+    asked = CalibrationRequest(folder=str(moved.folder), digest=moved.digest, device="cpu", backend="auto",
+                    precision="auto", expected_rows=9, slots=1, converted=str(made))  # fmt: skip
+    for folder, is_taken in ((made.parent / "onnx", False), (made / "onnx", True)):
+        folder.mkdir(parents=True)
+        told = {"rows_per_s": 1.0, "why": "", "expected_rows": 9, "chosen": True}
+        assert (
+            calibration_store.is_usable([told | {"folder": str(folder), "digest": "x"}], asked)
+            == is_taken
+        )
+
+
 def job_with(tmp: Path, model: Path, rows: int = 40, **engine: Any) -> Job:
     write_parquet(tmp / "input", image_table(images(rows)))
     return job_of(tmp, model, engine=engine)
 
 
 def calibrations(lake: Path) -> list[dict[str, Any]]:
-    return DeltaTable(str(lake / "calibrations")).to_pyarrow_table().to_pylist()
+    return live_rows.rows(DeltaTable(str(lake / "calibrations"))).to_pylist()
 
 
 def predictions(lake: Path) -> list[dict[str, Any]]:
-    rows = DeltaTable(str(lake / "predictions_tiny")).to_pyarrow_table().to_pylist()
+    rows = live_rows.rows(DeltaTable(str(lake / "predictions_tiny"))).to_pylist()
     return sorted(rows, key=lambda row: row["id"])
 
 
@@ -92,7 +115,7 @@ def test_too_little_work_is_not_measured_and_says_so(
     assert (summary.backend, summary.precision) == ("torch", "fp32")
     assert "too little work" in str(summary.computed_so_because)
     assert not (tmp_path / "lake" / "calibrations").exists()
-    settings = DeltaTable(str(tmp_path / "lake" / "runs")).to_pyarrow_table().to_pylist()
+    settings = live_rows.rows(DeltaTable(str(tmp_path / "lake" / "runs"))).to_pylist()
     assert {"torch"} == {
         json.loads(row["settings"])["backend"] for row in settings if row["state"] == "done"
     }
@@ -101,14 +124,14 @@ def test_too_little_work_is_not_measured_and_says_so(
 def test_an_attempt_that_goes_on_with_a_run_takes_what_the_first_one_took(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
-    first = way_of(spark, work, "tiny-1", AT)
+    prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    first = choose_config(spark, prepared, "tiny-1", AT)
 
     def never(*_: Any) -> Any:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(calibrate, "sample", never)
-    second = way_of(spark, work, "tiny-1", AT)
+    monkeypatch.setattr(calibration, "sample", never)
+    second = choose_config(spark, prepared, "tiny-1", AT)
 
     assert second == replace(first, why="as the run's first attempt")
 
@@ -116,18 +139,18 @@ def test_an_attempt_that_goes_on_with_a_run_takes_what_the_first_one_took(
 def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measured(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
-    first = way_of(spark, work, "tiny-1", AT)
-    measured = calibrations(work.lake)
+    prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    first = choose_config(spark, prepared, "tiny-1", AT)
+    measured = calibrations(prepared.lake)
 
     def never(*_: Any) -> Any:
         raise AssertionError("in one machine no worker has to be asked")
 
-    monkeypatch.setattr(calibrate, "sample", never)
-    second = way_of(spark, work, "tiny-2", AT)
+    monkeypatch.setattr(calibration, "sample", never)
+    second = choose_config(spark, prepared, "tiny-2", AT)
 
     assert second == first
-    rows = calibrations(work.lake)
+    rows = calibrations(prepared.lake)
     assert len(rows) == 2 * len(measured)
     assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
 
@@ -135,21 +158,21 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
 def test_a_difference_that_is_not_finite_is_kept_as_json_and_read_back(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:
-    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
-    asked = calibrate._request(spark, work, 40, 2)
-    about = {"folder": str(model), "digest": work.model.digest, "rows_per_s": 1.0}
+    prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    asked = calibration._request(spark, prepared, 40, 2)
+    about = {"folder": str(model), "digest": prepared.model.digest, "rows_per_s": 1.0}
     far = {"max_error": math.inf, "max_relative_error": math.inf}
     seen = [
         Measurement(**OPENVINO, **about, within=True),
         Measurement(backend="openvino", precision="bf16", **about, errors=far),
     ]
-    calibrate._keep(work, "tiny-1", asked, "this machine", seen, AT)
+    calibration_store.store_measurements(prepared, "tiny-1", asked, "this machine", seen, AT)
 
-    kept = calibrations(work.lake)
-    way = way_of(spark, work, "tiny-1", AT)
-    known = json.loads(calibrate._known(work, asked)["this machine"])
+    kept = calibrations(prepared.lake)
+    config = choose_config(spark, prepared, "tiny-1", AT)
+    known = json.loads(calibration_store.known_measurements(prepared, asked)["this machine"])
 
-    assert (way.runtime.backend, way.why) == ("openvino", "as the run's first attempt")
+    assert (config.runtime.backend, config.why) == ("openvino", "as the run's first attempt")
     assert [Measurement.model_validate(one) for one in known] == seen
     for row in kept:
         json.loads(row["errors"], parse_constant=pytest.fail)  # Infinity is no JSON
@@ -160,16 +183,20 @@ def test_a_difference_that_is_not_finite_is_kept_as_json_and_read_back(
 def test_measurements_of_another_machine_are_not_taken_over(
     spark: SparkSession, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = prepare(spark, job_with(tmp_path, model, **OPENVINO))
-    way_of(spark, work, "tiny-1", AT)
-    before = {row["rows_per_s"] for row in calibrations(work.lake)}
-    known = calibrate._known(work, calibrate._request(spark, work, 40, 2))
-    monkeypatch.setattr(
-        calibrate, "_known", lambda *_: {f"not {machine}": seen for machine, seen in known.items()}
+    prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
+    choose_config(spark, prepared, "tiny-1", AT)
+    before = {row["rows_per_s"] for row in calibrations(prepared.lake)}
+    known = calibration_store.known_measurements(
+        prepared, calibration._request(spark, prepared, 40, 2)
     )
-    way_of(spark, work, "tiny-2", AT)
+    monkeypatch.setattr(
+        calibration,
+        "known_measurements",
+        lambda *_: {f"not {machine}": seen for machine, seen in known.items()},
+    )
+    choose_config(spark, prepared, "tiny-2", AT)
 
-    after = {row["rows_per_s"] for row in calibrations(work.lake) if row["run_id"] == "tiny-2"}
+    after = {row["rows_per_s"] for row in calibrations(prepared.lake) if row["run_id"] == "tiny-2"}
     assert known
     assert not after & before
 
@@ -199,7 +226,7 @@ def night_job(tmp: Path, redact: tuple[str, ...] = (), **engine: Any) -> Job:
 def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_scored(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)  # so little work is measured too
+    monkeypatch.setattr(calibration, "WORTH_S", 0.0)  # so little work is measured too
     job = night_job(tmp_path)
 
     summary = run(spark, job, Progress(quiet=True))
@@ -211,17 +238,23 @@ def test_a_row_that_breaks_the_model_while_it_is_measured_is_found_when_it_is_sc
     (told,) = calibrations(tmp_path / "lake")
     assert not told["chosen"]
     assert "IndexError" in told["why"]
-    work = prepare(spark, job)
-    assert calibrate._known(work, calibrate._request(spark, work, 41, 2)) == {}
-    monkeypatch.setattr(calibrate, "sample", None)
-    assert way_of(spark, work, summary.run_id, AT).runtime == calibrate.native(work).runtime
+    prepared = prepare(spark, job)
+    assert (
+        calibration_store.known_measurements(prepared, calibration._request(spark, prepared, 41, 2))
+        == {}
+    )
+    monkeypatch.setattr(calibration, "sample", None)
+    assert (
+        choose_config(spark, prepared, summary.run_id, AT).runtime
+        == calibration.native(prepared).runtime
+    )
 
 
 def test_of_an_error_while_measuring_a_contract_that_redacts_keeps_the_kind_alone(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    work = prepare(spark, night_job(tmp_path, redact=("text",)))
-    asked = calibrate._request(spark, work, 10**6, 2)
+    prepared = prepare(spark, night_job(tmp_path, redact=("text",)))
+    asked = calibration._request(spark, prepared, 10**6, 2)
 
     seen = trials.measured(asked, pa.record_batch({"text": ["good night"] * 40}))
 
@@ -242,7 +275,7 @@ def test_a_way_that_only_a_measurement_could_find_is_refused_where_a_row_breaks_
 def test_a_model_that_cannot_be_read_fails_its_run_with_its_own_words(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "WORTH_S", 0.0)
+    monkeypatch.setattr(calibration, "WORTH_S", 0.0)
     folder = pixel_mlp(tmp_path / "model")
     (folder / "weights.safetensors").write_bytes(b"no weights")
     told = read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
@@ -276,7 +309,7 @@ def test_one_host_process_holds_the_model_for_all_workers_where_the_job_says_so(
     hosted = job_of(tmp_path, model, name="hosted", engine=engine | {"host": "on"})
     run(spark, hosted, Progress(quiet=True))
 
-    rows = DeltaTable(str(tmp_path / "lake" / "predictions_hosted")).to_pyarrow_table().to_pylist()
+    rows = live_rows.rows(DeltaTable(str(tmp_path / "lake" / "predictions_hosted"))).to_pylist()
     for one, other in zip(own, sorted(rows, key=lambda row: row["id"]), strict=True):
         assert one["label"] == other["label"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines import patience
-from pipelines.patience import IDLE_TIMEOUT, silence_s
-from pipelines.progress import Progress
-from pipelines.score import run
-from schemas.summary import Summary
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference import worker_timeouts
+from millrace.pipelines.inference.worker_timeouts import IDLE_TIMEOUT, silence_s
+from millrace.pipelines.run.runner import run
+from millrace.schemas.summary import RunSummary
+from millrace.udfs.engine.fault_script import VARIABLE
+from millrace.udfs.runtime.plan import Plan
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
-from udfs.failpoint import VARIABLE
-from udfs.plan import Plan
 
 ROWS, BATCH = 12, 4
 LIMIT_S = 8  # above the imports of a worker that starts
@@ -65,7 +65,7 @@ def sleeps(spark: SparkSession, tmp_path: Path) -> Iterator[Path]:
     del spark.sparkContext.environment[VARIABLE]
 
 
-def scored(spark: SparkSession, tmp_path: Path) -> Summary:
+def scored(spark: SparkSession, tmp_path: Path) -> RunSummary:
     write_parquet(tmp_path / "input", image_table(images(ROWS)))
     engine = {"backend": "torch", "precision": "fp32", "batch": BATCH}
     job = job_of(tmp_path, pixel_mlp(tmp_path / "model"), engine=engine)
@@ -88,7 +88,7 @@ def test_a_worker_that_is_slower_than_the_session_s_limit_is_let_alone(
 def test_a_worker_that_hangs_is_ended_and_its_rows_are_scored_by_the_next(
     spark: SparkSession, sleeps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "IMPORTS_S", 0.0)
+    monkeypatch.setattr(worker_timeouts, "IMPORTS_S", 0.0)
 
     assert scored(spark, tmp_path).scored == ROWS
 

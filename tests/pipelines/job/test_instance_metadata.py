@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipelines.cloud import Machine, machine
+from millrace.pipelines.job.instance_metadata import CloudInstance, machine
 
 Answer = tuple[int, str]
 AWS, GCP, AZURE = "x-aws-ec2-metadata-token", "metadata-flavor", "metadata"
@@ -75,13 +75,13 @@ def serving(answer: Callable[[str, str, dict[str, str]], Answer]) -> Iterator[st
 @pytest.mark.parametrize(
     ("cloud", "found"),
     [
-        (aws, Machine("c7i.xlarge", "us-east-1", "aws")),
-        (gcp, Machine("n2-standard-4", "europe-west1", "gcp")),
-        (azure, Machine("Standard_D4s_v5", "westeurope", "azure")),
+        (aws, CloudInstance("c7i.xlarge", "us-east-1", "aws")),
+        (gcp, CloudInstance("n2-standard-4", "europe-west1", "gcp")),
+        (azure, CloudInstance("Standard_D4s_v5", "westeurope", "azure")),
     ],
 )
 def test_each_cloud_says_which_machine_this_is(
-    cloud: Callable[[str, str, dict[str, str]], Answer], found: Machine
+    cloud: Callable[[str, str, dict[str, str]], Answer], found: CloudInstance
 ) -> None:
     with serving(cloud) as address:
         assert machine(address, SLOW_MACHINE_S) == found

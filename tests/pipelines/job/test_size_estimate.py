@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.calibrate import WORTH_S
-from pipelines.preflight import VerifiedModel
-from pipelines.volume import most_seconds
+from millrace.pipelines.inference.calibration import WORTH_S
+from millrace.pipelines.job.model_check import VerifiedModel
+from millrace.pipelines.job.size_estimate import most_seconds
 from tests.helpers import columns_mlp, loaded, pixel_mlp
 
 

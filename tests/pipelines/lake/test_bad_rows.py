@@ -10,14 +10,15 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.sink import spark_schema
+from millrace.pipelines.lake.delta import spark_schema
+from millrace.udfs.engine.fault_script import VARIABLE
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.engine.task_scoring import output_schema
+from millrace.udfs.models import model_loading
+from millrace.udfs.runtime.plan import Plan, Runtime, Scorer
+from millrace.udfs.worker.functions import arrow_scorer
 from tests.helpers import image_table, images, loaded, pixel_mlp, write_parquet
-from udfs.engine import output_schema, score
-from udfs.failpoint import VARIABLE
-from udfs.meter import Meter, Place
-from udfs.models import base
-from udfs.plan import Plan, Runtime, Scorer
-from udfs.spark import arrow_scorer
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -59,7 +60,7 @@ def test_rows_that_raise_kill_or_hang_are_errors_and_every_other_row_is_scored_o
     )
     scorer = Scorer(
         folder,
-        base.digest_of(folder),
+        model_loading.digest_of(folder),
         Runtime("cpu"),
         plan,
         spark.sparkContext.applicationId,
@@ -72,7 +73,7 @@ def test_rows_that_raise_kill_or_hang_are_errors_and_every_other_row_is_scored_o
     found = rows.mapInArrow(arrow_scorer(scorer, rows.columns), schema).collect()
 
     undisturbed = pa.Table.from_batches(
-        score(table.to_batches(), lambda: loaded(folder), plan, Meter(Place()))
+        score(table.to_batches(), lambda: loaded(folder), plan, Meter(TaskAttempt()))
     ).to_pylist()
     assert sorted(row["id"] for row in found) == list(range(ROWS))
     errors = {

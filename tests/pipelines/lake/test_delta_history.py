@@ -10,7 +10,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.commits import Commits
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.delta_history import Commits
 
 
 def append(folder: Path, name: str) -> None:
@@ -22,7 +23,7 @@ def append(folder: Path, name: str) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    found: list[str] = DeltaTable(folder).to_pyarrow_table().column("name").to_pylist()
+    found: list[str] = live_rows.rows(DeltaTable(folder)).column("name").to_pylist()
     return found
 
 

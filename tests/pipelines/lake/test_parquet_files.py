@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import sink
-from pipelines.data_files import adding
-from pipelines.driver import Driver
-from schemas.errors import ClaimLost
-from schemas.tables import QUARANTINE, Column, Table
+from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.parquet_files import adding
+from millrace.schemas.errors import ClaimLost, UsageError
+from millrace.schemas.tables import QUARANTINE, Column, Table
 
 KINDS = {
     "number": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
@@ -126,8 +126,8 @@ def test_statistics_are_those_of_deltas_own_writer(spark: SparkSession, tmp_path
         ("run", "job", key, "{}" * length, [], "validate", at + timedelta(seconds=length))
         for key, length in (("b", 1), ("a", 2), (None, 30))
     ]
-    frame = spark.createDataFrame(rows, sink.spark_schema(QUARANTINE.arrow_schema)).coalesce(1)
-    sink.append(frame, tmp_path, QUARANTINE, "once", by(tmp_path))
+    frame = spark.createDataFrame(rows, delta.spark_schema(QUARANTINE.arrow_schema)).coalesce(1)
+    delta.append(frame, tmp_path, QUARANTINE, "once", by(tmp_path))
     frame.write.format("delta").save(str(tmp_path / "theirs"))
 
     mine, theirs = (
@@ -164,11 +164,11 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
 ) -> None:
     table = Table("numbers", "a number", (Column("n", "bigint", "one"),))
     frame = spark.range(3).toDF("n")
-    sink.append(frame, tmp_path, table, "first", by(tmp_path))
-    sink.append(frame, tmp_path, table, "first", by(tmp_path))
-    assert DeltaTable(str(tmp_path / "numbers")).to_pyarrow_table().num_rows == 3
+    delta.append(frame, tmp_path, table, "first", by(tmp_path))
+    delta.append(frame, tmp_path, table, "first", by(tmp_path))
+    assert live_rows.rows(DeltaTable(str(tmp_path / "numbers"))).num_rows == 3
 
-    original = sink._computed
+    original = delta._computed
 
     @contextmanager
     def meanwhile(rows: DataFrame, staging: Path) -> Iterator[list[Path]]:
@@ -176,20 +176,20 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
             with (
                 pytest.MonkeyPatch.context() as patch
             ):  # another driver, while this one has computed
-                patch.setattr(sink, "_computed", original)
-                sink.append(frame, tmp_path, table, name, by(tmp_path))
+                patch.setattr(delta, "_computed", original)
+                delta.append(frame, tmp_path, table, name, by(tmp_path))
             yield files
 
-    monkeypatch.setattr(sink, "_computed", meanwhile)
+    monkeypatch.setattr(delta, "_computed", meanwhile)
     name = "second"
-    with pytest.raises(sink.RunFailed, match="numbers cannot be written"):
-        sink.append(frame, tmp_path, table, name, by(tmp_path))
+    with pytest.raises(delta.RunFailed, match="numbers cannot be written"):
+        delta.append(frame, tmp_path, table, name, by(tmp_path))
     table, name = Table("new", "a number", table.columns), "first"
-    with pytest.raises(sink.RunFailed, match="another driver has committed first"):
-        sink.append(frame, tmp_path, table, name, by(tmp_path))
-    assert DeltaTable(str(tmp_path / "new")).to_pyarrow_table().num_rows == 3
+    with pytest.raises(delta.RunFailed, match="another driver has committed first"):
+        delta.append(frame, tmp_path, table, name, by(tmp_path))
+    assert live_rows.rows(DeltaTable(str(tmp_path / "new"))).num_rows == 3
     found = DeltaTable(str(tmp_path / "numbers"))
-    assert found.to_pyarrow_table().num_rows == 6
+    assert live_rows.rows(found).num_rows == 6
     assert found.transaction_version("second") == 1
     assert not list(by(tmp_path).folder.iterdir())
 
@@ -209,14 +209,14 @@ def test_a_driver_whose_run_was_taken_over_while_it_computed_commits_nothing(
         if at == "computed" and removed:
             shutil.rmtree(mine.folder)
 
-    monkeypatch.setattr(sink, "reached", taken_over)
+    monkeypatch.setattr(delta, "reached", taken_over)
 
     with pytest.raises(ClaimLost):
-        sink.append(
+        delta.append(
             spark.range(3).toDF("n"), tmp_path, table, "once", replace(mine, may_commit=lost)
         )
 
-    assert not sink.committed(tmp_path, "numbers", "once")
+    assert not delta.committed(tmp_path, "numbers", "once")
     assert not list((tmp_path / "numbers").glob("*.parquet"))
 
 
@@ -225,12 +225,12 @@ def test_a_table_with_other_columns_is_refused_before_anything_is_written(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     columns = (Column("n", "bigint", "one"),)
-    sink.append(
+    delta.append(
         spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first", by(tmp_path)
     )
     wider = Table("t", "a number", (*columns, Column("text", "string", "more")))
-    with pytest.raises(sink.RunFailed, match="other columns") as refused:
-        sink.append(
+    with pytest.raises(UsageError, match="other columns") as refused:
+        delta.append(
             spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second", by(tmp_path)
         )
     assert "text absent" in str(refused.value.got)
@@ -247,7 +247,9 @@ def test_not_a_number_is_found_though_no_bound_holds_it(
     """To Spark NaN is larger than any number: a file with one must not be skipped."""
     columns = (Column("x", "double", "one"), Column("y", "float", "one"))
     numbers = spark.sql("SELECT * FROM VALUES (1D, 1F), (double('NaN'), float('NaN')) AS (x, y)")
-    sink.append(numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", by(tmp_path))
+    delta.append(
+        numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", by(tmp_path)
+    )
     there = spark.read.format("delta").load(str(tmp_path / "t"))
     for name in ("x", "y"):
         assert there.where(f"{name} > 5").count() == 1

@@ -18,22 +18,22 @@ from typing import Any
 
 import pytest
 
-from pipelines import claim
-from pipelines.claim import Lease, claimed, holders
-from pipelines.holder import FREE, HELD, latest, me
-from schemas.errors import ClaimHeld, ClaimLost, RunFailed
+from millrace.pipelines.lake import run_lock
+from millrace.pipelines.lake.lock_holder import FREE, HELD, latest, me
+from millrace.pipelines.lake.run_lock import LeaseTimes, claimed, holders
+from millrace.schemas.errors import ClaimHeld, ClaimLost, RunFailed
 
 FINGERPRINT = "ab" * 32
 ROUNDS, DRIVERS = 50, 4
-QUICK = Lease(expires_s=1.5, beat_s=0.1)
-RACE = Lease(expires_s=5.0, beat_s=0.05)  # a busy machine may hold a process up for seconds
+QUICK = LeaseTimes(expires_s=1.5, beat_s=0.1)
+RACE = LeaseTimes(expires_s=5.0, beat_s=0.05)  # a busy machine may hold a process up for seconds
 
 
 def folder_of(lake: Path) -> Path:
-    return lake / "_claims" / claim.key(FINGERPRINT)
+    return lake / "_claims" / run_lock.key(FINGERPRINT)
 
 
-def drive(lake: Path, notes: Path, barrier: Barrier, rounds: int, lease: Lease) -> None:
+def drive(lake: Path, notes: Path, barrier: Barrier, rounds: int, lease: LeaseTimes) -> None:
     """A driver that wants the claim again and again, and notes when it has it."""
     line = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for _ in range(rounds):
@@ -48,7 +48,7 @@ def drive(lake: Path, notes: Path, barrier: Barrier, rounds: int, lease: Lease) 
             os.write(line, b"held\n")
 
 
-def hold(lake: Path, notes: Path, lease: Lease) -> None:
+def hold(lake: Path, notes: Path, lease: LeaseTimes) -> None:
     """A driver that keeps its claim for as long as it may, and notes how that ended."""
     with claimed(lake, FINGERPRINT, "long", lease=lease) as ours:
         notes.write_text("holds")
@@ -61,7 +61,7 @@ def hold(lake: Path, notes: Path, lease: Lease) -> None:
                 raise SystemExit(lost.exit_code) from lost
 
 
-def race(tmp: Path, rounds: int, lease: Lease) -> list[str]:
+def race(tmp: Path, rounds: int, lease: LeaseTimes) -> list[str]:
     notes, spawn = tmp / "notes", mp.get_context("spawn")
     barrier = spawn.Barrier(DRIVERS)
     drivers = [
@@ -88,7 +88,7 @@ def most_at_once(lines: list[str]) -> int:
 
 @contextmanager
 def other_driver(
-    tmp: Path, lease: Lease = QUICK, target: Callable[..., None] = hold
+    tmp: Path, lease: LeaseTimes = QUICK, target: Callable[..., None] = hold
 ) -> Iterator[Any]:
     """Another process that holds the claim."""
     notes = tmp / "notes"
@@ -236,7 +236,7 @@ def test_a_claim_is_released_whatever_happens_inside(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), claimed(tmp_path, FINGERPRINT, "one"):
         raise KeyboardInterrupt
 
-    assert holders(tmp_path)[claim.key(FINGERPRINT)][0] == FREE
+    assert holders(tmp_path)[run_lock.key(FINGERPRINT)][0] == FREE
     with claimed(tmp_path, FINGERPRINT, "two") as ours:
         assert ours.holder.number == 2
     assert sorted(path.name for path in folder_of(tmp_path).iterdir()) == sorted(
@@ -245,7 +245,7 @@ def test_a_claim_is_released_whatever_happens_inside(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_claim_leaves_nothing_and_an_older_holder_still_learns(tmp_path: Path) -> None:
-    with claimed(tmp_path, FINGERPRINT, "old", lease=Lease(60, 600)) as old:
+    with claimed(tmp_path, FINGERPRINT, "old", lease=LeaseTimes(60, 600)) as old:
         (folder_of(tmp_path) / "1.json").rename(tmp_path / "kept")  # as if that one was stopped
         shutil.rmtree(folder_of(tmp_path))
         with claimed(tmp_path, FINGERPRINT, "vacuum", forget=True) as again:
@@ -268,7 +268,9 @@ def test_a_broken_claim_is_waited_for_like_a_stranger_s(tmp_path: Path) -> None:
 
 def test_a_heartbeat_that_cannot_be_written_is_told_once_and_ends_no_run(tmp_path: Path) -> None:
     told: list[str] = []
-    with claimed(tmp_path, FINGERPRINT, "one", watch=told.append, lease=Lease(60, 0.2)) as ours:
+    with claimed(
+        tmp_path, FINGERPRINT, "one", watch=told.append, lease=LeaseTimes(60, 0.2)
+    ) as ours:
         beat = ours.holder.mark(folder_of(tmp_path), "beat")
         in_the_way = beat.with_name(f"{beat.name}.tmp")
         in_the_way.mkdir()  # not even who may write everything can write this
@@ -295,7 +297,7 @@ def test_holders_says_who_is_at_work(tmp_path: Path) -> None:
     with claimed(tmp_path, "cd" * 32, "here", lease=QUICK):
         found = holders(tmp_path, QUICK)
 
-    assert found[claim.key(FINGERPRINT)][0] == FREE
-    state, holder = found[claim.key("cd" * 32)]
+    assert found[run_lock.key(FINGERPRINT)][0] == FREE
+    state, holder = found[run_lock.key("cd" * 32)]
     assert (state, holder and holder.run_id) == (HELD, "here")
     assert holders(tmp_path / "nothing") == {}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import store
-from pipelines.store import guarantee, refuse_unsafe
-from schemas.errors import UsageError
+from millrace.pipelines.lake import store_guarantees
+from millrace.pipelines.lake.store_guarantees import guarantee, refuse_unsafe
+from millrace.schemas.errors import UsageError
 
 MOUNTS = [
     ("/", "ext4"),
@@ -60,7 +60,7 @@ def test_the_longest_mount_counts_also_through_a_link(tmp_path: Path) -> None:
 def test_a_store_without_the_guarantee_is_refused_unless_there_is_one_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_mounts", lambda: [(str(tmp_path), "nfs")])
+    monkeypatch.setattr(store_guarantees, "_mounts", lambda: [(str(tmp_path), "nfs")])
 
     with pytest.raises(UsageError, match=r"run\.single_writer: true") as refused:
         refuse_unsafe(str(tmp_path / "lake"), single_writer=False)

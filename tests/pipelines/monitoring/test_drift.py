@@ -18,21 +18,28 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import baseline, measured, profiles, units
-from pipelines.cli import main
-from pipelines.gates import CLOCKS
-from pipelines.measured import Sampling
-from pipelines.profiles import Measure, Profile, measures_of, output_measures
-from pipelines.progress import Progress
-from pipelines.score import check
-from pipelines.sketches import LONG, Categories, Numbers
-from schemas.config import Job
-from schemas.errors import GateRefused, OutputRefused, UsageError
-from schemas.summary import Summary
+from millrace.pipelines.accounting.reconciliation import CLOCKS
+from millrace.pipelines.cli import main
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.job import work_units
+from millrace.pipelines.monitoring import baseline
+from millrace.pipelines.profiling import profiler, profiles
+from millrace.pipelines.profiling.profiler import Sampling
+from millrace.pipelines.profiling.profiles import (
+    Measure,
+    MeasureProfile,
+    measures_of,
+    output_measures,
+)
+from millrace.pipelines.profiling.sketches import LONG, Categories, Numbers
+from millrace.pipelines.run.runner import check
+from millrace.schemas.config import Job
+from millrace.schemas.errors import GateRefused, OutputRefused, UsageError
+from millrace.schemas.summary import RunSummary
+from millrace.udfs.engine import fault_actions, fault_injection, fault_script
 from tests.helpers import CLASSES, image_table, images, job_of, rows, write_parquet
-from tests.pipelines.test_saving import Calls
-from tests.pipelines.test_units import min_size
-from udfs import failpoint
+from tests.pipelines.accounting.test_saving import Calls
+from tests.pipelines.job.test_work_units import min_size
 
 pytestmark = pytest.mark.spark
 QUIET = Progress(quiet=True)
@@ -43,10 +50,10 @@ TYPES = {
     "x": "double", "n": "int", "kind": "string", "yes": "boolean", "data": "binary",
     "vector": "array<float>", "day": "date", "label": "bigint",
 }  # fmt: skip
-Score = Callable[..., Summary]
+Score = Callable[..., RunSummary]
 
 
-def told_of(summary: Summary) -> list[str]:
+def told_of(summary: RunSummary) -> list[str]:
     """Warnings about drift and outputs; a busy machine's clocks may have others."""
     about = ("baseline", "drifted", "outputs of")
     return [one for one in summary.warnings if any(word in one for word in about)]
@@ -80,14 +87,14 @@ def test_a_profile_has_every_value_and_beside_other_aggregates_of_the_same_pass(
     schema = "id long, " + ", ".join(f"{name} {kind}" for name, kind in types.items())
     frame = spark.createDataFrame(list(zip(*data.values(), strict=True)), schema)
     measures = measures_of(types)
-    selected = measured.columns(measures, types, Sampling(("id",), 1.0))
+    selected = profiler.columns(measures, types, Sampling(("id",), 1.0))
 
     (row,) = frame.select("id", *selected).agg(
-        F.max("id").alias("last"), *measured.aggregates(measures)
+        F.max("id").alias("last"), *profiler.aggregates(measures)
     ).collect()  # fmt: skip
 
     assert row["last"] == 7
-    found = {one.measure: one for one in measured.read(row.asDict(), measures)}
+    found = {one.measure: one for one in profiler.read(row.asDict(), measures)}
     told = {measure: (one.nulls, one.not_finite) for measure, one in found.items()}
     assert {one.rows for one in found.values()} == {8}
     assert told == {
@@ -96,7 +103,7 @@ def test_a_profile_has_every_value_and_beside_other_aggregates_of_the_same_pass(
         ("vector", "length"): (1, 0), ("vector", "mean"): (1, 3), ("label", "value"): (0, 0),
     }  # fmt: skip
 
-    def numbers(column: str, measure: str) -> Profile:
+    def numbers(column: str, measure: str) -> MeasureProfile:
         one = found[Measure(column, measure)]
         assert isinstance(one.sketch, Numbers)
         return one
@@ -121,13 +128,13 @@ def test_a_sample_is_the_same_at_each_look_and_counts_are_of_all_rows(spark: Spa
     sampling = Sampling.of(("id",), 20_000 * 10, 1)
     assert sampling.share == 0.25
     one, other = (
-        measured.profiled(rows, [Measure("x", "value")], {"x": "double"}, sampling)[0]
+        profiler.profiled(rows, [Measure("x", "value")], {"x": "double"}, sampling)[0]
         for rows in (frame, frame.repartition(7, "x"))
     )
     assert one.sketch == other.sketch
     assert one.sketch.total == pytest.approx(5000, rel=0.1)
     assert (one.rows, one.least, one.largest) == (20_000, 0, 999)
-    few = measured.profiled(frame, [Measure("x", "value")], {"x": "double"}, Sampling(("id",), 1))
+    few = profiler.profiled(frame, [Measure("x", "value")], {"x": "double"}, Sampling(("id",), 1))
     assert few[0].sketch.total == 20_000
 
 
@@ -248,7 +255,7 @@ def uniform(count: int, value: int) -> list[bytes]:
 def in_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[bytes]], None]:
     def write(pixels: list[bytes]) -> None:
         folder = write_parquet(tmp_path / "input", image_table(pixels), files=FILES)
-        monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
+        monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", min_size(folder))
 
     return write
 
@@ -269,7 +276,7 @@ def test_a_unit_of_one_class_is_not_committed_and_the_others_are_not_scored_agai
     pixels = images(ROWS)
     pixels[2 * size : 3 * size] = uniform(size, 9)
     write_parquet(tmp_path / "input", image_table(pixels), files=FILES)
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 1)  # each file
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", 1)  # each file
     gate = {"min_classes": 2, "ranges": {"score": [0, 1]}, "max_nan_share": 0.0}
     calls = Calls(spark, tmp_path)
     calls.again()
@@ -295,7 +302,7 @@ def test_a_unit_of_one_class_is_not_committed_and_the_others_are_not_scored_agai
 
         summary = score(job_of(tmp_path, model, engine=PINNED, monitor={"outputs": gate}))
     finally:
-        del spark.sparkContext.environment[failpoint.VARIABLE]
+        del spark.sparkContext.environment[fault_script.VARIABLE]
 
     assert scored_ids(lake) == Counter(range(ROWS))
     assert first >= size * len(committed)
@@ -308,18 +315,18 @@ def test_a_unit_of_one_class_is_not_committed_and_the_others_are_not_scored_agai
     assert not (lake / "_staging").exists()
 
 
-def profile(measure: Measure, sketch: Any, rows: int, **more: Any) -> Profile:
+def profile(measure: Measure, sketch: Any, rows: int, **more: Any) -> MeasureProfile:
     told = {"nulls": 0, "not_finite": 0, "least": None, "largest": None, "mean": None} | more
-    return Profile(measure, rows, sketch=sketch, **told)
+    return MeasureProfile(measure, rows, sketch=sketch, **told)
 
 
 def test_gates_of_outputs_hold_to_the_row() -> None:
-    from pipelines.output_gates import check_names, refusals
-    from schemas.monitor import Outputs
+    from millrace.pipelines.profiling.output_checks import check_names, refusals
+    from millrace.schemas.monitor import Outputs
 
     label, value = Measure("label", "category"), Measure("score", "value")
 
-    def refused(asked: dict[str, Any], one: Profile) -> bool:
+    def refused(asked: dict[str, Any], one: MeasureProfile) -> bool:
         return bool(refusals({one.measure: one}, Outputs.model_validate(asked)))
 
     bad = [profile(label, Categories({"a": 5}), 100, not_finite=n) for n in (5, 6)]
@@ -353,10 +360,10 @@ def test_a_driver_that_dies_between_a_commit_and_its_profile_leaves_the_profiles
     in_units([b"no 16 bytes" if n == 4 else image for n, image in enumerate(images(ROWS // 5))])
     job = job_of(tmp_path, model, engine=PINNED, monitor={})
     with monkeypatch.context() as broken:
-        dies = failpoint.Rule("raise", at="after_commit", nth=2)
-        broken.setattr(failpoint, "ON", True)
-        broken.setattr(failpoint, "SCRIPT", failpoint.Script(driver=(dies,)))
-        with pytest.raises(failpoint.Fault):
+        dies = fault_script.FaultRule("raise", at="after_commit", nth=2)
+        broken.setattr(fault_injection, "ON", True)
+        broken.setattr(fault_injection, "SCRIPT", fault_script.FaultScript(driver=(dies,)))
+        with pytest.raises(fault_actions.Fault):
             score(job)
     told = rows(tmp_path / "lake", "SELECT DISTINCT unit FROM profiles WHERE side = 'output'")
     assert len(told) < len(rows(tmp_path / "lake", "SELECT DISTINCT unit FROM predictions_tiny"))
@@ -390,13 +397,13 @@ def test_a_driver_that_dies_between_a_commit_and_its_profile_leaves_the_profiles
 
 
 def test_a_baseline_is_a_run_that_is_done_and_was_measured(tmp_path: Path) -> None:
-    from pipelines import sink
-    from schemas.tables import RUNS
+    from millrace.pipelines.lake import delta
+    from millrace.schemas.tables import RUNS
 
     at = datetime(2026, 1, 1, tzinfo=UTC)
     for run_id, state in (("tiny-1", "done"), ("tiny-2", "stopped")):
         event = {"run_id": run_id, "event": 0, "job": "tiny", "state": state, "at": at}
-        sink.append_values([event], tmp_path, RUNS, run_id)
+        delta.append_values([event], tmp_path, RUNS, run_id)
     with pytest.raises(UsageError, match="has no profiles"):
         baseline.set_(tmp_path, "tiny-1", at)
     with pytest.raises(UsageError, match="tiny-2 is stopped"):

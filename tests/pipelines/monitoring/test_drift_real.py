@@ -11,20 +11,22 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import baseline, drift, ingest, measured
-from pipelines.measured import Sampling
-from pipelines.pinning import pin
-from pipelines.profiles import Measure, Profile, measures_of
-from pipelines.progress import Progress
-from pipelines.score import run
-from schemas.config import Job
-from schemas.monitor import Drift
-from schemas.yaml_file import load
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.monitoring import baseline, drift
+from millrace.pipelines.profiling import profiler
+from millrace.pipelines.profiling.profiler import Sampling
+from millrace.pipelines.profiling.profiles import Measure, MeasureProfile, measures_of
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.sources import reader
+from millrace.pipelines.sources.snapshot import pin
+from millrace.schemas.config import Job
+from millrace.schemas.monitor import Drift
+from millrace.schemas.yaml_file import load
 from tests.helpers import image_table, job_of, pixel_mlp, write_parquet
-from tests.pipelines.test_drift import PINNED, rows, told_of
+from tests.pipelines.monitoring.test_drift import PINNED, rows, told_of
 
 pytestmark = pytest.mark.spark
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIDE, DIGITS = 28, 10
 
 
@@ -33,11 +35,11 @@ def test_halves_of_the_messages_are_alike_and_shorter_ones_or_another_mix_are_to
 ) -> None:
     messages = shared_data / "sms-spam" / "SMSSpamCollection.tsv"
     told = load(ROOT / "conf" / "jobs" / "sms.yaml", Job, overrides=[f"source.path={messages}"])
-    read = ingest.read(spark, told.source, told.contract, pin(told.source)).cache()
+    read = reader.read(spark, told.source, told.contract, pin(told.source)).cache()
     types = {"Label": "string", "SMS": "string"}
 
-    def profiles(frame: DataFrame) -> dict[Measure, Profile]:
-        found = measured.profiled(frame, measures_of(types), types, Sampling(told.key, 1.0))
+    def profiles(frame: DataFrame) -> dict[Measure, MeasureProfile]:
+        found = profiler.profiled(frame, measures_of(types), types, Sampling(told.key, 1.0))
         return {one.measure: one for one in found}
 
     one, other = (profiles(read.where(F.col("line") % 2 == half)) for half in (0, 1))
@@ -45,7 +47,7 @@ def test_halves_of_the_messages_are_alike_and_shorter_ones_or_another_mix_are_to
     spam = profiles(read.where("Label = 'spam' OR line % 6 = 0"))
     read.unpersist()
 
-    def moved(now: dict[Measure, Profile]) -> list[str]:
+    def moved(now: dict[Measure, MeasureProfile]) -> list[str]:
         found = drift.findings(one, now, Drift())
         return [f"{f.column}.{f.measure}" for f in found if f.drifted]
 

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
-from pipelines import events
-from pipelines.events import Around, dataset
-from pipelines.receiver import Receiver, shown
-from schemas.config import Job
-from schemas.errors import GateRefused
-from schemas.summary import Summary
+from millrace.pipelines.observability import openlineage_events
+from millrace.pipelines.observability.openlineage_client import Receiver, shown
+from millrace.pipelines.observability.openlineage_datasets import dataset
+from millrace.pipelines.observability.openlineage_events import LineageContext
+from millrace.schemas.config import Job
+from millrace.schemas.errors import GateRefused
+from millrace.schemas.summary import RunSummary
 from tests.helpers import observed_job
 
 Json = dict[str, Any]
-Score = Callable[..., Summary]
+Score = Callable[..., RunSummary]
 
 
 @contextmanager
@@ -62,10 +63,10 @@ def job(tmp: Path, model: Path, openlineage: str, **changes: Any) -> Job:
 @pytest.fixture(scope="module")
 def told(
     spark: Any, model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[Json], list[Any], Summary, Path]:
+) -> tuple[list[Json], list[Any], RunSummary, Path]:
     """What a run that is done told, with a password in the URL."""
-    from pipelines.progress import Progress
-    from pipelines.score import run
+    from millrace.pipelines.console.progress import Progress
+    from millrace.pipelines.run.runner import run
 
     tmp = tmp_path_factory.mktemp("told")
     with receiving() as (address, bodies, headers):
@@ -84,7 +85,7 @@ def test_a_run_tells_that_it_began_and_what_it_came_to(told: Any) -> None:
 
     ended = complete["run"]["facets"]["millrace_run"]
     assert ended["runId"] == summary.run_id
-    assert ended["rows"] == {"read": 21, "scored": 20, "refused": 1, "failed": 0}
+    assert ended["rows"] == {"read": 21, "scored": 20, "quarantined": 1, "failed": 0}
     cost = complete["run"]["facets"]["millrace_cost"]
     assert cost["cost"] == f"{summary.cost:f}"
     assert sum(float(kind["cost"]) for kind in cost["byKind"]) == pytest.approx(
@@ -241,13 +242,13 @@ def test_a_url_is_shown_without_what_may_be_secret() -> None:
 def test_what_started_the_run_is_its_parent_where_it_says_so() -> None:
     run = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
     told = {"OPENLINEAGE_PARENT_ID": f"my/space/dag.task/{run}", "OPENLINEAGE_NAMESPACE": "prod"}
-    assert Around.of(told) == Around("prod", ("my/space", "dag.task", run))
-    assert Around.of({"OPENLINEAGE_PARENT_ID": "a/b/no-uuid"}) == Around()
+    assert LineageContext.of(told) == LineageContext("prod", ("my/space", "dag.task", run))
+    assert LineageContext.of({"OPENLINEAGE_PARENT_ID": "a/b/no-uuid"}) == LineageContext()
 
 
 def test_a_url_of_another_kind_is_refused_without_being_shown(tmp_path: Path) -> None:
-    from schemas.errors import JobFileError
-    from schemas.yaml_file import load
+    from millrace.schemas.errors import JobFileError
+    from millrace.schemas.yaml_file import load
     from tests.schemas.test_config import FULL
 
     path = tmp_path / "job.yaml"
@@ -259,11 +260,11 @@ def test_a_url_of_another_kind_is_refused_without_being_shown(tmp_path: Path) ->
 
 
 def test_events_have_one_id_an_attempt(tmp_path: Path) -> None:
-    from pipelines.driver import Driver
-    from pipelines.runs import Run
+    from millrace.pipelines.lake.fencing import Driver
+    from millrace.pipelines.lake.runs import Run
 
     by = Driver(tmp_path)
     first = Run("tiny-1", "f", "tiny", {}, by, application="app-1")
     again = Run("tiny-1", "f", "tiny", {}, by, application="app-2", events=3)
-    assert events.attempt_id(first) == events.attempt_id(first)
-    assert events.attempt_id(first) != events.attempt_id(again)
+    assert openlineage_events.attempt_id(first) == openlineage_events.attempt_id(first)
+    assert openlineage_events.attempt_id(first) != openlineage_events.attempt_id(again)

@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.forecast import Amount, Line, Range, Shape
-from pipelines.frontier import picture
-from pipelines.offers import Offer, Whole, cheapest, elsewhere, front, here, widened
-from schemas.prices import Instance, PriceBook
-from schemas.yaml_file import load
+from millrace.pipelines.inference.time_model import Estimate, LinearTime, RunTimeModel, Workload
+from millrace.pipelines.planning.alternatives import (
+    Offer,
+    RunEstimate,
+    cheapest,
+    elsewhere,
+    front,
+    here,
+    widened,
+)
+from millrace.pipelines.planning.cost_time_chart import picture
+from millrace.schemas.prices import Instance, PriceBook
+from millrace.schemas.yaml_file import load
 
 numbers = st.floats(0.01, 1e5)
 
@@ -28,11 +36,11 @@ def instance(sku: str = "x") -> Instance:
     )  # fmt: skip
 
 
-def whole(told_s: float | None = None) -> Whole:
+def whole(told_s: float | None = None) -> RunEstimate:
     """It takes 11 once, 13 a unit, 17 a row on 19 slots: of 23 rows and 29 units."""
-    shape = Shape(11, 13, Line(0, 17), slots=19)
-    mid = told_s or shape.seconds(Amount(23), 29, 19)
-    return Whole(shape, Amount(23), 29, Range(mid / 2, mid, mid * 2))
+    shape = RunTimeModel(11, 13, LinearTime(0, 17), slots=19)
+    mid = told_s or shape.seconds(Workload(23), 29, 19)
+    return RunEstimate(shape, Workload(23), 29, Estimate(mid / 2, mid, mid * 2))
 
 
 def offer(seconds: float, cost: float, name: str = "x", executors: int = 1) -> Offer:
@@ -40,8 +48,8 @@ def offer(seconds: float, cost: float, name: str = "x", executors: int = 1) -> O
         name,
         executors,
         2,
-        Range(seconds / 1.5, seconds, seconds * 1.5),
-        Range(cost / 2, cost, cost * 2),
+        Estimate(seconds / 1.5, seconds, seconds * 1.5),
+        Estimate(cost / 2, cost, cost * 2),
     )
 
 
@@ -83,7 +91,7 @@ def test_what_was_not_measured_is_less_sure() -> None:
         elsewhere(whole(), [instance()], {"x": 1.0})[0],
     )
     assert known.seconds.high < guessed.seconds.high
-    assert widened(Range(5, 7, 9.8), 0.0) == Range(pytest.approx(5), 7, pytest.approx(9.8))
+    assert widened(Estimate(5, 7, 9.8), 0.0) == Estimate(pytest.approx(5), 7, pytest.approx(9.8))
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))

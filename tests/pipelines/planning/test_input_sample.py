@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.pinning import pin
-from pipelines.slices import Asked, Slice, cut, spread
-from pipelines.volume import counted
-from schemas.config import CsvSource, IdxSource, ImagesSource, JsonSource, ParquetSource, Source
-from udfs.files import InputFile
-from udfs.idx_file import read_idx
+from millrace.pipelines.job.size_estimate import counted
+from millrace.pipelines.planning.input_sample import InputSample, SampleRequest, cut, spread
+from millrace.pipelines.sources.snapshot import pin
+from millrace.schemas.sources import (
+    CsvSource,
+    IdxSource,
+    ImagesSource,
+    JsonSource,
+    ParquetSource,
+    Source,
+)
+from millrace.udfs.readers.files import InputFile
+from millrace.udfs.readers.idx_reader import read_idx
 
 COLUMNS = ("id", "text")
 
@@ -27,13 +34,13 @@ def table(rows: int, start: int = 0) -> pa.Table:
     return pa.table({"id": ids, "text": [f"text {one}" for one in ids], "more": ids})
 
 
-def slice_of(source: Source, rows: int, tmp_path: Path, slots: int = 2) -> Slice:
+def slice_of(source: Source, rows: int, tmp_path: Path, slots: int = 2) -> InputSample:
     pinned = pin(source)
-    asked = Asked(rows, counted(pinned).rows, COLUMNS, slots)
+    asked = SampleRequest(rows, counted(pinned).rows, COLUMNS, slots)
     return cut(source, pinned, asked, tmp_path / "slice")
 
 
-def ids_in(part: Slice) -> list[int]:
+def ids_in(part: InputSample) -> list[int]:
     return [one for file in part.pinned.files for one in pq.read_table(file.path)["id"].to_pylist()]
 
 
@@ -67,7 +74,7 @@ def test_parquet_rows_come_from_all_over_and_none_twice(tmp_path: Path, files: i
 def test_a_large_file_gives_rows_from_its_beginning_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.slices._SPLIT_BYTES", 100)
+    monkeypatch.setattr("millrace.pipelines.planning.input_sample._SPLIT_BYTES", 100)
     pq.write_table(table(800), tmp_path / "one.parquet", row_group_size=90)
     part = slice_of(
         ParquetSource(format="parquet", path=str(tmp_path / "one.parquet")), 24, tmp_path
@@ -140,4 +147,4 @@ def test_rows_are_counted_from_metadata_or_said_to_be_estimated(tmp_path: Path) 
     path.write_text("id,text\n" + "".join(f"{n},abcdefgh\n" for n in range(50_000)))
     told = counted(pin(CsvSource(format="csv", path=str(path))))
     assert (told.rows, told.is_exact) == (pytest.approx(50_000, rel=0.05), False)
-    assert "sampled bytes" in told.told_by
+    assert "sampled bytes" in told.counted_from

@@ -11,33 +11,19 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from pipelines.cli import main
-from pipelines.foresee import foresee
-from pipelines.pilot import SHARE
-from pipelines.plan import as_object, seconds_of
-from pipelines.progress import Progress
-from pipelines.score import run
-from schemas.config import Job
-from schemas.errors import UsageError
+from millrace.pipelines.cli import main
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.planning.forecast import foresee
+from millrace.pipelines.planning.forecast_table import as_json
+from millrace.pipelines.planning.pilot import SHARE
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Job
+from millrace.udfs.engine.fault_script import VARIABLE
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 from tests.pipelines.test_cli import millrace
-from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
 ROWS, FILES, BATCH, SLEEP_S = 6000, 8, 8, 0.02
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5m", 90)]
-)
-def test_a_deadline_is_hours_minutes_and_seconds(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "30", "5m1h", "-3s"])
-def test_what_is_no_time_is_refused_as_a_deadline(text: str) -> None:
-    with pytest.raises(UsageError, match="no time"):
-        seconds_of(text)
 
 
 @pytest.fixture
@@ -91,7 +77,7 @@ def test_a_run_takes_about_what_was_foreseen_and_past_runs_are_learned_from(
     assert second.chosen is None
     assert any("scored already" in note for note in second.notes)
     assert truth / 4 < second.here.seconds.mid < truth * 4
-    told = as_object(second)
+    told = as_json(second)
     assert json.loads(json.dumps(told)) == told
     assert [one["instance"] for one in told["elsewhere"]][:1] == ["c7i.xlarge"]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 
-from pipelines import distances
-from pipelines.distances import FLOOR, aligned, compared, grouped
-from pipelines.sketches import (
+from millrace.pipelines.profiling import distances
+from millrace.pipelines.profiling.distances import FLOOR, aligned, compared, grouped
+from millrace.pipelines.profiling.sketches import (
     LONG,
     LONGEST_CATEGORY,
     MOST_CATEGORIES,

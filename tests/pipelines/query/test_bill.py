@@ -10,17 +10,17 @@ from urllib.parse import urlparse
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines import report
-from pipelines.budget import Purse
-from pipelines.facts import read
-from pipelines.forecast import Range
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.rebuild import rebuild
-from pipelines.score import run
-from pipelines.show import show
-from schemas.prices import PriceBook
-from schemas.yaml_file import load
+from millrace.pipelines.accounting.ledger_rebuild import rebuild
+from millrace.pipelines.commands.printing.run_details import print_run
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference.time_model import Estimate
+from millrace.pipelines.lake.paths import report_page
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.run_details import read
+from millrace.pipelines.run.budget import BudgetTracker
+from millrace.pipelines.run.runner import run
+from millrace.schemas.prices import PriceBook
+from millrace.schemas.yaml_file import load
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 QUIET = Progress(quiet=True)
@@ -36,17 +36,17 @@ def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
 def test_what_a_purse_foretells_is_what_was_spent_and_the_rest_with_a_budget_or_without(
     budget: Decimal | None,
 ) -> None:
-    purse = Purse(
-        budget, Decimal(2), before=Decimal(5), currency="EUR", held_s=lambda: 3.0, basis="it",
-        expect=lambda rows: Range(rows, 2 * rows, 4 * rows),
+    tracker = BudgetTracker(
+        budget, Decimal(2), before=Decimal(5), currency="EUR", elapsed_s=lambda: 3.0, basis="it",
+        expect=lambda rows: Estimate(rows, 2 * rows, 4 * rows),
     )  # fmt: skip
 
-    assert bool(purse.begin(7)) == (budget is not None)
+    assert bool(tracker.begin(7)) == (budget is not None)
 
     spent, rows, price = 5 + 2 * 3, 7, 2
-    assert purse.forecast is not None
-    assert purse.forecast["seconds"] == {"low": 7, "mid": 14, "high": 28}
-    cost = {name: Decimal(told) for name, told in purse.forecast["cost"].items()}
+    assert tracker.forecast is not None
+    assert tracker.forecast["seconds"] == {"low": 7, "mid": 14, "high": 28}
+    cost = {name: Decimal(told) for name, told in tracker.forecast["cost"].items()}
     assert cost == {
         "low": spent + price * rows,
         "mid": spent + price * 2 * rows,
@@ -100,12 +100,12 @@ def test_a_run_says_what_it_drew_and_emitted_and_the_next_one_what_it_will_take(
     found = read(lake, second.run_id).run["forecast"]
     assert found is not None
     assert second.forecast["cost"]["mid"] in found
-    text = report.path_of(lake, second.run_id).read_text("utf-8")
+    text = report_page(lake, second.run_id).read_text("utf-8")
     assert "What was foretold" in text
     assert "What it drew from the wall" in text
     assert text.count(">passed</span></td></tr>") >= 6  # the gates
     capsys.readouterr()
-    show(lake, second.run_id, as_json=False)
+    print_run(lake, second.run_id, as_json=False)
     told = capsys.readouterr().out
     assert "energy    " in told
     assert "g CO2e" in told

@@ -4,14 +4,16 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from pipelines.query import _spelling, query, read_only
-from schemas.errors import QueryError
-from schemas.tables import LEDGER, QUARANTINE, RUNS, Table
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.query.read_only import read_only, spelling
+from millrace.schemas.errors import QueryError
+from millrace.schemas.tables import LEDGER, QUARANTINE, RUNS, Table
 
 
 def write(lake: Path, table: Table, rows: list[dict[str, object]]) -> None:
@@ -230,7 +232,7 @@ def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "known", "spelling"),
+    ("written", "known", "expected"),
     [
         ("RUNS", ["runs", "ledger"], "runs"),
         ("Runs", ["runs", "Runs"], "Runs"),
@@ -239,19 +241,45 @@ def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_is_respelled_only_where_one_alone_can_be_meant(
-    written: str, known: list[str], spelling: str
+    written: str, known: list[str], expected: str
 ) -> None:
-    assert _spelling(written, known) == spelling
+    assert spelling(written, known) == expected
 
 
 def test_a_query_starts_without_spark_torch_or_pandas(lake: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom pipelines.query import query\n"
+        "import sys\nfrom pathlib import Path\nfrom millrace.pipelines.query.engine import query\n"
         f"assert query(Path({str(lake)!r}), 'SELECT * FROM waste').num_rows == 0\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert not {"pyspark", "torch", "pandas", "pydantic"} & set(done.stdout.split())
+
+
+def test_a_misspelled_column_is_compared_with_those_of_its_own_table(lake: Path) -> None:
+    joined = "FROM ledger AS l JOIN runs AS r ON l.x_RunId = r.run_id"
+    with pytest.raises(QueryError, match="no column stat") as of_runs:
+        query(lake, f"SELECT r.stat {joined}")
+    assert of_runs.value.next == "did you mean state?"
+    assert "x_CostKind" not in (of_runs.value.allowed or "").split(", ")
+
+    with pytest.raises(QueryError, match="no column x_CostKnd") as of_view:
+        query(lake, "SELECT x_CostKnd FROM runs_current")
+    assert (of_view.value.next, "state" in (of_view.value.allowed or "")) == (None, True)
+
+
+def test_sums_that_would_wrap_are_right_as_the_page_casts_them(tmp_path: Path) -> None:
+    cost = pa.array([Decimal(10) ** 26 - 1] * 4, pa.decimal128(38, 12))
+    big = pa.table({"n": pa.array([2**62] * 4, pa.int64()), "cost": cost})
+    write_deltalake(str(tmp_path / "lake" / "big"), big)
+
+    def total(sql: str) -> Any:
+        return query(tmp_path / "lake", f"SELECT {sql} AS s FROM big").to_pylist()[0]["s"]
+
+    assert total("SUM(n)") == 0, "DataFusion raises or widens now: the page says that it wraps"
+    assert total("SUM(CAST(n AS DECIMAL(38, 0)))") == 2**64
+    assert total("SUM(cost)") < Decimal(10) ** 26, "less than one of the four"
+    assert total("SUM(CAST(cost AS DECIMAL(38, 6)))") == 4 * (Decimal(10) ** 26 - 1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.charts import BANDS, BAR, LABEL, Part, bands, bar, flow, shares
+from millrace.pipelines.reporting.charts import BANDS, BAR, LABEL, Segment, bands, bar, flow, shares
 
 weight = st.one_of(
     st.just(0.0), st.floats(0, allow_infinity=False, allow_nan=False), st.integers(0, 10**12)
@@ -52,7 +52,7 @@ def test_a_weight_that_is_no_amount_is_refused(bad: float) -> None:
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6))
 def test_bands_are_as_thick_on_both_sides_and_labels_never_touch(values: list[int]) -> None:
-    laid = bands([Part("x", value, "k") for value in values])
+    laid = bands([Segment("x", value, "k") for value in values])
     assert sum(band.thick for band in laid) == pytest.approx(BANDS if any(values) else 0)
     for one, other in pairwise(laid):
         assert other.left == pytest.approx(one.left + one.thick)
@@ -62,32 +62,39 @@ def test_bands_are_as_thick_on_both_sides_and_labels_never_touch(values: list[in
 
 @given(st.lists(st.floats(0, 1e9), max_size=9), st.floats(0, 1e9))
 def test_a_bar_stays_inside_its_box(values: list[float], whole: float) -> None:
-    drawn = bar([Part("x", value, "k") for value in values], "t", whole=whole)
+    drawn = bar([Segment("x", value, "k") for value in values], "t", whole=whole)
     for x, width in WIDE.findall(drawn):
         assert float(x) + float(width) <= BAR + 0.1
 
 
 def test_a_bar_is_as_long_as_its_share_of_the_whole() -> None:
-    ((x, width),) = WIDE.findall(bar([Part("a", 1, "k")], "t", whole=4))
+    ((x, width),) = WIDE.findall(bar([Segment("a", 1, "k")], "t", whole=4))
     assert (float(x), float(width)) == (0, pytest.approx(BAR / 4, abs=2))
 
 
 def test_an_outcome_of_no_rows_has_a_label_and_no_band() -> None:
-    outcomes = [Part("scored", 7, "k-useful"), Part("failed", 0, "k-failed")]
-    drawn = flow(Part("read", 7, "k-source"), outcomes, "t", width=640)
+    outcomes = [Segment("scored", 7, "k-useful"), Segment("failed", 0, "k-failed")]
+    drawn = flow(Segment("read", 7, "k-source"), outcomes, "t", width=640)
     assert "failed" in drawn
     assert 'class="band k-useful"' in drawn
     assert 'class="band k-failed"' not in drawn
 
 
 def test_an_outcome_of_one_row_in_a_billion_can_be_seen() -> None:
-    outcomes = [Part("scored", 10**9, "k-useful"), Part("failed", 1, "k-failed")]
+    outcomes = [Segment("scored", 10**9, "k-useful"), Segment("failed", 1, "k-failed")]
     assert bands(outcomes)[1].thick >= 3
-    assert "1,000,000,000" in flow(Part("read", 10**9 + 1, "k"), outcomes, "t", width=340)
+    assert "1,000,000,000" in flow(Segment("read", 10**9 + 1, "k"), outcomes, "t", width=340)
+
+
+def test_the_word_quarantined_fits_in_a_wide_sans_serif() -> None:
+    drawn = flow(Segment("read", 2, "k"), [Segment("quarantined", 2, "k")], "t", width=640)
+
+    (label,) = [float(x) for x in re.findall(r'class="name" x="([\d.]+)"', drawn)]
+    assert label + 6.1 * 14 <= 640  # the word is 6.1 em wide in DejaVu Sans, and drawn at 14
 
 
 def test_the_longest_label_fits_beside_the_flow() -> None:
-    drawn = flow(Part("read", 10**9, "k"), [Part("scored", 10**9, "k")], "t", width=340)
+    drawn = flow(Segment("read", 10**9, "k"), [Segment("scored", 10**9, "k")], "t", width=340)
     (x,) = re.findall(r'class="figure" x="([\d.]+)"', drawn)
     assert float(x) + 11 * len("1,000,000,000") <= 340.01
 
@@ -95,8 +102,8 @@ def test_the_longest_label_fits_beside_the_flow() -> None:
 def test_labels_and_titles_are_escaped() -> None:
     hostile = '</title><script>alert("1")</script>'
     for drawn in (
-        bar([Part(hostile, 1, "k")], hostile),
-        flow(Part(hostile, 1, "k"), [Part(hostile, 1, "k")], hostile, width=640),
+        bar([Segment(hostile, 1, "k")], hostile),
+        flow(Segment(hostile, 1, "k"), [Segment(hostile, 1, "k")], hostile, width=640),
     ):
         assert "<script" not in drawn
         assert "&lt;script&gt;" in drawn

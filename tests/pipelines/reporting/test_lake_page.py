@@ -16,13 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import index_page, report, sink, trend
-from pipelines.show import index_command, report_command
-from pipelines.trend import Point
-from pipelines.words import NONE
-from schemas.errors import QueryError, UsageError
-from schemas.tables import LEDGER, RUNS, UNITS, VALIDATIONS
-from tests.pipelines.test_report import BEGAN, HOSTILE, TOTALS, Page, events, rule, spent, write
+from millrace.pipelines.commands.report import write_overview, write_report
+from millrace.pipelines.console.formatting import NONE
+from millrace.pipelines.lake import delta
+from millrace.pipelines.query.run_details import KINDS
+from millrace.pipelines.reporting import lake_page, run_page, trend_chart
+from millrace.pipelines.reporting.trend_chart import TrendPoint
+from millrace.schemas.errors import QueryError, UsageError
+from millrace.schemas.tables import LEDGER, RUNS, UNITS, VALIDATIONS
+from tests.pipelines.reporting.test_run_page import (
+    BEGAN,
+    HOSTILE,
+    TOTALS,
+    Page,
+    events,
+    rule,
+    spent,
+    write,
+)
 
 HEAD = re.compile(r"<style>.*?</style>", re.DOTALL)
 
@@ -63,7 +74,7 @@ def lake(tmp_path: Path) -> Path:
 
 
 def page(lake: Path) -> tuple[str, Page]:
-    text = index_page.write(lake).read_text(encoding="utf-8")
+    text = lake_page.write(lake).read_text(encoding="utf-8")
     return text, Page(text)
 
 
@@ -81,7 +92,7 @@ def test_each_run_has_a_line_the_newest_first(lake: Path) -> None:
     assert "37 s" in failed
     assert "75% scoring rows" in failed
     assert "0.00000130" in failed  # by the ledger: a run that failed has no total
-    assert "1,279 of 1,297 17 refused, 1 failed 32 s 113 rows/s" in first
+    assert "1,279 of 1,297 17 quarantined, 1 failed 32 s 113 rows/s" in first
     assert second.endswith("0.00256 USD 0.00200")
     assert "books open" in third
     assert "books open" not in first
@@ -106,7 +117,7 @@ def test_a_job_with_two_runs_that_are_done_has_trends_in_words(lake: Path) -> No
     text, parsed = page(lake)
     assert "From 113 to 113 over 3 runs; between 113 and 128." in parsed.text
     assert "between 0.00000336 USD and 0.00200 USD." in parsed.text
-    assert "Share refused 1.3%" in parsed.text
+    assert "Share quarantined 1.3%" in parsed.text
     assert text.count("<polyline") == 3
 
 
@@ -154,16 +165,19 @@ def luminance(colour: str) -> float:
 def test_text_and_lines_have_contrast_in_light_and_dark(lake: Path) -> None:
     text, _ = page(lake)
     schemes = re.findall(r":root \{(.*?)\}", text, re.DOTALL)[:2]
-    assert len(schemes) == 2
-    for scheme in schemes:
-        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", scheme))
+    kinds = re.findall(r"html \{([^}]*--useful.*?)\}", text, re.DOTALL)
+    assert len(schemes) == len(kinds) == 2
+    for scheme, of_kinds in zip(schemes, kinds, strict=True):
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", scheme + of_kinds))
+        assert colours.keys() >= KINDS.keys()
+        assert len({colours[kind] for kind in KINDS}) == len(KINDS)  # none looks like another
         for name, least in (("ink", 7), ("soft", 4.5), ("good", 4.5), ("bad", 4.5), ("useful", 3)):
             pair = sorted((luminance(colours[name]), luminance(colours["paper"])))
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= least, (name, scheme)
 
 
 def test_runs_have_links_to_the_pages_that_are_there(lake: Path) -> None:
-    report.write(lake, "digits-2")
+    run_page.write(lake, "digits-2")
     text, _ = page(lake)
     links = re.findall(r'href="([^#"]+)"', text)
     assert links == ["digits-2.html"]
@@ -174,21 +188,21 @@ def test_runs_have_links_to_the_pages_that_are_there(lake: Path) -> None:
 def test_the_command_writes_it_alone_or_with_a_report(
     lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    index_command(lake, as_json=True)
+    write_overview(lake, as_json=True)
     path = lake / "_reports" / "index.html"
     assert json.loads(capsys.readouterr().out) == {"index": str(path)}
     path.unlink()
-    report_command(lake, "digits-4", as_json=False)
+    write_report(lake, "digits-4", as_json=False)
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     assert path.is_file()
 
 
 def test_without_runs_there_is_an_error_and_no_page(tmp_path: Path) -> None:
     with pytest.raises(QueryError):
-        index_page.write(tmp_path)
+        lake_page.write(tmp_path)
     write(tmp_path, RUNS, [])
     with pytest.raises(UsageError, match="no runs"):
-        index_page.write(tmp_path)
+        lake_page.write(tmp_path)
     assert not (tmp_path / "_reports").exists()
 
 
@@ -196,14 +210,14 @@ def test_many_runs_are_cut_and_the_page_stays_small(tmp_path: Path) -> None:
     told = [event for number in range(1, 301) for event in run_of(number)]
     write(tmp_path, RUNS, told)
     text, _ = page(tmp_path)
-    assert len(rows(text)) == index_page.SHOWN
+    assert len(rows(text)) == lake_page.SHOWN
     assert "300 runs, of which the newest 200 are below" in " ".join(text.split())
     assert len(text) < 1_000_000
 
 
 @given(st.lists(st.none() | st.floats(0, 1e300), max_size=130))
 def test_a_trend_lies_within_its_picture(values: list[float | None]) -> None:
-    drawn = trend.line([Point("<p>", value) for value in values], "<title>")
+    drawn = trend_chart.line([TrendPoint("<p>", value) for value in values], "<title>")
     Page(f"<main>{drawn}</main>")
     assert "<p>" not in drawn
     for x, y in re.findall(r"([\d.]+),([\d.]+)", drawn):
@@ -214,7 +228,7 @@ def test_a_trend_lies_within_its_picture(values: list[float | None]) -> None:
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
 def test_a_number_that_is_none_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        trend.line([Point("", wrong)], "")
+        trend_chart.line([TrendPoint("", wrong)], "")
 
 
 @pytest.mark.slow
@@ -222,7 +236,7 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
     """A million rows in a thousand units, sixteen partitions each: 16,000 attempts of two kinds."""
     told = [{**one, "units_done": 1000, "units_total": 1000} for one in run_of(1)]
     name = told[0]["run_id"]
-    sink.append_values(told, tmp_path, RUNS, "runs")
+    delta.append_values(told, tmp_path, RUNS, "runs")
     unit = {
         "run_id": name,
         "job": "digits",
@@ -231,7 +245,7 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
         "scored": 1000,
         "at": BEGAN,
     }
-    sink.append_values([{**unit, "unit": n} for n in range(1000)], tmp_path, UNITS, "units")
+    delta.append_values([{**unit, "unit": n} for n in range(1000)], tmp_path, UNITS, "units")
     for part in range(10):
         charges = [
             spent(kind, 700, "0.0001", partition, x_RunId=name, x_Unit=n, x_StageId=n,
@@ -241,13 +255,13 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
             for kind in ("useful", "read")
             for meter in ("Core", "Memory")
         ]  # fmt: skip
-        sink.append_values(charges, tmp_path, LEDGER, f"charges:{part}")
+        delta.append_values(charges, tmp_path, LEDGER, f"charges:{part}")
     began = time.process_time()  # of all threads: a busy machine stretches the other clock
-    path = report.write(tmp_path, name)
+    path = run_page.write(tmp_path, name)
     report_s = time.process_time() - began
     assert path.stat().st_size < 3_000_000
     assert report_s < 5
-    assert index_page.write(tmp_path).stat().st_size < 3_000_000
+    assert lake_page.write(tmp_path).stat().st_size < 3_000_000
 
 
 def test_a_lake_from_before_some_columns_has_its_pages(tmp_path: Path) -> None:
@@ -256,5 +270,5 @@ def test_a_lake_from_before_some_columns_has_its_pages(tmp_path: Path) -> None:
     columns = tuple(column for column in RUNS.columns if column.name not in newer)
     write(tmp_path, replace(RUNS, columns=columns), told)
 
-    assert "digits-1" in index_page.write(tmp_path).read_text("utf-8")
-    assert "digits-1" in report.write(tmp_path, "digits-1").read_text("utf-8")
+    assert "digits-1" in lake_page.write(tmp_path).read_text("utf-8")
+    assert "digits-1" in run_page.write(tmp_path, "digits-1").read_text("utf-8")

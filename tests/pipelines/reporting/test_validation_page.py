@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import report, rule_charts, sink, validation_facts, validation_page
-from pipelines.rule_charts import Point
-from pipelines.show import report_command
-from schemas.errors import UsageError
-from schemas.tables import QUARANTINE, RUNS, VALIDATIONS
-from tests.pipelines.test_report import HOSTILE, Page, section
+from millrace.pipelines.commands.report import write_report
+from millrace.pipelines.lake import delta
+from millrace.pipelines.query import validation_details
+from millrace.pipelines.reporting import rule_charts, run_page, validation_page
+from millrace.pipelines.reporting.rule_charts import SharePoint
+from millrace.schemas.errors import UsageError
+from millrace.schemas.tables import QUARANTINE, RUNS, VALIDATIONS
+from tests.pipelines.reporting.test_run_page import HOSTILE, Page, section
 
 BEGAN = datetime(2026, 3, 5, 7, 11, 13, tzinfo=UTC)
 SECRET = "Ada.Lovelace@example.org"
@@ -37,7 +39,7 @@ def rule(of: str, failed: int | None, number: int = 3, **more: Any) -> dict[str,
 def begun(lake: Path, number: int, state: str = "done", **more: Any) -> None:
     about = {"run_id": name(number), "job": "orders", "number": number, "at": BEGAN, **more}
     events = [{**about, "event": 0, "state": "started"}, {**about, "event": 1, "state": state}]
-    sink.append_values(events, lake, RUNS, name(number))
+    delta.append_values(events, lake, RUNS, name(number))
 
 
 def refused(
@@ -52,8 +54,8 @@ def refused(
 
 
 def write(lake: Path, rules: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    sink.append_values(rules, lake, VALIDATIONS, "rules")
-    sink.append_values(rows, lake, QUARANTINE, "rows")
+    delta.append_values(rules, lake, VALIDATIONS, "rules")
+    delta.append_values(rows, lake, QUARANTINE, "rows")
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_the_page_says_of_each_rule_what_failed_what_may_and_how_it_was_before(l
     order = re.findall(r"<h3><bdi>(.*?)</bdi>", text.split('id="together"')[0])
     assert order[:3] == ["email_like", "sharp", "record.well_formed"]
     assert "a value that no other row has" in broken
-    assert "Gate open" in parsed.text
+    assert "Input accepted" in parsed.text
     kept = section(text, "kept")
     assert "bright > 0" in kept
     assert "observed: 1300" in kept
@@ -121,7 +123,7 @@ def test_reasons_that_occur_together_are_counted_by_exact_set(lake: Path) -> Non
     assert re.findall(r"(\d+) ([\d.]+%)", together) == [
         ("40", "48.8%"), ("25", "30.5%"), ("14", "17.1%"), ("3", "3.7%"),
     ]  # fmt: skip
-    assert "82 refused rows" in together
+    assert "82 quarantined rows" in together
 
 
 def test_no_value_key_or_message_is_on_the_page_unless_it_is_asked_for(lake: Path) -> None:
@@ -133,12 +135,12 @@ def test_no_value_key_or_message_is_on_the_page_unless_it_is_asked_for(lake: Pat
     assert "14 of 39 email : text, 1 to 3 characters: letters" in examples
     assert "25 of 39 email : null" in examples
     assert "3 of 3 a record that could not be parsed" in examples
-    assert "No refused row broke it" in examples  # rows that are tagged are not in quarantine
+    assert "No quarantined row broke it" in examples  # rows that are tagged are not in quarantine
 
     shown, _ = page(lake, show_examples=True)
     assert f'40 of 40 email : "{SECRET}" key {{"id": "{SECRET}"}}' in section(shown, "examples")
     assert "13 of 39" in section(shown, "examples")
-    assert "This page has values of refused rows" in shown
+    assert "This page has values of quarantined rows" in shown
     assert page(lake)[0] == text  # and gone again
 
 
@@ -146,12 +148,15 @@ def test_a_refused_run_says_what_shut_the_gate(tmp_path: Path) -> None:
     begun(tmp_path, 3, "refused")
     critical = {"kind": "expectation", "severity": "critical", "columns": [], "passed": False}
     write(tmp_path, [rule("ExpectTableRowCountToEqual", None, observed="7", **critical)], [])
-    assert "The gate is shut by ExpectTableRowCountToEqual" in page(tmp_path)[1].text
+    assert "The whole input is refused by ExpectTableRowCountToEqual" in page(tmp_path)[1].text
     other = tmp_path / "other"
     begun(other, 3, "refused")
     write(other, [rule("sharp", 650)], [refused({"email": "x"}, "sharp")] * 650)
     said = page(other)[1].text
-    assert "Gate shut 1 of 1 rule is not kept; 650 of 1,300 rows were refused, 50%" in said
+    assert (
+        "Input refused The input was not accepted: 650 of 1,300 rows were quarantined, 50%. 1 of 1 rule is not kept"
+        in said
+    )
     assert "more than max_quarantined allows" in said
     third = tmp_path / "third"
     write(
@@ -159,7 +164,7 @@ def test_a_refused_run_says_what_shut_the_gate(tmp_path: Path) -> None:
         [rule("mostly", 650, threshold=0.1), rule("loose", 5, threshold=0.1, passed=True)],
         [],
     )
-    assert "The gate is shut by mostly." in page(third)[1].text.replace(" .", ".")
+    assert "The whole input is refused by mostly." in page(third)[1].text.replace(" .", ".")
 
 
 def test_a_validation_without_a_run_has_a_page_and_no_link_to_a_report(
@@ -176,13 +181,13 @@ def test_a_validation_without_a_run_has_a_page_and_no_link_to_a_report(
 def test_the_two_pages_of_a_run_lead_to_each_other(
     lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report_command(lake, name(3), as_json=True)
+    write_report(lake, name(3), as_json=True)
     said = json.loads(capsys.readouterr().out)
     rules, run = Path(said["validation"]), Path(said["report"])
     assert f'href="{rules.name}"' in run.read_text("utf-8")
     assert f'href="{run.name}"' in rules.read_text("utf-8")
     rules.unlink()
-    assert "-validation.html" not in report.write(lake, name(3)).read_text("utf-8")
+    assert "-validation.html" not in run_page.write(lake, name(3)).read_text("utf-8")
 
 
 @pytest.mark.parametrize("how", [{}, {"show_examples": True}])
@@ -259,8 +264,8 @@ def test_a_share_is_drawn_within_its_bar_and_more_than_nothing_is_seen(
     assert ("k-refused" in drawn) == (share > 0)
 
 
-@given(st.lists(st.builds(Point, st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
-def test_a_line_stays_within_its_picture(points: list[Point]) -> None:
+@given(st.lists(st.builds(SharePoint, st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
+def test_a_line_stays_within_its_picture(points: list[SharePoint]) -> None:
     drawn = str(rule_charts.sparkline(points, "t"))
     (line,) = re.findall(r'points="(.*?)"', drawn)
     places = [tuple(map(float, place.split(","))) for place in line.split()]
@@ -278,8 +283,10 @@ def test_sets_of_rules_are_counted_as_a_loop_over_the_rows_would(
 ) -> None:
     lake = tmp_path_factory.mktemp("sets")
     rows = [refused({}, *rules) for rules in broken]
-    sink.append_values([*rows, {**refused({}, "z"), "run_id": "another"}], lake, QUARANTINE, "rows")
+    delta.append_values(
+        [*rows, {**refused({}, "z"), "run_id": "another"}], lake, QUARANTINE, "rows"
+    )
     counted: dict[tuple[str, ...], int] = {}
     for rules in broken:
         counted[tuple(rules)] = counted.get(tuple(rules), 0) + 1
-    assert validation_facts._together(lake, name(3)) == counted
+    assert validation_details._together(lake, name(3)) == counted

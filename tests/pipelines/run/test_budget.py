@@ -15,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines import preflight, units
-from pipelines.budget import Held, Purse, attempts, cost, own_pace, second
-from pipelines.forecast import Range
-from pipelines.preflight import Rate
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.score import run
-from schemas.config import Cost, Job
-from schemas.errors import BudgetExceeded
-from schemas.prices import Instance
+from millrace.pipelines.accounting.rates import Rate, second
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference.time_model import Estimate
+from millrace.pipelines.job import instance_price, work_units
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.attempt_costs import SlotTime, cost, own_pace, slot_times
+from millrace.pipelines.run.budget import BudgetTracker
+from millrace.pipelines.run.runner import run
+from millrace.schemas.config import Cost, Job
+from millrace.schemas.errors import BudgetExceeded
+from millrace.schemas.prices import Instance
+from millrace.udfs.engine.fault_script import VARIABLE
 from tests.helpers import image_table, images, job_of, write_parquet
-from udfs.failpoint import VARIABLE
 
 QUIET = Progress(quiet=True)
 UNITS, ROWS_A_UNIT, SLEEP_S = 6, 16, 2.0
@@ -49,18 +50,21 @@ def event(
 ) -> dict[str, Any]:
     told = {} if slots is None else {"slots": slots}
     at = START + timedelta(seconds=at_s)
-    return {"state": state, "at": at, "application": application, "settings": json.dumps(told)}
+    settings = json.dumps(told)
+    return {
+        "state": state, "event": at_s, "at": at, "application": application, "settings": settings
+    }  # fmt: skip
 
 
-def purse(limit: str | None, held: list[float], **more: Any) -> Purse:
-    return Purse(
-        None if limit is None else Decimal(limit), Decimal(2), held_s=lambda: held[0], **more
+def tracker(limit: str | None, held: list[float], **more: Any) -> BudgetTracker:
+    return BudgetTracker(
+        None if limit is None else Decimal(limit), Decimal(2), elapsed_s=lambda: held[0], **more
     )
 
 
 def test_a_second_costs_all_cores_and_the_memory_held_with_them() -> None:
     assert second(rate().instance, 11) == 11 * (2 + 3 * 5)
-    assert cost(rate(), [Held(13, 11), Held(17, 19)]) == (2 + 3 * 5) * (13 * 11 + 17 * 19)
+    assert cost(rate(), [SlotTime(13, 11), SlotTime(17, 19)]) == (2 + 3 * 5) * (13 * 11 + 17 * 19)
 
 
 def test_every_attempt_holds_from_its_start_to_its_end_and_a_killed_one_to_its_last_sign() -> None:
@@ -72,12 +76,19 @@ def test_every_attempt_holds_from_its_start_to_its_end_and_a_killed_one_to_its_l
     ]  # fmt: skip
     signs = [("b", START + timedelta(seconds=18)), ("b", START + timedelta(seconds=24)),
              ("c", START + timedelta(seconds=40)), ("b", START + timedelta(seconds=900))]  # fmt: skip
-    assert attempts(events, signs, slots=7) == [Held(3, 11), Held(13, 7), Held(17, 3), Held(0, 11)]
+    assert slot_times(events, signs, slots=7) == [
+        SlotTime(3, 11),
+        SlotTime(13, 7),
+        SlotTime(17, 3),
+        SlotTime(0, 11),
+    ]
 
 
 def test_a_clock_that_went_back_makes_nothing_cheaper() -> None:
-    assert attempts([event("started", 5), event("failed", 2)], [], 7) == [Held(0, 11)]
-    assert attempts([], [], 7) == []
+    assert slot_times([event("started", 5), event("failed", 2) | {"event": 6}], [], 7) == [
+        SlotTime(0, 11)
+    ]
+    assert slot_times([], [], 7) == []
 
 
 def test_the_pace_of_earlier_attempts_counts_no_second_twice() -> None:
@@ -98,15 +109,15 @@ def test_the_pace_of_earlier_attempts_counts_no_second_twice() -> None:
 
 
 def test_without_a_budget_all_units_start() -> None:
-    assert purse(None, [1e9]).admits(7, [5])
-    assert purse(None, [1e9]).begin(7) == ""
-    assert Purse().admits(7, [5])
-    assert Purse().end(7) is None
+    assert tracker(None, [1e9]).admits(7, [5])
+    assert tracker(None, [1e9]).begin(7) == ""
+    assert BudgetTracker().admits(7, [5])
+    assert BudgetTracker().end(7) is None
 
 
 def test_the_first_unit_runs_alone_and_only_while_something_is_left() -> None:
     held = [3.0]
-    one = purse("13", held, before=Decimal(5))
+    one = tracker("13", held, before=Decimal(5))
     assert one.spent == 5 + 2 * 3
     assert one.admits(7)
     assert not one.admits(7, [7])
@@ -116,7 +127,7 @@ def test_the_first_unit_runs_alone_and_only_while_something_is_left() -> None:
 
 def test_a_unit_starts_where_what_is_spent_and_what_runs_and_its_own_cost_are_paid_for() -> None:
     held = [0.0]
-    one = purse("1000", held)
+    one = tracker("1000", held)
     held[0] = 30.0
     one.finished(10, started_s=0.0)  # 3 s a row
     held[0] = 50.0
@@ -138,7 +149,7 @@ def test_units_of_one_pace_never_cost_more_than_the_budget_and_one_unit(
     """Two at a time, the machine shared first in, first out: as `loop._each` does it."""
     limit = share * (before_s + sum(sizes)) * 2
     held, rest, running = [before_s], list(sizes), list[int]()
-    one = purse(str(Decimal(limit)), held)
+    one = tracker(str(Decimal(limit)), held)
     while rest or running:
         while rest and len(running) < 2 and one.admits(rest[0], running):
             running.append(rest.pop(0))
@@ -152,10 +163,10 @@ def test_units_of_one_pace_never_cost_more_than_the_budget_and_one_unit(
 
 
 def test_a_run_that_certainly_costs_too_much_is_refused_with_forecast_interval_and_budget() -> None:
-    def expect(rows: float) -> Range:
-        return Range(rows, 2 * rows, 4 * rows)
+    def expect(rows: float) -> Estimate:
+        return Estimate(rows, 2 * rows, 4 * rows)
 
-    one = purse("20", [1.0], expect=expect, basis="3 past runs", currency="EUR")
+    one = tracker("20", [1.0], expect=expect, basis="3 past runs", currency="EUR")
     assert "8.00 to 26.00" in one.begin(3)  # 2 + 2 x 3, 2 + 2 x 12
     with pytest.raises(BudgetExceeded) as refused:
         one.begin(11)
@@ -166,12 +177,12 @@ def test_a_run_that_certainly_costs_too_much_is_refused_with_forecast_interval_a
 
 
 def test_without_anything_that_tells_a_run_starts_and_says_so() -> None:
-    assert "nothing tells yet" in purse("20", [1.0]).begin(10**9)
+    assert "nothing tells yet" in tracker("20", [1.0]).begin(10**9)
 
 
 def test_the_progress_says_what_was_spent_and_what_it_will_come_to() -> None:
     held = [0.0]
-    one = purse("100", held, currency="EUR")
+    one = tracker("100", held, currency="EUR")
     held[0] = 7.0
     one.finished(7, 0.0)
     assert (one.spent, one.end(11)) == (14, 36)
@@ -198,7 +209,7 @@ def job(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     table = image_table(images(UNITS * ROWS_A_UNIT))
     folder = write_parquet(tmp_path / "input", table, files=2 * UNITS)
     size = min(path.stat().st_size for path in folder.iterdir())
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 2 * size)
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", 2 * size)
     return job_of(tmp_path, model, engine={"batch": ROWS_A_UNIT})
 
 
@@ -215,18 +226,18 @@ def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
 
 def spent_in(job: Job, lake: Path, slots: int) -> Decimal:
     """By all attempts, as their events tell."""
-    found = preflight.rate(job.cost, datetime.now(UTC))
+    found = instance_price.rate(job.cost, datetime.now(UTC))
     assert found is not None
-    return cost(found, attempts(asked(lake, "SELECT * FROM runs ORDER BY event"), [], slots))
+    return cost(found, slot_times(asked(lake, "SELECT * FROM runs ORDER BY event"), [], slots))
 
 
 def before_inference(job: Job, lake: Path, slots: int) -> Decimal:
     """What the first attempt spent until its units were planned: validation comes before any forecast."""
     (planned,) = asked(lake, "SELECT min(at) AS at FROM units WHERE state = 'planned'")
     (first,) = asked(lake, "SELECT at FROM runs WHERE event = 0")
-    found = preflight.rate(job.cost, datetime.now(UTC))
+    found = instance_price.rate(job.cost, datetime.now(UTC))
     assert found is not None
-    return cost(found, [Held((planned["at"] - first["at"]).total_seconds(), slots)])
+    return cost(found, [SlotTime((planned["at"] - first["at"]).total_seconds(), slots)])
 
 
 @pytest.mark.spark
@@ -255,7 +266,7 @@ def test_a_budget_stops_a_run_within_one_unit_and_a_larger_one_lets_it_go_on(
     whole = changed(job, tmp_path / "whole", None)
     assert run(spark, whole, QUIET).units_total == UNITS
     truth = spent_in(whole, tmp_path / "whole", slots)
-    price = second(preflight.rate(whole.cost, datetime.now(UTC)).instance, slots)
+    price = second(instance_price.rate(whole.cost, datetime.now(UTC)).instance, slots)
     # No run can cost less than its sleeps, however quiet the machine is then.
     least = price * Decimal(len(calls.read_text().splitlines()) * sleep_s / slots)
     assert least < truth

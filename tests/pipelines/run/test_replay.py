@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines import candidates, runs, sink, units
-from pipelines.claim import Lease, claimed
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.replay import of_rows_alone, repaired_source, replay, request
-from pipelines.score import run
-from schemas.config import CsvSource, Job, ParquetSource
-from schemas.contract import Contract
-from schemas.errors import ClaimHeld, UsageError
-from schemas.ids import digest
-from schemas.summary import Summary
-from schemas.tables import QUARANTINE, REPLAYS, RUNS
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.job import work_units
+from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.run_lock import LeaseTimes, claimed
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.reporting import lake_page
+from millrace.pipelines.run import replay_selection
+from millrace.pipelines.run.replay import replay, request
+from millrace.pipelines.run.replay_source import of_rows_alone, repaired_source
+from millrace.pipelines.run.runner import check, run
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import ClaimHeld, UsageError
+from millrace.schemas.ids import digest
+from millrace.schemas.sources import CsvSource, ParquetSource
+from millrace.schemas.summary import RunSummary
+from millrace.schemas.tables import QUARANTINE, REPLAYS, RUNS
+from millrace.udfs.engine import fault_injection
+from millrace.udfs.engine.fault_actions import Fault
+from millrace.udfs.engine.fault_script import FaultRule, FaultScript
 from tests.helpers import image_table, images, job_of, write_parquet
-from udfs import failpoint
-from udfs.failpoint import Fault, Rule, Script
 
 QUIET = Progress(quiet=True)
 KEY = '{"id":%s}'
@@ -68,7 +75,7 @@ def write_input(folder: Path) -> list[bytes]:
     return pixels
 
 
-def counts(summary: Summary) -> tuple[int, int, int, int]:
+def counts(summary: RunSummary) -> tuple[int, int, int, int]:
     return summary.rows_read, summary.scored, summary.quarantined, summary.failed
 
 
@@ -83,12 +90,12 @@ class Lake:
         places = {"source": {"format": "parquet", "path": str(self.input)}}
         return job_of(self.lake.parent, self.model, contract=contract, keep=("note",), **places)
 
-    def run(self) -> Summary:
+    def run(self) -> RunSummary:
         done = run(self.spark, self.job(CONTRACT), QUIET)
         self.first = done.run_id
         return done
 
-    def replay(self, contract: dict[str, Any], *, failed_too: bool = False) -> Summary:
+    def replay(self, contract: dict[str, Any], *, failed_too: bool = False) -> RunSummary:
         job = self.job(contract)
         asked = request(job, self.first, failed_too=failed_too)
         return replay(self.spark, job, asked, QUIET)
@@ -96,8 +103,10 @@ class Lake:
     def replay_that_dies(self, contract: dict[str, Any], at: str) -> None:
         """A replay whose driver fails when it is first at a failpoint."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(failpoint, "ON", True)
-            patch.setattr(failpoint, "SCRIPT", Script(driver=(Rule("raise", at=at, nth=1),)))
+            patch.setattr(fault_injection, "ON", True)
+            patch.setattr(
+                fault_injection, "SCRIPT", FaultScript(driver=(FaultRule("raise", at=at, nth=1),))
+            )
             with pytest.raises(Fault):
                 self.replay(contract)
 
@@ -108,7 +117,7 @@ class Lake:
     def count(self, table: str) -> int:
         return len(self.rows(f"SELECT * FROM {table}"))
 
-    def outcomes(self, summary: Summary) -> list[tuple[str, str]]:
+    def outcomes(self, summary: RunSummary) -> list[tuple[str, str]]:
         sql = f"SELECT key, outcome FROM replayed WHERE run_id = '{summary.run_id}' ORDER BY key, outcome"
         return [(row["key"], row["outcome"]) for row in self.rows(sql)]
 
@@ -131,7 +140,7 @@ def whole(spark: SparkSession, model: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def corrected(whole: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Summary]:
+def corrected(whole: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, RunSummary]:
     """A copy of it after the replay under a corrected contract, and what that came to."""
     made = whole.copy(tmp_path_factory.mktemp("corrected"))
     return made, made.replay(LONG_NOTES)
@@ -139,8 +148,45 @@ def corrected(whole: Lake, tmp_path_factory: pytest.TempPathFactory) -> tuple[La
 
 @pytest.mark.slow
 @pytest.mark.spark
+def test_a_validation_is_no_run_in_any_total(
+    spark: SparkSession, whole: Lake, tmp_path: Path
+) -> None:
+    made = whole.copy(tmp_path)
+    verdict = check(spark, made.job(CONTRACT), QUIET)
+    second = made.replay(LONG_NOTES)
+
+    assert verdict.quarantined == 6
+    assert made.count("quarantine") == 6 + 6 + 3, (
+        "the validation's rows are there, under its own id"
+    )
+    mine = f"run_id IN ('{made.first}', '{second.run_id}')"
+    broken = made.rows(f"SELECT reasons FROM quarantine WHERE {mine}")
+    rules = Counter(
+        reason["rule"]
+        for row in broken
+        for reason in row["reasons"]
+        if reason["severity"] == "error"
+    )
+    told = made.rows("SELECT rule, refused, runs FROM quarantine_reasons")
+    assert {row["rule"]: row["refused"] for row in told} == dict(rules)
+    assert max(row["runs"] for row in told) == 2
+    assert {row["run_id"] for row in made.rows("SELECT run_id FROM runs_current")} == {
+        made.first,
+        second.run_id,
+    }
+    for view in ("cost_by_run", "waste", "cost_by_partition"):
+        assert {row["run_id"] for row in made.rows(f"SELECT run_id FROM {view}")} <= {
+            made.first,
+            second.run_id,
+        }
+    (validation,) = made.rows(f"SELECT DISTINCT run_id FROM quarantine WHERE NOT {mine}")
+    assert validation["run_id"] not in lake_page.write(made.lake).read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.spark
 def test_what_a_corrected_contract_accepts_is_scored_and_what_still_breaks_it_is_refused_again(
-    corrected: tuple[Lake, Summary],
+    corrected: tuple[Lake, RunSummary],
 ) -> None:
     made, second = corrected
 
@@ -168,13 +214,13 @@ def test_what_a_corrected_contract_accepts_is_scored_and_what_still_breaks_it_is
         made.first: None, second.run_id: made.first,
     }  # fmt: skip
     assert second.warnings == (
-        "refused rows left out, which have no key to be found by: 1",
+        "quarantined rows left out, which have no key to be found by: 1",
         f"rows that break the contract still, quarantined under {second.run_id}: 3",
     )
 
 
 @pytest.mark.spark
-def test_the_increment_alone_is_charged(whole: Lake, corrected: tuple[Lake, Summary]) -> None:
+def test_the_increment_alone_is_charged(whole: Lake, corrected: tuple[Lake, RunSummary]) -> None:
     made, second = corrected
     ledger = made.rows("SELECT x_RunId, SkuMeter, x_RowsOut, EffectiveCost FROM ledger")
     mine = [row for row in ledger if row["x_RunId"] == second.run_id]
@@ -186,7 +232,7 @@ def test_the_increment_alone_is_charged(whole: Lake, corrected: tuple[Lake, Summ
 @pytest.mark.slow
 @pytest.mark.spark
 def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_again(
-    corrected: tuple[Lake, Summary], tmp_path: Path
+    corrected: tuple[Lake, RunSummary], tmp_path: Path
 ) -> None:
     made, second = corrected[0].copy(tmp_path), corrected[1]
     before = {table: made.count(table) for table in TABLES}
@@ -205,7 +251,7 @@ def test_a_second_time_nothing_is_scored_and_no_other_contract_scores_a_key_agai
     }  # fmt: skip
     scored = made.rows("SELECT id FROM predictions_tiny WHERE error IS NULL ORDER BY id")
     assert [row["id"] for row in scored] == [1, 2, 3, 3, 4, 6, 8]
-    assert "refused rows left out, whose keys a later run has scored: 2" in third.warnings
+    assert "quarantined rows left out, whose keys a later run has scored: 2" in third.warnings
 
     with pytest.raises(UsageError, match="refused no row"):
         request(made.job(CONTRACT), third.run_id)
@@ -221,7 +267,7 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     whole: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = whole.copy(tmp_path)
-    monkeypatch.setattr(units, "_UNKNOWN_SPEED_BYTES", 1)  # each file is a unit
+    monkeypatch.setattr(work_units, "_UNKNOWN_SPEED_BYTES", 1)  # each file is a unit
     monkeypatch.setattr(runs, "rows_per_s", lambda *_: None)
     made.replay_that_dies(TWINS_TOO, "after_commit")
     committed = made.count("predictions_tiny")
@@ -236,7 +282,7 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     assert {row["run_id"] for row in scored} == {made.first, second.run_id}
     states = [event["state"] for event in runs.events(made.lake, second.run_id)]
     assert states == ["started", "failed", "resumed", "done"]
-    planned = sink.values(made.lake, REPLAYS, [("state", "=", candidates.PLANNED)])
+    planned = delta.values(made.lake, REPLAYS, [("state", "=", replay_selection.PLANNED)])
     assert len(planned) == 5  # once: 2, 3, 5, 6 and the row without a key
 
 
@@ -257,7 +303,7 @@ def test_a_replay_that_was_killed_leaves_out_what_another_has_scored_meanwhile(
         KEY % 2: "left out: scored already", KEY % 3: "scored", KEY % 5: "refused again",
         KEY % 6: "left out: scored already", KEY % "null": "left out: no key",
     }  # fmt: skip
-    assert "refused rows left out, whose keys a later run has scored: 2" in last.warnings
+    assert "quarantined rows left out, whose keys a later run has scored: 2" in last.warnings
 
 
 @pytest.mark.spark
@@ -277,7 +323,7 @@ def test_a_replay_reads_what_the_run_read_or_nothing(whole: Lake, tmp_path: Path
 
 def event(lake: Path, run_id: str, state: str, **more: Any) -> None:
     told = {"run_id": run_id, "event": 0, "job": "tiny", "state": state, "failed": 0, **more}
-    sink.append_values([told], lake, RUNS, run_id)
+    delta.append_values([told], lake, RUNS, run_id)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +345,7 @@ def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
     event(lake, "tiny-clean", "done")
     event(lake, "tiny-keyed", "done")
     by_place = {"run_id": "tiny-keyed", "job": "tiny", "key": '{"place":"x","id":1}'}
-    sink.append_values([by_place], lake, QUARANTINE, "none")
+    delta.append_values([by_place], lake, QUARANTINE, "none")
     with pytest.raises(UsageError) as refused:
         request(job_of(tmp_path, tmp_path / "no-model"), run_id)
     assert text in str(refused.value)
@@ -309,9 +355,9 @@ def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
 def test_two_replays_of_one_run_do_not_work_at_the_same_time(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     event(lake, "tiny-1", "done", failed=1)
-    sink.append_values([], lake, QUARANTINE, "none")
+    delta.append_values([], lake, QUARANTINE, "none")
     job = job_of(tmp_path, tmp_path / "no-model")
-    asked, lease = request(job, "tiny-1", failed_too=True), Lease(beat_s=0.1)
+    asked, lease = request(job, "tiny-1", failed_too=True), LeaseTimes(beat_s=0.1)
     with (
         claimed(lake.absolute(), digest({"replays of": "tiny-1"}), "tiny", lease=lease),
         pytest.raises(ClaimHeld),

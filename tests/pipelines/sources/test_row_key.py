@@ -8,8 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.observed import payload
-from pipelines.row_key import has_null, row_key
+from millrace.pipelines.sources.row_key import has_null, row_key
+from millrace.pipelines.validation.quarantine import payload
 
 pytestmark = pytest.mark.spark
 

@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.counting import rows_where, whole
+from millrace.pipelines.spark.conditions import rows_where, whole
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1000])

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from pipelines.connect import REMOTE, open_remote
-from schemas.errors import UsageError
+from millrace.pipelines.cli import main
+from millrace.pipelines.spark.connect import REMOTE, open_remote
+from millrace.schemas.errors import UsageError
 from tests.clusters import free_port
 
-JOB = Path(__file__).resolve().parents[2] / "conf" / "jobs" / "digits.yaml"
+JOB = Path(__file__).resolve().parents[3] / "conf" / "jobs" / "digits.yaml"
 
 
 def test_a_server_that_is_not_there_is_told_at_once_and_not_after_ten_minutes() -> None:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines.faults import translate, translated
-from schemas.errors import InputCorrupt, ModelError, OutputMismatch, RunFailed
+from millrace.pipelines.spark.error_translation import translate, translated
+from millrace.schemas.errors import InputCorrupt, ModelError, OutputMismatch, RunFailed
 from tests.helpers import image_table, images, write_parquet
 
 pytestmark = pytest.mark.spark

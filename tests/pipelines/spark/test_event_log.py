@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines.executors import held
-from pipelines.task_times import EventLog, tagged
+from millrace.pipelines.spark.event_log import EventLog
+from millrace.pipelines.spark.executors import core_allocation
+from millrace.pipelines.spark.job_tags import tagged
 
 TASKS = 3
 KINDS = (b'{"Event":"SparkListenerTaskEnd"', b'{"Event":"SparkListenerTaskStart"')
@@ -50,7 +51,7 @@ def test_a_line_that_is_cut_anywhere_hides_nothing_but_its_own_event(
     assert len(found) == TASKS  # one whose end is cut was lost; one whose start is cut did end
     assert sum(task.outcome == "Success" for task in found) == TASKS - is_end
     assert len(log.started("cut-a1")) == TASKS - (not is_end)
-    held(log)
+    core_allocation(log)
 
 
 def test_a_whole_log_has_no_cut_line(lines: list[bytes], tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[3]
 _CODE = """
 import json, sys, threading, time
 from pathlib import Path
-from pipelines.command_session import session_for
-from schemas.config import Job
-from schemas.yaml_file import load
+from millrace.pipelines.spark.job_session import session_for
+from millrace.schemas.config import Job
+from millrace.schemas.yaml_file import load
 
 before = {name.partition(".")[0] for name in sys.modules}
 main, elsewhere = threading.get_ident(), []
@@ -25,8 +26,8 @@ def heard(event, arguments):
 
 job = load(Path("conf/jobs/digits.yaml"), Job, overrides=["output.path=" + sys.argv[1]])
 sys.addaudithook(heard)
-with session_for(job, master="local[2,4]", importing=["pipelines.score"]) as spark:
-    ready = "pipelines.score" in sys.modules and "great_expectations" in sys.modules
+with session_for(job, master="local[2,4]", importing=["millrace.pipelines.score"]) as spark:
+    ready = "millrace.pipelines.score" in sys.modules and "great_expectations" in sys.modules
     tracker = spark.sparkContext.statusTracker()
     ends = time.monotonic() + 60
     while (tracker.getActiveJobsIds() or not tracker.getJobIdsForGroup()) and time.monotonic() < ends:
@@ -60,3 +61,32 @@ def test_spark_starts_before_the_rest_is_imported_and_its_thread_imports_nothing
         "pyspark_connect"
     }  # a name that PySpark tries, and that is not there
     assert told["jobs"] >= 1  # what the workers are forked from has been started
+
+
+LOUD = """
+import logging, sys, warnings
+from pathlib import Path
+from millrace.pipelines.spark import session
+if sys.argv[2:] == ["routed"]:
+    session._log_python_to(Path(sys.argv[1]))
+logging.warning("from the root logger")
+warnings.warn("from a library")
+import great_expectations as gx
+gx.get_context(mode="ephemeral")
+"""
+
+
+def test_what_libraries_log_and_warn_of_is_in_the_log_and_not_on_the_terminal(
+    tmp_path: Path,
+) -> None:
+    def said(*words: str) -> str:
+        command = [sys.executable, "-c", LOUD, str(tmp_path / "spark.log"), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
+    told = ["from the root logger", "from a library", "Created temporary directory"]
+    loud = said()
+    assert all(one in loud for one in told)  # the libraries still do it
+    assert said("routed") == ""
+    log = (tmp_path / "spark.log").read_text()
+    assert all(one in log for one in told)

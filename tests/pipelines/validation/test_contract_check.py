@@ -16,15 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import data_docs, marks, scan, validate
-from pipelines.expectations import Expectations
-from pipelines.progress import Progress
-from pipelines.query import query
-from pipelines.scan import Scanned
-from pipelines.score import run
-from pipelines.validate import Checked, Verdict
-from schemas.contract import WELL_FORMED, Contract
-from schemas.errors import GateRefused
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.query.engine import query
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.validation import aggregate_scan, contract_check, data_docs, violations
+from millrace.pipelines.validation.aggregate_scan import Scanned
+from millrace.pipelines.validation.expectations import Expectations
+from millrace.pipelines.validation.verdict import RuleResult, Verdict, gate, rule_result
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import GateRefused
+from millrace.schemas.rule import WELL_FORMED
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -38,9 +39,9 @@ def examined(
     declared = Contract.model_validate({"columns": COLUMNS, **contract})
     rules = declared.row_rules(())
     expectations = Expectations(rows, declared)
-    values = dict(marks.breaking_values(rows, rules, references or {}))
-    asked = (expectations, expectations.ask)
-    return validate.examine(rows, (declared, rules), values, asked, NOW)[1]
+    values = dict(violations.breaking_values(rows, rules, references or {}))
+    asked = (expectations, expectations.validate_with_spark)
+    return contract_check.examine(rows, (declared, rules), values, asked, NOW)[1]
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_run_tells_of_every_reason_what_was_observed_and_what_great_expectatio
         key: [(r["rule"], r["severity"], json.loads(r["observed"])) for r in row["reasons"]]
         for key, row in told.items()
     }
-    binary = f"5 bytes, sha256 {hashlib.sha256(b'short').hexdigest()[:16]}"
+    binary = f"5 bytes, sha256 {hashlib.sha256(b'short').hexdigest()[:16]}, text"
     assert observed == {
         1: [("not_secret", "error", {"note": hashed}), (in_set, "warn", {"note": hashed})],
         8: [("whole", "error", {"pixels": binary, "note": fine})],
@@ -157,15 +158,17 @@ def test_all_rules_and_expectations_take_one_query_of_the_columns_that_they_read
     spark.sparkContext.setJobGroup("all", "")
     expectations, rules = Expectations(rows, contract), contract.row_rules(())
 
-    found, verdict = validate.examine(
-        rows, (contract, rules), {}, (expectations, expectations.ask), NOW
+    found, verdict = contract_check.examine(
+        rows, (contract, rules), {}, (expectations, expectations.validate_with_spark), NOW
     )
 
     spark.sparkContext.setJobGroup("after", "")
     assert len(tracker.getJobIdsForGroup("all")) == len(tracker.getJobIdsForGroup("bare"))
     assert [r.failed for r in verdict.results[-4:-2]] == [1, 1]
     assert [r.passed for r in verdict.results[-2:]] == [False, False]
-    query_ = scan.aggregated(marks.marked(rows, found), rules, expectations.aggregates)
+    query_ = aggregate_scan.aggregated(
+        violations.marked(rows, found), rules, expectations.aggregates
+    )
     plan = query_._jdf.queryExecution().executedPlan().toString()
     assert "ReadSchema: struct<n:bigint,text:string>" in plan
 
@@ -180,7 +183,12 @@ def test_a_rule_that_spark_cannot_compute_shuts_the_gate_and_the_others_are_coun
             {"name": "small", "holds": "n < 5"},
         ],
         "expectations": [
-            {"expect": "ExpectColumnValuesToBeBetween", "column": "text", "max_value": 5},
+            {
+                "expect": "ExpectColumnValueZScoresToBeLessThan",
+                "column": "text",
+                "threshold": 5,
+                "double_sided": True,
+            },
             {"expect": "ExpectColumnValuesToNotBeNull", "column": "id"},
         ],
         "max_quarantined": 1.0,
@@ -196,7 +204,7 @@ def test_a_rule_that_spark_cannot_compute_shuts_the_gate_and_the_others_are_coun
     assert set(verdict.uncomputed) == {"number", incomparable.rule}
     assert verdict.quarantined == 5
     with pytest.raises(GateRefused, match="number: could not be computed.*expectation text"):
-        validate.gate(verdict)
+        gate(verdict)
 
 
 @pytest.mark.spark
@@ -238,7 +246,7 @@ def test_values_that_another_table_does_not_have_and_ages_are_told(
 
 
 def verdict_of(quarantined: int, rows: int, most: float) -> Verdict:
-    broken = Checked("r", "row", "error", ("n",), "n > 0", rows, quarantined, 0.0, False, "f")  # fmt: skip
+    broken = RuleResult("r", "row", "error", ("n",), "n > 0", rows, quarantined, 0.0, False, "f")  # fmt: skip
     return Verdict(rows, quarantined, (broken,), most, "suite")
 
 
@@ -264,7 +272,7 @@ def test_records_that_could_not_be_parsed_satisfy_no_share_of_all_rows() -> None
 
     def passed(unread: int, name: str = "small") -> bool:
         seen = Scanned(100, unread, {WELL_FORMED: unread, "small": 5}, {}, {})
-        return validate._of_rule(rules[name], seen).passed
+        return rule_result(rules[name], seen).passed
 
     assert passed(0)
     assert not passed(5)

@@ -15,16 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, validate
-from pipelines.expectations import Expectations
-from pipelines.marks import Mark, breaking_values, marked
-from pipelines.progress import Progress
-from pipelines.suggest import Suggestion, suggest
-from pipelines.suggested_file import as_yaml
-from pipelines.validate import Verdict
-from schemas.config import Job
-from schemas.contract import Contract, Rule
-from schemas.yaml_file import load
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.sources import reader, snapshot
+from millrace.pipelines.validation import contract_check
+from millrace.pipelines.validation.contract_file import as_yaml
+from millrace.pipelines.validation.contract_suggestion import Suggestion, suggest
+from millrace.pipelines.validation.expectations import Expectations
+from millrace.pipelines.validation.verdict import Verdict
+from millrace.pipelines.validation.violations import Mark, breaking_values, marked
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.rule import Rule
+from millrace.schemas.yaml_file import load
 
 pytestmark = pytest.mark.spark
 Plant = Callable[[dict[str, Any]], dict[str, Any]]
@@ -46,8 +48,8 @@ def verdict(spark: SparkSession, job: Job, path: Path, *, expectations: bool = F
     contract = job.contract
     if not expectations:
         contract = contract.model_copy(update={"expectations": ()})
-    rows = ingest.read(spark, source, contract, ingest.pin(source))
-    rules = contract.row_rules(job.key, malformed=ingest.has_malformed(source))
+    rows = reader.read(spark, source, contract, snapshot.pin(source))
+    rules = contract.row_rules(job.key, malformed=reader.has_malformed(source))
     return examined(rows, contract, rules)[1]
 
 
@@ -56,17 +58,17 @@ def examined(
 ) -> tuple[dict[str, Mark], Verdict]:
     expectations = Expectations(rows, contract)
     values = breaking_values(rows, rules, {})
-    asked = (expectations, expectations.ask)
-    return validate.examine(rows, (contract, rules), values, asked, dt.datetime.now(dt.UTC))
+    asked = (expectations, expectations.validate_with_spark)
+    return contract_check.examine(rows, (contract, rules), values, asked, dt.datetime.now(dt.UTC))
 
 
 def caught(spark: SparkSession, job: Job, path: Path, key: str) -> set[Any]:
     """The keys, or the lines, of the refused rows."""
     source = job.source.model_copy(update={"path": str(path)})
-    rows = ingest.read(spark, source, job.contract, ingest.pin(source))
-    rules = job.contract.row_rules(job.key, malformed=ingest.has_malformed(source))
+    rows = reader.read(spark, source, job.contract, snapshot.pin(source))
+    rules = job.contract.row_rules(job.key, malformed=reader.has_malformed(source))
     every = marked(rows, examined(rows, job.contract, rules)[0])
-    found = every.where(validate.refused(rules, every.columns)).select(key).collect()
+    found = every.where(contract_check.refused(rules, every.columns)).select(key).collect()
     return {row[0] for row in found}
 
 
@@ -127,7 +129,7 @@ DIGIT_FAULTS: dict[str, dict[str, Any]] = {
 
 
 def test_the_digits(spark: SparkSession, tmp_path: Path) -> None:
-    digits = pytest.importorskip("examples.digits")
+    digits = pytest.importorskip("millrace.examples.digits")
     pytest.importorskip("sklearn")
     pixels, labels = digits.load_images()
     table = pa.table(

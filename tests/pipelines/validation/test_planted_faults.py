@@ -15,14 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import ingest, marks, validate
-from pipelines.expectations import Expectations
-from schemas.config import Job
-from schemas.contract import Contract
-from schemas.yaml_file import load
+from millrace.pipelines.sources import reader, snapshot
+from millrace.pipelines.validation import contract_check, violations
+from millrace.pipelines.validation.expectations import Expectations
+from millrace.pipelines.validation.verdict import Verdict
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.yaml_file import load
 
 pytestmark = pytest.mark.spark
-JOBS = Path(__file__).resolve().parents[2] / "conf" / "jobs"
+JOBS = Path(__file__).resolve().parents[3] / "conf" / "jobs"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 PAPER = bytes(784)
 
@@ -39,15 +41,17 @@ def job_with(name: str, path: Path, changes: Mapping[str, Any], *expectations: A
 
 def refused(
     rows: DataFrame, job: Job, references: Mapping[str, DataFrame]
-) -> tuple[dict[int, set[str]], validate.Verdict]:
+) -> tuple[dict[int, set[str]], Verdict]:
     """By key, the rules that each row of quarantine broke; and the verdict."""
-    rules = job.contract.row_rules(job.key, malformed=ingest.has_malformed(job.source))
+    rules = job.contract.row_rules(job.key, malformed=reader.has_malformed(job.source))
     expectations = Expectations(rows, job.contract)
-    values = dict(marks.breaking_values(rows, rules, references))
-    found, verdict = validate.examine(
-        rows, (job.contract, rules), values, (expectations, expectations.ask), NOW
+    values = dict(violations.breaking_values(rows, rules, references))
+    found, verdict = contract_check.examine(
+        rows, (job.contract, rules), values, (expectations, expectations.validate_with_spark), NOW
     )
-    every = validate.quarantined(marks.marked(rows, found), rules, job, "run", NOW).collect()
+    every = contract_check.quarantined(
+        violations.marked(rows, found), rules, job, "run", NOW
+    ).collect()
     (key,) = job.key
     told = {json.loads(row.key)[key]: {reason.rule for reason in row.reasons} for row in every}
     assert verdict.quarantined == len(every)
@@ -132,7 +136,7 @@ def test_every_planted_fault_of_the_messages_is_refused_with_its_reasons_and_no_
         {"expect": "ExpectColumnValuesToBeInSet", "column": "Label", "value_set": ["ham", "spam"], "mostly": 0.99},
         {"expect": "ExpectColumnValuesToNotMatchRegex", "column": "SMS", "regex": "[\\x00-\\x08]", "mostly": 0.99},
     )  # fmt: skip
-    rows = ingest.read(spark, job.source, job.contract, ingest.pin(job.source))
+    rows = reader.read(spark, job.source, job.contract, snapshot.pin(job.source))
 
     told, verdict = refused(rows, job, {})
 

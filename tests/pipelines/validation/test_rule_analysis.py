@@ -10,11 +10,12 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines.rule_check import check_rules
-from pipelines.work import prepare
-from schemas.contract import Contract, Rule
-from schemas.errors import UsageError
-from schemas.predicates import checked
+from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.validation.rule_analysis import check_rules
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import UsageError
+from millrace.schemas.predicates import checked
+from millrace.schemas.rule import Rule
 from tests.helpers import image_table, images, job_of, pixel_mlp, write_parquet
 
 pytestmark = pytest.mark.spark

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import csv
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pipelines.cli import main
-from pipelines.guess import delimited, format_of, source_of, types_of
-from pipelines.ingest import pin
-from pipelines.suggest import Dropped, Suggestion
-from pipelines.suggested_file import as_yaml
-from pipelines.suggestion import key_of, sql_text, suggest_columns
-from schemas.config import CsvSource, Job
-from schemas.contract import Contract
-from schemas.errors import UsageError
-from schemas.types import sql_type
-from schemas.yaml_file import load
-from udfs.profile import profile_of
+from millrace.pipelines.cli import main
+from millrace.pipelines.commands.validate import suggest_contract
+from millrace.pipelines.sources.csv_hints import DELIMITERS
+from millrace.pipelines.sources.format_detection import as_written, format_of, source_of, types_of
+from millrace.pipelines.sources.snapshot import pin
+from millrace.pipelines.validation.contract_file import as_yaml
+from millrace.pipelines.validation.contract_suggestion import Dropped, Suggestion
+from millrace.pipelines.validation.rule_inference import key_of, suggest_columns
+from millrace.pipelines.validation.text_rules import sql_text
+from millrace.schemas.config import Job
+from millrace.schemas.contract import Contract
+from millrace.schemas.errors import UsageError
+from millrace.schemas.job_file import load_job
+from millrace.schemas.sources import CsvSource
+from millrace.schemas.types import sql_type
+from millrace.schemas.yaml_file import load
+from millrace.udfs.readers.profiling import profile_of
 
 
 class _Sections(BaseModel):
@@ -200,7 +208,7 @@ def test_the_format_is_told_by_names(tmp_path: Path) -> None:
     ("text", "delimiter", "quote", "types"),
     [
         ("a,b\n1,x\n2,y\n", ",", '"', ["bigint", "string"]),
-        ("a;b\n1,5;x\n2,5;y\n", ";", '"', ["string", "string"]),
+        ("a;b\n1,5;x\n2,5;y\n", ";", '"', ["double", "string"]),
         ('a\tb\n1\t"he said no\n2\tok\n', "\t", "", ["bigint", "string"]),
         ('a,b\n"x, y",007\nz,1.5\n', ",", '"', ["string", "string"]),
         ("a|b|c|d\n1.5|true|2024-01-02|2024-01-02 03:04:05\n|false||\n", "|", '"', ["double", "boolean", "date", "timestamp"]),
@@ -212,9 +220,84 @@ def test_how_text_is_delimited_and_typed_is_found(
     (tmp_path / "in.csv").write_text(text)
     source = source_of(str(tmp_path / "in.csv"), None)
     assert isinstance(source, CsvSource)
-    found = delimited(source, pin(source))
+    found = as_written(source, pin(source))
     assert (found.delimiter, found.quote) == (delimiter, quote)
     assert list(types_of(None, found, pin(source)).values()) == types  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "types"),
+    [
+        ("1;4.237,32;x\n2;1,50;y\n", {"header": False, "decimal": ",", "thousands": "."}, ["bigint", "double", "string"]),
+        ("id;price\n1;4.237,32\n2;-1,50\n", {"decimal": ",", "thousands": "."}, ["bigint", "double"]),
+        ("id;price\n1;1,50\n2;12,25\n", {"decimal": ","}, ["bigint", "double"]),
+        ('id,price\n1,"4,237.32"\n2,1.5\n', {"thousands": ","}, ["bigint", "double"]),
+        ("id;price\n1;1,500\n2;2,250\n", {}, ["bigint", "string"]),  # 1.5, or 1500: not for us to say
+        ("country;2020;2021\nDE;1;2\nFR;3;4\n", {}, ["string", "bigint", "bigint"]),
+        ("ham\tgo\nham\tstop\nspam\twin\nham\tx\n", {"header": False}, ["string", "string"]),
+        ("kind\ttext\nham\tgo\nham\tstop\n", {}, ["string", "string"]),
+        ("1,1,a\n2,1,b\n", {"header": False}, ["bigint", "bigint", "string"]),
+        ("2024-01-02;1\n2024-01-03;2\n", {"header": False}, ["date", "bigint"]),
+        ("id\n", {}, ["string"]),
+        ("day;n\n2024-01-02;\n2024-01-03;5\n", {}, ["date", "bigint"]),
+    ],
+)  # fmt: skip
+def test_a_missing_header_and_marks_in_numbers_are_found(
+    tmp_path: Path, text: str, written: dict[str, Any], types: list[str]
+) -> None:
+    (tmp_path / "in.csv").write_text(text)
+    source = source_of(str(tmp_path / "in.csv"), None)
+    assert isinstance(source, CsvSource)
+    found = as_written(source, pin(source))
+    told = {name: getattr(found, name) for name in ("header", "decimal", "thousands")}
+    assert told == {"header": True, "decimal": ".", "thousands": "", **written}
+    assert list(types_of(None, found, pin(source)).values()) == types  # type: ignore[arg-type]
+
+
+@given(
+    st.sampled_from(DELIMITERS),
+    st.booleans(),
+    st.sampled_from([(".", ""), (",", ""), (",", "."), (".", ",")]),
+    st.lists(
+        st.tuples(st.integers(1000, 10**9), st.decimals(10_000, 10**7, places=2), st.text("xyz")),
+        min_size=3,
+        max_size=20,
+    ),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_spreadsheet_wrote_is_recognised(
+    tmp_path: Path,
+    delimiter: str,
+    has_header: bool,
+    marks: tuple[str, str],
+    rows: list[tuple[int, Decimal, str]],
+) -> None:
+    swap = str.maketrans({".": marks[0], ",": marks[1]})
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerows([["number", "price", "text"]] if has_header else [])
+        writer.writerows([n, f"{price:,}".translate(swap), f"t{text}"] for n, price, text in rows)
+    source = source_of(str(tmp_path / "in.csv"), None)
+    assert isinstance(source, CsvSource)
+    found = as_written(source, pin(source))
+    assert (found.delimiter, found.header) == (delimiter, has_header)
+    assert (found.decimal, found.thousands) == marks
+    kinds = types_of(None, found, pin(source))  # type: ignore[arg-type]
+    assert list(kinds.values()) == ["bigint", "double", "string"]
+
+
+def test_settings_that_are_given_are_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("1;2,5\n2;3,5\n")
+    given = {"header": ["a", "b"], "decimal": ".", "delimiter": ";"}
+    source = source_of(str(tmp_path / "in.csv"), None, given)
+    assert isinstance(source, CsvSource)
+    found = as_written(source, pin(source))
+    assert (found.header, found.decimal, found.delimiter) == (("a", "b"), ".", ";")
+    assert types_of(None, found, pin(source)) == {("a",): "bigint", ("b",): "string"}  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown key 'delimeter'; did you mean 'delimiter'"):
+        source_of(str(tmp_path / "in.csv"), None, {"delimeter": ";"})
+    with pytest.raises(UsageError, match="settings of the source alone"):
+        suggest_contract(str(tmp_path / "in.csv"), None, None, None, ["key=[id]"], as_json=True)
 
 
 def test_json_is_typed_by_its_values(tmp_path: Path) -> None:
@@ -223,7 +306,9 @@ def test_json_is_typed_by_its_values(tmp_path: Path) -> None:
     )
     source = source_of(str(tmp_path / "in.json"), None)
     found = types_of(None, source, pin(source))  # type: ignore[arg-type]
-    assert found == {"a": "double", "b": "array<double>", "c": "string", "d": "object"}
+    assert found == {
+        ("a",): "double", ("b",): "array<double>", ("c",): "string", ("d", "x"): "bigint",
+    }  # fmt: skip
 
 
 @given(st.text(max_size=20))
@@ -235,3 +320,26 @@ def test_a_text_is_written_so_that_nothing_is_filled_in(text: str) -> None:
     assert Contract.model_validate(
         {"columns": {name: {"type": "string"}}, "rules": [{"name": "r", "holds": f"x = {written}"}]}
     )
+
+
+@pytest.mark.parametrize("folder", ["", "jobs", "a/b", "link", "../beside"])
+def test_a_job_file_in_another_folder_reads_the_source_that_was_named_here(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    (here / "data" / "in.parquet").write_bytes(b"")
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (here / "link").symlink_to(tmp_path / "far" / "away")
+    monkeypatch.chdir(here)
+    out = Path(folder) / "job.yaml"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found = suggested(pa.table({"id": [1, 2, 3]}))
+    out.write_text(as_yaml(found, out.parent), "utf-8")
+
+    job = load_job(out, ["model.uri=model", "output.path=lake"])
+
+    assert Path(job.source.path).resolve() == (here / "data" / "in.parquet").resolve()
+    for elsewhere in ("/data/in.parquet", "s3://bucket/in.parquet"):
+        text = as_yaml(suggested(pa.table({"id": [1]}), elsewhere), out.parent)
+        assert yaml.safe_load(text)["source"]["path"] == elsewhere

@@ -9,12 +9,12 @@ import pytest
 import torch
 from helpers import loaded, pixel_mlp, vector_mlp
 
-from schemas.errors import RunFailed
-from schemas.model import ModelCard
-from udfs.models import hardware
-from udfs.models.base import digest_of, load, read_card, runtimes
-from udfs.models.int8 import Int8Linear
-from udfs.plan import Runtime
+from millrace.schemas.errors import RunFailed
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends import hardware
+from millrace.udfs.graphs.int8 import Int8Linear
+from millrace.udfs.models.model_loading import digest_of, load, read_card, runtimes
+from millrace.udfs.runtime.plan import Runtime
 
 
 @pytest.fixture
@@ -145,6 +145,8 @@ def test_read_only_arrays_are_computed_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a card")
 def test_the_driver_learns_the_machines_name_without_importing_torch() -> None:
-    code = "import sys; from udfs.trials import machine; machine('auto'); print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "False"
+    code = "import sys; from millrace.udfs.calibration.trials import machine; machine('auto'); print('torch' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "False"

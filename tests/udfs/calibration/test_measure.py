@@ -10,20 +10,20 @@ import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 
-from schemas.calibration import Measurement, Request, chosen, merged
-from schemas.errors import UsageError
+from millrace.schemas.calibration import CalibrationRequest, Measurement, chosen, merged
+from millrace.schemas.errors import UsageError
+from millrace.udfs.calibration import measure, trials
+from millrace.udfs.models import model_loading
+from millrace.udfs.models.model_folder import write_card
 from tests.helpers import brittle_bert, images, pixel_mlp, tiny_bert
-from udfs import calibrate, trials
-from udfs.models import base
-from udfs.models.folder import write_card
 
 LONG = 10**10  # rows of a run that pays for measuring anything
 
 
-def request(folder: Path, converted: Path, **changes: Any) -> Request:
-    asked: dict[str, Any] = {
+def request(folder: Path, converted: Path, **changes: Any) -> CalibrationRequest:
+    wanted: dict[str, Any] = {
         "folder": str(folder),
-        "digest": base.digest_of(folder),
+        "digest": model_loading.digest_of(folder),
         "device": "cpu",
         "backend": "auto",
         "precision": "auto",
@@ -31,11 +31,11 @@ def request(folder: Path, converted: Path, **changes: Any) -> Request:
         "slots": 2,
         "converted": str(converted),
     }
-    return Request(**asked | changes)
+    return CalibrationRequest(**wanted | changes)
 
 
-def measured(asked: Request, sample: pa.RecordBatch) -> list[Measurement]:
-    return merged(calibrate.measurements(asked, sample))
+def measured(wanted: CalibrationRequest, sample: pa.RecordBatch) -> list[Measurement]:
+    return merged(measure.measurements(wanted, sample))
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def sample() -> pa.RecordBatch:
 def seen(
     mlp: Path, sample: pa.RecordBatch, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Measurement]:
-    asked = request(mlp, tmp_path_factory.mktemp("converted"), backend="openvino")
-    return measured(asked, sample)
+    wanted = request(mlp, tmp_path_factory.mktemp("converted"), backend="openvino")
+    return measured(wanted, sample)
 
 
 def test_the_models_own_format_in_fp32_comes_first_and_all_are_compared_with_it(
@@ -79,9 +79,11 @@ def test_what_is_chosen_can_be_loaded_from_the_folder_that_was_measured(
 
     assert place is not None
     best = seen[place]
-    from udfs.plan import Runtime
+    from millrace.udfs.runtime.plan import Runtime
 
-    model = base.load(Path(best.folder), best.digest, Runtime("cpu", best.backend, best.precision))
+    model = model_loading.load(
+        Path(best.folder), best.digest, Runtime("cpu", best.backend, best.precision)
+    )
     outputs = model.predict(model.decode(sample).values)
     assert len(outputs["label"]) == sample.num_rows
 
@@ -89,17 +91,17 @@ def test_what_is_chosen_can_be_loaded_from_the_folder_that_was_measured(
 def test_a_conversion_is_made_once_and_made_again_where_it_was_damaged(
     mlp: Path, sample: pa.RecordBatch, tmp_path: Path
 ) -> None:
-    asked = request(mlp, tmp_path, backend="onnxruntime", precision="fp32")
-    first = measured(asked, sample)[-1]
+    wanted = request(mlp, tmp_path, backend="onnxruntime", precision="fp32")
+    first = measured(wanted, sample)[-1]
     graph = next(Path(first.folder).glob("*.onnx"))
     made_at = graph.stat().st_mtime_ns
 
-    measured(asked, sample)
+    measured(wanted, sample)
     assert graph.stat().st_mtime_ns == made_at
 
     graph.write_bytes(graph.read_bytes()[:-1])
-    base._LOADED.clear()
-    assert measured(asked, sample)[-1].digest == first.digest
+    model_loading._LOADED.clear()
+    assert measured(wanted, sample)[-1].digest == first.digest
     assert graph.stat().st_mtime_ns != made_at
 
 
@@ -117,9 +119,9 @@ def test_a_short_run_measures_nothing_but_its_batch_size_and_says_so(
 def test_the_only_way_that_a_job_asks_for_is_measured_however_short_the_run(
     mlp: Path, sample: pa.RecordBatch, tmp_path: Path
 ) -> None:
-    asked = request(mlp, tmp_path, backend="openvino", precision="fp32", expected_rows=10)
+    wanted = request(mlp, tmp_path, backend="openvino", precision="fp32", expected_rows=10)
 
-    *_, only = measured(asked, sample)
+    *_, only = measured(wanted, sample)
 
     assert (only.backend, only.precision) == ("openvino", "fp32")
     assert only.rows_per_s
@@ -132,9 +134,9 @@ def test_a_precision_that_is_too_far_from_fp32_is_declined_by_itself(
     card = (strict / "model.yaml").read_text("utf-8")
     (strict / "model.yaml").write_text(card + "tolerance:\n  min_equal_labels: 1.0\n", "utf-8")
     noisy = sample.take(pa.array(np.arange(300)))
-    asked = request(strict, tmp_path / "converted", backend="torch", precision="auto")
+    wanted = request(strict, tmp_path / "converted", backend="torch", precision="auto")
 
-    found = {one.precision: one for one in measured(asked, noisy) if one.rows_per_s}
+    found = {one.precision: one for one in measured(wanted, noisy) if one.rows_per_s}
 
     for precision, one in found.items():
         expected = precision == "fp32" or one.errors["equal_labels"] == 1.0
@@ -145,38 +147,57 @@ def test_a_precision_that_is_too_far_from_fp32_is_declined_by_itself(
 def test_texts_are_measured_too_and_their_batches_are_counted_in_tokens(tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "bert", "embed")
     texts = pa.RecordBatch.from_pydict({"text": ["good day " * (n % 9 + 1) for n in range(64)]})
-    asked = request(folder, tmp_path / "converted", backend="openvino", precision="fp32")
+    wanted = request(folder, tmp_path / "converted", backend="openvino", precision="fp32")
 
-    *_, only = measured(asked, texts)
+    *_, only = measured(wanted, texts)
 
     assert only.errors["min_cosine"] == pytest.approx(1.0, abs=1e-5)
     assert only.batch_cost is not None
     assert only.batch_cost >= 64
 
 
+def test_onnx_runtimes_int8_is_declined_with_its_reason_unless_the_job_pins_both(
+    mlp: Path, tmp_path: Path, sample: pa.RecordBatch
+) -> None:
+    seen = measured(request(mlp, tmp_path, backend="onnxruntime"), sample)
+
+    (int8,) = [one for one in seen if one.precision == "int8"]
+    assert int8.rows_per_s is None
+    assert int8.why == measure.BATCH_DEPENDENT
+    place = chosen(seen, "onnxruntime", "auto")
+    assert place is not None
+    assert seen[place].precision == "fp32"
+    known = [one.model_copy(update={"rows_per_s": 1e9, "within": True}) for one in seen]
+    assert chosen(known, "auto", "auto") != known.index(
+        int8.model_copy(update={"rows_per_s": 1e9, "within": True})
+    )
+    pinned = measured(request(mlp, tmp_path, backend="onnxruntime", precision="int8"), sample)
+    assert pinned[-1].rows_per_s
+
+
 def test_a_backend_that_is_not_there_is_refused(mlp: Path, tmp_path: Path, sample: Any) -> None:
-    asked = request(mlp, tmp_path, backend="openvino", precision="int8")
+    wanted = request(mlp, tmp_path, backend="openvino", precision="int8")
 
     with pytest.raises(UsageError, match="cannot be computed as the job asks"):
-        measured(asked, sample)
+        measured(wanted, sample)
 
 
 @pytest.mark.parametrize("far", [np.inf, -np.inf, np.nan])
 def test_a_difference_that_is_not_finite_is_told_like_any_other(far: float) -> None:
     one = Measurement(backend="torch", precision="fp16", errors={"max_error": far, "off": 0.5})
 
-    told = Measurement.model_validate_json(one.model_dump_json())
+    loaded = Measurement.model_validate_json(one.model_dump_json())
 
-    assert told.errors == pytest.approx(one.errors, nan_ok=True)
+    assert loaded.errors == pytest.approx(one.errors, nan_ok=True)
 
 
 def test_a_precision_in_which_numbers_overflow_is_declined_and_the_run_goes_on(
     tmp_path: Path, sample: pa.RecordBatch
 ) -> None:
     folder = overflowing(tmp_path / "model")
-    asked = request(folder, tmp_path / "converted", backend="torch")
+    wanted = request(folder, tmp_path / "converted", backend="torch")
 
-    reference, *others = trials.measured(asked, sample)
+    reference, *others = trials.measured(wanted, sample)
 
     assert reference.within
     assert chosen([reference, *others], "auto", "auto") == 0
@@ -193,8 +214,10 @@ def overflowing(folder: Path) -> Path:
     weights["layers.1.weight"][0, 0] = 3.4e38
     weights["layers.3.weight"][:, 0] = 0
     save_file(weights, folder / "weights.safetensors")
-    told = base.read_card(folder).model_dump(mode="json", exclude={"files"}, exclude_defaults=True)
-    write_card(folder, **told)
+    loaded = model_loading.read_card(folder).model_dump(
+        mode="json", exclude={"files"}, exclude_defaults=True
+    )
+    write_card(folder, **loaded)
     return folder
 
 

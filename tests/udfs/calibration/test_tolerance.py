@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.calibration import GAIN, Measurement, chosen
-from schemas.model import Tolerance
-from udfs.tolerance import differences, within
+from millrace.schemas.calibration import GAIN, Measurement, chosen
+from millrace.schemas.model import Tolerance
+from millrace.udfs.calibration.tolerance import differences, within
 
 DEFAULT = Tolerance()
 
@@ -157,7 +157,7 @@ def test_the_fastest_within_tolerance_is_taken_and_a_faster_one_outside_is_not()
 
     assert chosen(seen, "auto", "auto") == 2
     assert chosen(seen, "openvino", "auto") == 1
-    assert chosen(seen, "auto", "int8") == 3  # the job's own word
+    assert chosen(seen, "onnxruntime", "int8") == 3  # the job's own word
     assert chosen(seen, "onnxruntime", "auto") is None
 
 
@@ -181,4 +181,6 @@ def test_nothing_that_could_be_taken_is_much_faster_than_what_is(
 
     assert place is not None
     assert good[place]
-    assert all(GAIN * rates[place] >= r for r, ok in zip(rates, good, strict=True) if ok)
+    may = [r for at, (r, ok) in enumerate(zip(rates, good, strict=True)) if ok and at < 3]
+    assert place < 3  # ONNX Runtime's int8 depends on the batch
+    assert all(GAIN * rates[place] >= rate for rate in may)

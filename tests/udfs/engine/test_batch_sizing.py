@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.sizing import CEILING, NEARLY, Measured, Pinned, line, next_size, sizer_for
+from millrace.udfs.engine.batch_sizing import (
+    CEILING,
+    NEARLY,
+    FixedSizer,
+    MeasuredSizer,
+    line,
+    next_size,
+    sizer_for,
+)
 
 Cost = Callable[[int], float]
 
 
 def found(seconds: Cost, *, start: int = 16, ceiling: int = 1 << 14) -> tuple[int, list[int]]:
     """The size that a sizer stays with, and all that it tried, when calls take ``seconds``."""
-    sizer, tried = Measured(start, ceiling=ceiling), []
+    sizer, tried = MeasuredSizer(start, ceiling=ceiling), []
     for _ in range(200):
         cost = sizer.rows_of(1)
         tried.append(cost)
@@ -56,7 +64,7 @@ def test_no_size_tried_is_more_than_twice_the_largest_before(start: int, a: floa
 
 
 def test_the_first_call_and_a_slow_one_among_others_do_not_decide() -> None:
-    sizer = Measured(64, ceiling=64)
+    sizer = MeasuredSizer(64, ceiling=64)
     for seconds in (9.0, 0.1, 0.1, 5.0, 0.1):
         sizer.took(64, seconds)
 
@@ -65,7 +73,7 @@ def test_the_first_call_and_a_slow_one_among_others_do_not_decide() -> None:
 
 
 def test_batches_that_are_far_from_full_say_nothing_of_a_size() -> None:
-    sizer = Measured(64, ceiling=1024)
+    sizer = MeasuredSizer(64, ceiling=1024)
     for _ in range(50):
         sizer.took(8, 1.0)
 
@@ -73,7 +81,7 @@ def test_batches_that_are_far_from_full_say_nothing_of_a_size() -> None:
 
 
 def test_what_ran_out_of_memory_is_never_tried_again() -> None:
-    sizer = Measured(64, ceiling=1 << 14)
+    sizer = MeasuredSizer(64, ceiling=1 << 14)
     for _ in range(300):
         cost = sizer.rows_of(1)
         if cost > 200:
@@ -86,7 +94,7 @@ def test_what_ran_out_of_memory_is_never_tried_again() -> None:
 
 
 def test_a_pinned_number_of_rows_gives_way_only_to_memory() -> None:
-    sizer = Pinned(64)
+    sizer = FixedSizer(64)
 
     assert sizer.rows_of(100) == 64
     sizer.failed(64 * 100)

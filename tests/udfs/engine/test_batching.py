@@ -7,8 +7,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.batching import cut, windows
-from udfs.sizing import Measured, Pinned
+from millrace.udfs.engine.batch_sizing import FixedSizer, MeasuredSizer
+from millrace.udfs.engine.batching import cut, windows
 
 MANY_BYTES = 1 << 40
 
@@ -64,7 +64,7 @@ def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
 ) -> None:
     tokens = np.array(lengths, np.int64)
 
-    parts = list(cut(len(lengths), Pinned(rows), tokens))
+    parts = list(cut(len(lengths), FixedSizer(rows), tokens))
 
     order = np.concatenate(parts) if parts else np.array([], int)
     assert sorted(order) == list(range(len(lengths)))
@@ -74,7 +74,7 @@ def test_a_cut_by_length_names_every_position_once_and_the_longest_first(
 
 @given(st.integers(0, 60), st.integers(1, 70))
 def test_a_cut_without_lengths_keeps_the_order(count: int, rows: int) -> None:
-    assert [int(i) for part in cut(count, Pinned(rows)) for i in part] == list(range(count))
+    assert [int(i) for part in cut(count, FixedSizer(rows)) for i in part] == list(range(count))
 
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 1000))
@@ -83,7 +83,7 @@ def test_a_padded_batch_costs_no_more_than_the_budget_unless_one_row_alone_does(
 ) -> None:
     tokens = np.array(lengths, np.int64)
 
-    parts = list(cut(len(lengths), Measured(budget, ceiling=budget), tokens))
+    parts = list(cut(len(lengths), MeasuredSizer(budget, ceiling=budget), tokens))
 
     assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
     assert all(len(part) == 1 or len(part) * tokens[part].max() <= budget for part in parts)

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.energy import Card, Processors, Zone, busy_s, nvml_of, visible, zones
-from udfs.meter import Meter, Place
-from udfs.models.gpu import Gauge, GpuUse, gauge_of, together
-from udfs.plan import Runtime
+from millrace.udfs.backends.gpu_usage import Gauge, GpuUse, gauge_of, together
+from millrace.udfs.engine.energy_counters import (
+    CpuEnergy,
+    GpuEnergy,
+    RaplZone,
+    busy_s,
+    nvml_of,
+    visible,
+    zones,
+)
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.runtime.plan import Runtime
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -41,36 +49,36 @@ def stat(folder: Path, **spent_s: float) -> Path:
 def test_a_process_gets_its_share_of_packages_and_memory_by_cpu_time(tmp_path: Path) -> None:
     counters = powercap(tmp_path, package=500_000, dram=999_000, core=1, psys=5)
     cpu = stat(tmp_path, user=10, idle=99)
-    found = Processors(zones(counters), cpu)
+    found = CpuEnergy(zones(counters), cpu)
     powercap(
         tmp_path, package=900_000, dram=99_000, core=2, psys=9
     )  # the memory's has started again
     stat(tmp_path, user=11, system=2, irq=1, idle=200, steal=50)
 
-    assert found.taken(cpu_s=1.0) == pytest.approx((0.4 + 0.1) * 1 / 4)
-    assert found.taken(cpu_s=1.0) == 0.0
+    assert found.joules_since_last(cpu_s=1.0) == pytest.approx((0.4 + 0.1) * 1 / 4)
+    assert found.joules_since_last(cpu_s=1.0) == 0.0
 
 
 def test_a_share_is_never_more_than_all_though_the_machine_s_clock_is_coarse(
     tmp_path: Path,
 ) -> None:
     cpu = stat(tmp_path, user=1)
-    found = Processors(zones(powercap(tmp_path, package=0)), cpu)
+    found = CpuEnergy(zones(powercap(tmp_path, package=0)), cpu)
     powercap(tmp_path, package=700_000)
 
-    assert found.taken(cpu_s=0.004) == pytest.approx(0.7)
+    assert found.joules_since_last(cpu_s=0.004) == pytest.approx(0.7)
 
 
 def test_without_a_counter_that_may_be_read_there_are_no_joules(tmp_path: Path) -> None:
     assert zones(tmp_path) == []
-    assert Processors(zones(tmp_path)).taken(1.0) is None
+    assert CpuEnergy(zones(tmp_path)).joules_since_last(1.0) is None
     (powercap(tmp_path, package=1) / "intel-rapl:0" / "energy_uj").unlink()
     assert zones(tmp_path) == []
 
 
 @given(st.integers(0, 999_999), st.integers(0, 999_999))
 def test_a_counter_that_started_again_has_grown_by_what_is_missing(before: int, more: int) -> None:
-    zone = Zone(Path("none"), 999_999)
+    zone = RaplZone(Path("none"), 999_999)
     assert zone.grown_uj(before, (before + more) % 1_000_000) == more
 
 
@@ -94,7 +102,7 @@ def test_on_a_cpu_nothing_of_a_gpu_is_known_and_nothing_is_zero() -> None:
     assert gauge_of(Runtime("cpu")) is None
     assert gauge_of(Runtime("cuda", backend="onnxruntime")) is None  # not on torch's streams
     assert nvml_of("cpu") is None
-    meter = Meter(Place())
+    meter = Meter(TaskAttempt())
     meter.watch("cpu")
     reading = meter.take(size_bytes=1)
     assert reading["gpu_joules"] is None
@@ -117,17 +125,17 @@ class Lap:
 
 
 def test_a_gauge_sums_its_calls_and_begins_anew_once_they_are_taken() -> None:
-    held = iter([100, 70])
-    gauge = Gauge(Lap, lambda: next(held))
+    memory = iter([100, 70])
+    gauge = Gauge(Lap, lambda: next(memory))
     for _ in range(3):
         with gauge.call():
             pass
 
-    assert gauge.taken() == GpuUse(0.006, 100)
-    assert gauge.taken() is None  # no call, so there is nothing that is zero
+    assert gauge.usage_since_last() == GpuUse(0.006, 100)
+    assert gauge.usage_since_last() is None  # no call, so there is nothing that is zero
     with pytest.raises(ZeroDivisionError), gauge.call():
         _ = 1 / 0
-    assert gauge.taken() is None
+    assert gauge.usage_since_last() is None
 
 
 @given(st.floats(0, 1e4), st.lists(st.integers(1, 10**6), min_size=1, max_size=9))
@@ -152,12 +160,12 @@ def test_a_card_s_counter_counts_from_where_it_was() -> None:
             return self.shown
 
     counter = Counter()
-    card = Card(counter)
+    card = GpuEnergy(counter)
     counter.shown = 5012.5
 
-    assert card.taken() == 12.5
-    assert card.taken() == 0.0
-    assert Card(None).taken() is None
+    assert card.joules_since_last() == 12.5
+    assert card.joules_since_last() == 0.0
+    assert GpuEnergy(None).joules_since_last() is None
 
 
 @pytest.mark.gpu
@@ -171,7 +179,7 @@ def test_a_model_on_a_gpu_says_how_long_it_was_busy_and_what_it_held() -> None:
     with gauge.call():
         big = torch.ones(4096, 4096, device="cuda")
         (big @ big).cpu()
-    found = gauge.taken()
+    found = gauge.usage_since_last()
     assert found is not None
     assert found.busy_s > 0
     assert found.memory_bytes >= 2 * big.nbytes

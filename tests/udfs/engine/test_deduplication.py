@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from examples.generation import causal_folder, prompts
+from millrace.examples.generation import causal_folder, prompts
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.examples import Values
+from millrace.udfs.runtime.plan import Plan
 from tests.helpers import images, loaded, pixel_mlp
-from udfs.decode import Values
-from udfs.engine import score
-from udfs.meter import Meter, Place
-from udfs.models.base import Model
-from udfs.plan import Plan
 
 SOME = images(12)
 
@@ -57,7 +57,7 @@ def table_of(chosen: list[int], pixels: list[bytes] = SOME) -> pa.Table:
 
 def scored(model: Any, rows: pa.Table, plan: Plan, chunk: int = 5) -> pa.Table:
     batches = rows.to_batches(max_chunksize=chunk)
-    return pa.Table.from_batches(list(score(batches, lambda: model, plan, Meter(Place()))))
+    return pa.Table.from_batches(list(score(batches, lambda: model, plan, Meter(TaskAttempt()))))
 
 
 def same(one: pa.Table, other: pa.Table) -> None:
@@ -126,7 +126,9 @@ def test_rows_whose_outputs_are_known_never_reach_the_model(
     rows = table_of(sorted(chosen))
     whole = scored(model, rows, plan())
     outputs = whole.select(["label", "score", "probabilities"]).to_pylist()
-    told = [out if one in known else None for one, out in zip(sorted(chosen), outputs, strict=True)]
+    known_outputs = [
+        out if one in known else None for one, out in zip(sorted(chosen), outputs, strict=True)
+    ]
     kind = pa.struct(
         [
             ("label", pa.int64()),
@@ -146,7 +148,7 @@ def test_rows_whose_outputs_are_known_never_reach_the_model(
             for one, name in zip(sorted(chosen), rows["_input"].to_pylist(), strict=True)
         ]
         rows = rows.set_column(2, "_input", pa.array(named, pa.binary()))
-    rows = rows.append_column("_known", pa.array(told, kind))
+    rows = rows.append_column("_known", pa.array(known_outputs, kind))
 
     found = scored(
         counting,
@@ -169,7 +171,7 @@ def test_a_partition_whose_outputs_are_all_known_loads_no_model(model: Model) ->
     def load() -> Model:
         raise AssertionError("the model was loaded")
 
-    made = score(rows.to_batches(), load, plan(known="_known"), Meter(Place()))
+    made = score(rows.to_batches(), load, plan(known="_known"), Meter(TaskAttempt()))
 
     found = pa.Table.from_batches(list(made))
     assert found["id"].to_pylist() == [0, 1, 2]

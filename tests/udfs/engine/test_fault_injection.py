@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from helpers import images, loaded, pixel_mlp
 
-from schemas.errors import UsageError
-from udfs import failpoint
-from udfs.decode import Values
-from udfs.failpoint import VARIABLE, Rule, Script
+from millrace.schemas.errors import UsageError
+from millrace.udfs.engine import fault_actions, fault_injection
+from millrace.udfs.engine.fault_script import VARIABLE, FaultRule, FaultScript
+from millrace.udfs.runtime.examples import Values
 
 
 def driver(script: object, folder: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +21,7 @@ def driver(script: object, folder: Path, code: str) -> subprocess.CompletedProce
     path = folder / "script.json"
     path.write_text(json.dumps(script), "utf-8")
     return subprocess.run(
-        [sys.executable, "-c", f"from udfs.failpoint import reached\n{code}"],
+        [sys.executable, "-c", f"from millrace.udfs.engine.fault_injection import reached\n{code}"],
         env={**os.environ, VARIABLE: str(path)},
         capture_output=True,
         text=True,
@@ -53,10 +53,10 @@ def test_a_rule_with_a_file_fires_in_one_process_only(tmp_path: Path) -> None:
 def test_without_the_variable_nothing_is_done_and_the_model_is_the_model(tmp_path: Path) -> None:
     model = loaded(pixel_mlp(tmp_path))
 
-    failpoint.reached("here")
+    fault_injection.reached("here")
 
-    assert not failpoint.ON
-    assert failpoint.around(model) is model
+    assert not fault_injection.ON
+    assert fault_injection.around(model) is model
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ def test_a_script_that_says_something_else_is_refused(tmp_path: Path, script: st
     path.write_text(script, "utf-8")
 
     with pytest.raises(UsageError, match=VARIABLE):
-        Script.read(path)
+        FaultScript.read(path)
 
 
 def test_calls_are_counted_in_lines_before_anything_happens(tmp_path: Path) -> None:
     values: Values = loaded(pixel_mlp(tmp_path)).decode(batch(5)).values
-    script = Script(calls=tmp_path / "calls", rules=(Rule("raise"),))
-    model = failpoint.Misbehaving(loaded(tmp_path), script)
+    script = FaultScript(calls=tmp_path / "calls", rules=(FaultRule("raise"),))
+    model = fault_injection.FaultyModel(loaded(tmp_path), script)
 
     for count in (5, 2):
-        with pytest.raises(failpoint.Fault):
+        with pytest.raises(fault_actions.Fault):
             model.predict(values[:count])
 
     assert (tmp_path / "calls").read_text("utf-8") == "5\n2\n"

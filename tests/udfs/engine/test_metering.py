@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from schemas.tables import METER
-from udfs.meter import LAPS, Meter, Place
+from millrace.schemas.tables import METER
+from millrace.udfs.engine.metering import LAPS, Meter, TaskAttempt
 
 
 def take(meter: Meter, rows: int = 1) -> dict[str, object]:
@@ -29,7 +29,7 @@ def take(meter: Meter, rows: int = 1) -> dict[str, object]:
 
 
 def test_a_reading_has_every_field_of_the_meter_column_and_no_other() -> None:
-    assert set(take(Meter(Place()))) == {column.name for column in METER}
+    assert set(take(Meter(TaskAttempt()))) == {column.name for column in METER}
 
 
 def test_laps_are_those_fields_that_are_said_to_be_of_wall_s() -> None:
@@ -38,7 +38,7 @@ def test_laps_are_those_fields_that_are_said_to_be_of_wall_s() -> None:
 
 def test_wall_times_of_successive_readings_sum_to_the_time_that_passed() -> None:
     moments = iter([100.0, 100.0, 101.5, 103.0, 110.0])
-    meter = Meter(Place(), clock=lambda: next(moments))
+    meter = Meter(TaskAttempt(), clock=lambda: next(moments))
 
     walls = [take(meter)["wall_s"] for _ in range(3)]
 
@@ -46,7 +46,7 @@ def test_wall_times_of_successive_readings_sum_to_the_time_that_passed() -> None
 
 
 def test_laps_never_exceed_wall_and_start_anew_with_each_reading() -> None:
-    meter = Meter(Place())
+    meter = Meter(TaskAttempt())
     with meter.lap("compute_s"):
         time.sleep(0.02)
     first = take(meter)
@@ -58,7 +58,7 @@ def test_laps_never_exceed_wall_and_start_anew_with_each_reading() -> None:
 
 
 def test_a_lap_counts_the_time_of_work_that_raised() -> None:
-    meter = Meter(Place())
+    meter = Meter(TaskAttempt())
     with suppress(ZeroDivisionError), meter.lap("load_s"):
         time.sleep(0.02)
         _ = 1 / 0
@@ -67,14 +67,14 @@ def test_a_lap_counts_the_time_of_work_that_raised() -> None:
 
 
 def test_a_clock_that_began_before_counts_the_time_until_now_as_startup() -> None:
-    reading = take(Meter(Place(), since=time.time() - 2))
+    reading = take(Meter(TaskAttempt(), since=time.time() - 2))
 
     assert reading["startup_s"] == pytest.approx(2, abs=0.1)
     assert reading["wall_s"] == pytest.approx(2, abs=0.1)
 
 
 def test_cpu_seconds_are_those_of_this_process() -> None:
-    meter = Meter(Place())
+    meter = Meter(TaskAttempt())
     started = time.process_time()
     while time.process_time() - started < 0.1:
         pass
@@ -83,7 +83,7 @@ def test_cpu_seconds_are_those_of_this_process() -> None:
 
 
 def test_a_reading_says_where_and_by_whom_it_was_taken() -> None:
-    place = Place("app", 1, 2, 3, 4, "host")
+    place = TaskAttempt("app", 1, 2, 3, 4, "host")
 
     reading = take(Meter(place))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.overlap import ahead
+from millrace.udfs.engine.prefetch import ahead
 
 
 @settings(max_examples=25)

@@ -15,14 +15,16 @@ from helpers import image_table, images, loaded, pixel_mlp, tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import ModelError, OutputMismatch, RunFailed
-from udfs import poison
-from udfs.engine import score
-from udfs.failpoint import Fault, Misbehaving, Rule, Script
-from udfs.meter import Meter, Place
-from udfs.models.base import Model
-from udfs.plan import Plan
-from udfs.sizing import CEILINGS, Ceilings, sizer_for
+from millrace.schemas.errors import ModelError, OutputMismatch, RunFailed
+from millrace.udfs.engine import row_isolation
+from millrace.udfs.engine.batch_sizing import CEILINGS, Ceilings, sizer_for
+from millrace.udfs.engine.fault_actions import Fault
+from millrace.udfs.engine.fault_injection import FaultyModel
+from millrace.udfs.engine.fault_script import FaultRule, FaultScript
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.plan import Plan
 
 PLAN = Plan(inputs=("pixels",), passthrough=("id",))
 TOLERANCE = 1e-5
@@ -54,8 +56,8 @@ class Counting:
         return self._model.predict(values)
 
 
-def scripted(folder: Path, *rules: Rule, **more: Any) -> Counting:
-    return Counting(Misbehaving(loaded(folder), Script(rules=rules, **more)))
+def scripted(folder: Path, *rules: FaultRule, **more: Any) -> Counting:
+    return Counting(FaultyModel(loaded(folder), FaultScript(rules=rules, **more)))
 
 
 def marked(count: int, bad: Sequence[int], seed: int = 1) -> list[bytes]:
@@ -68,7 +70,7 @@ def marked(count: int, bad: Sequence[int], seed: int = 1) -> list[bytes]:
 
 def run(model: Model | Counting, pixels: Sequence[bytes | None], plan: Plan = PLAN) -> list[Any]:
     batches = image_table(pixels).to_batches(max_chunksize=1000)
-    out = score(batches, lambda: model, plan, Meter(Place()))  # type: ignore[arg-type,return-value]
+    out = score(batches, lambda: model, plan, Meter(TaskAttempt()))  # type: ignore[arg-type,return-value]
     return pa.Table.from_batches(out).to_pylist()
 
 
@@ -106,7 +108,7 @@ def test_bad_rows_have_errors_and_all_others_are_as_without_them_whatever_the_cu
     plan = replace(PLAN, batch_rows=batch_rows, window_rows=window_rows)
     pixels = marked(count, bad)
     plain = scripted(mlp)
-    model = scripted(mlp, Rule(action, when=(0, BAD)))
+    model = scripted(mlp, FaultRule(action, when=(0, BAD)))
 
     found, undisturbed = run(model, pixels, plan), run(plain, pixels, plan)
 
@@ -130,7 +132,7 @@ def test_one_bad_row_costs_two_calls_a_halving_and_no_row_is_computed_twice_with
     for bad in (0, batch // 2, batch - 1):
         plan = replace(PLAN, batch_rows=batch, window_rows=batch)
         pixels = marked(batch, [bad])
-        model, plain = scripted(mlp, Rule("raise", when=(0, BAD))), scripted(mlp)
+        model, plain = scripted(mlp, FaultRule("raise", when=(0, BAD))), scripted(mlp)
         run(plain, pixels, plan)
 
         found = run(model, pixels, plan)
@@ -145,12 +147,12 @@ def test_texts_computed_by_length_keep_their_rows_when_one_is_bad(tmp_path: Path
     texts = ["good day", "a", "bad night !", "the", "good good good", "?"]
     table = pa.table({"id": range(6), "text": texts})
     token = int(loaded(folder).decode(table.to_batches()[0]).values[2][1])  # of "bad"
-    model = scripted(folder, Rule("raise", when=(1, token)))
+    model = scripted(folder, FaultRule("raise", when=(1, token)))
     plan = Plan(("text",), ("id",), 6)
 
     found, plain = (
         pa.Table.from_batches(
-            score(table.to_batches(), lambda m=m: m, plan, Meter(Place()))
+            score(table.to_batches(), lambda m=m: m, plan, Meter(TaskAttempt()))
         ).to_pylist()
         for m in (model, loaded(folder))
     )
@@ -168,18 +170,18 @@ def test_texts_computed_by_length_keep_their_rows_when_one_is_bad(tmp_path: Path
 def test_a_model_that_fails_for_every_row_fails_the_task_and_bisects_no_further(
     mlp: Path, action: str, error: type[Exception]
 ) -> None:
-    model = scripted(mlp, Rule(action))
+    model = scripted(mlp, FaultRule(action))
 
     with pytest.raises(error):
         run(model, images(4096), replace(PLAN, batch_rows=4096))
 
-    assert len(model.calls) <= 12 + 2 * poison.ENOUGH
+    assert len(model.calls) <= 12 + 2 * row_isolation.ENOUGH
 
 
 def test_rows_that_fail_after_others_were_scored_are_no_broken_model(mlp: Path) -> None:
     bad = range(40, 140)
 
-    found = run(scripted(mlp, Rule("raise", when=(0, BAD))), marked(200, bad))
+    found = run(scripted(mlp, FaultRule("raise", when=(0, BAD))), marked(200, bad))
 
     assert [row["id"] for row in found if row["error"]] == list(bad)
 
@@ -187,7 +189,7 @@ def test_rows_that_fail_after_others_were_scored_are_no_broken_model(mlp: Path) 
 @pytest.mark.parametrize("action", ["raise", "nan"])
 def test_a_task_gives_up_past_the_allowance_and_says_what_was_first(mlp: Path, action: str) -> None:
     plan = replace(PLAN, batch_rows=512, max_failed_rows=5)
-    model = scripted(mlp, Rule(action, when=(0, BAD)))
+    model = scripted(mlp, FaultRule(action, when=(0, BAD)))
     run(model, marked(3000, range(500, 505)), plan)
 
     with pytest.raises(RunFailed, match="too many rows have failed") as raised:
@@ -247,7 +249,7 @@ def test_whatever_fits_into_memory_every_row_is_scored(
 
 def test_a_single_row_without_memory_is_an_error_and_batches_stay_as_large(mlp: Path) -> None:
     plan = replace(PLAN, batch_rows=64, window_rows=64)
-    model = scripted(mlp, Rule("oom", when=(0, BAD)))
+    model = scripted(mlp, FaultRule("oom", when=(0, BAD)))
 
     found = run(model, marked(256, [70]), plan)
 
@@ -289,13 +291,13 @@ def test_one_bad_row_in_a_million_is_found_in_twenty_calls(mlp: Path) -> None:
         pa.binary(16), count, [None, pa.py_buffer(drawn.tobytes())]
     )
     table = pa.table({"id": np.arange(count), "pixels": pixels.cast(pa.binary())})
-    model, plain = scripted(mlp, Rule("raise", when=(0, BAD))), scripted(mlp)
+    model, plain = scripted(mlp, FaultRule("raise", when=(0, BAD))), scripted(mlp)
     plan = replace(PLAN, batch_rows=batch, window_rows=32 * batch)
-    for _ in score(table.to_batches(32 * batch), lambda: plain, plan, Meter(Place())):
+    for _ in score(table.to_batches(32 * batch), lambda: plain, plan, Meter(TaskAttempt())):
         pass
 
     errors, rows = [], 0
-    for made in score(table.to_batches(32 * batch), lambda: model, plan, Meter(Place())):
+    for made in score(table.to_batches(32 * batch), lambda: model, plan, Meter(TaskAttempt())):
         rows += made.num_rows
         errors += [row for row in made.select(["id", "error"]).to_pylist() if row["error"]]
 
@@ -336,6 +338,6 @@ def test_where_inputs_are_redacted_an_error_does_not_quote_them(mlp: Path) -> No
 
 def test_an_allowance_that_is_used_up_does_not_quote_redacted_inputs_either(mlp: Path) -> None:
     plan = replace(PLAN, hides_values=True, max_failed_rows=0)
-    with pytest.raises(RunFailed, match="too many rows have failed") as told:
+    with pytest.raises(RunFailed, match="too many rows have failed") as refused:
         run(Quoting(loaded(mlp)), marked(4, [2]), plan)
-    assert "4242" not in str(told.value)
+    assert "4242" not in str(refused.value)

@@ -25,16 +25,17 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from test_decode import bomb, png
 
-from schemas.errors import MillraceError, OutputMismatch
-from schemas.model import ModelCard
-from udfs.engine import output_schema, score
-from udfs.meter import LAPS, Meter, Place
-from udfs.models.base import Model
-from udfs.models.folder import write_card
-from udfs.models.gpu import GpuUse
-from udfs.plan import Plan, Runtime
+from millrace.schemas.errors import MillraceError, OutputMismatch
+from millrace.schemas.model import ModelCard
+from millrace.udfs.backends.gpu_usage import GpuUse
+from millrace.udfs.engine.metering import LAPS, Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.engine.task_scoring import output_schema
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import Model
+from millrace.udfs.runtime.plan import Plan, Runtime
+from tests.udfs.runtime.test_decode import bomb, png
 
 TOLERANCE = 1e-5
 PLAN = Plan(inputs=("pixels",), passthrough=("id",))
@@ -47,7 +48,7 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, table: pa.Table, plan: Plan = PLAN, chunk: int = 1000) -> pa.Table:
     batches = table.to_batches(max_chunksize=chunk)
-    return pa.Table.from_batches(score(batches, lambda: loaded(folder), plan, Meter(Place())))
+    return pa.Table.from_batches(score(batches, lambda: loaded(folder), plan, Meter(TaskAttempt())))
 
 
 cells = st.none() | st.binary(min_size=16, max_size=16) | st.binary(max_size=17)
@@ -252,7 +253,7 @@ def test_walls_sum_to_the_time_that_passed_waiting_and_loading_included(mlp: Pat
 
     started = time.perf_counter()
     plan = Plan(("pixels",), ("id",), 4, 10)
-    out = pa.Table.from_batches(score(slow(), load, plan, Meter(Place())))
+    out = pa.Table.from_batches(score(slow(), load, plan, Meter(TaskAttempt())))
     elapsed = time.perf_counter() - started
 
     meters = [m for m in out.column("_meter").to_pylist() if m is not None]
@@ -285,7 +286,7 @@ def test_waiting_that_is_hidden_behind_compute_is_not_counted_beside_it(
             yield batch
 
     plan = Plan(("pixels",), ("id",), 10, 10, decode_ahead=decode_ahead)
-    out = list(score(late(), lambda: Slow(loaded(mlp), 0.25), plan, Meter(Place())))
+    out = list(score(late(), lambda: Slow(loaded(mlp), 0.25), plan, Meter(TaskAttempt())))
 
     meters = [batch.column("_meter")[0].as_py() for batch in out]
     assert sum(m["compute_s"] for m in meters) >= 5 * 0.25
@@ -298,7 +299,7 @@ def test_the_time_that_a_slow_reader_of_results_takes_is_metered_too(mlp: Path) 
     plan = Plan(("pixels",), ("id",), 4, 10)
     meters = []
     for batch in score(
-        image_table(images(20)).to_batches(), lambda: loaded(mlp), plan, Meter(Place())
+        image_table(images(20)).to_batches(), lambda: loaded(mlp), plan, Meter(TaskAttempt())
     ):
         time.sleep(0.1)
         meters.append(batch.column("_meter")[0].as_py())
@@ -322,7 +323,7 @@ class InHost:
 def test_a_model_that_a_host_computes_is_timed_by_the_host_alone(mlp: Path) -> None:
     batches = image_table(images(3)).to_batches()
 
-    (out,) = score(batches, lambda: InHost(loaded(mlp)), PLAN, Meter(Place()))
+    (out,) = score(batches, lambda: InHost(loaded(mlp)), PLAN, Meter(TaskAttempt()))
 
     # A clock of this process's own would need CUDA here: each call would be an error of its rows.
     assert out.column("error").null_count == 3
@@ -355,7 +356,7 @@ def test_no_batches_load_no_model_and_give_nothing() -> None:
         raise AssertionError
 
     empty = [*image_table([]).to_batches(), pa.RecordBatch.from_pylist([], image_table([]).schema)]
-    assert list(score(empty, never, PLAN, Meter(Place()))) == []
+    assert list(score(empty, never, PLAN, Meter(TaskAttempt()))) == []
 
 
 def test_a_window_in_which_every_row_fails_has_errors_and_a_meter(mlp: Path) -> None:
@@ -411,7 +412,7 @@ def test_an_output_that_does_not_fit_its_signature_names_column_got_and_allowed(
     model = Stub(outputs, signature, tmp_path)
 
     with pytest.raises(OutputMismatch, match=named) as caught:
-        list(score(image_table(images(40)).to_batches(), lambda: model, PLAN, Meter(Place())))
+        list(score(image_table(images(40)).to_batches(), lambda: model, PLAN, Meter(TaskAttempt())))
 
     assert got in str(caught.value.got)
     assert caught.value.allowed == allowed
@@ -423,7 +424,7 @@ def test_what_the_model_raises_is_raised(mlp: Path) -> None:
         raise MillraceError("no")
 
     with pytest.raises(MillraceError, match="no"):
-        list(score(image_table(images(2)).to_batches(), load, PLAN, Meter(Place())))
+        list(score(image_table(images(2)).to_batches(), load, PLAN, Meter(TaskAttempt())))
 
 
 # what is loaded
@@ -432,12 +433,12 @@ def test_what_the_model_raises_is_raised(mlp: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("udfs.engine", ["pyspark", "torch", "transformers", "pandas"]),
-        ("udfs.models.base", ["pyspark", "torch"]),
-        ("udfs.spark", ["torch", "transformers"]),
-        ("pipelines.score", ["torch", "transformers", "great_expectations"]),
-        ("pipelines.cli", ["torch", "pyspark", "great_expectations", "pandas"]),
-        ("schemas.config", ["torch", "pyspark"]),
+        ("millrace.udfs.engine.scoring", ["pyspark", "torch", "transformers", "pandas"]),
+        ("millrace.udfs.models.model_loading", ["pyspark", "torch"]),
+        ("millrace.udfs.worker.functions", ["torch", "transformers"]),
+        ("millrace.pipelines.score", ["torch", "transformers", "great_expectations"]),
+        ("millrace.pipelines.cli", ["torch", "pyspark", "great_expectations", "pandas"]),
+        ("millrace.schemas.config", ["torch", "pyspark"]),
     ],
 )
 def test_importing_a_module_does_not_load_what_is_heavy(module: str, absent: list[str]) -> None:

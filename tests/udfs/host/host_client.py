@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from udfs.engine import score
-from udfs.host.client import hosted
-from udfs.host.place import HostPlace
-from udfs.meter import Meter, Place
-from udfs.models.base import digest_of
-from udfs.plan import Plan, Runtime
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.client import hosted
+from millrace.udfs.models.model_loading import digest_of
+from millrace.udfs.runtime.plan import Plan, Runtime
 
 WORDS = ["good", "bad", "day", "night", "a", "the"]
 
@@ -31,18 +32,29 @@ def inputs(kind: str, rows: int, seed: int) -> pa.Table:
     return pa.table({"id": range(rows), kind: cells})
 
 
+def paced(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each batch after a line on stdin; all that are left once stdin is closed."""
+    for batch in batches:
+        sys.stdin.readline()
+        yield batch
+
+
 def main() -> None:
     """Score, batch after batch, into a Parquet file; each window done is a line on stdout."""
-    asked = json.loads(sys.argv[1])
-    folder, kind = Path(asked["folder"]), asked["kind"]
-    table = inputs(kind, asked["rows"], asked["seed"])
-    plan = Plan((kind,), ("id",), batch_rows=asked["batch_rows"], window_rows=asked["window_rows"])
-    model = hosted(folder, digest_of(folder), Runtime("cpu"), HostPlace.from_json(asked["place"]))
-    made = []
-    for batch in score(table.to_batches(), lambda: model, plan, Meter(Place())):
+    options = json.loads(sys.argv[1])
+    folder, kind = Path(options["folder"]), options["kind"]
+    table = inputs(kind, options["rows"], options["seed"])
+    plan = Plan(
+        (kind,), ("id",), batch_rows=options["batch_rows"], window_rows=options["window_rows"]
+    )
+    model = hosted(folder, digest_of(folder), Runtime("cpu"), HostSpec.from_json(options["place"]))
+    batches, made = table.to_batches(max_chunksize=options["window_rows"]), []
+    if options.get("paced"):
+        batches = paced(batches)
+    for batch in score(batches, lambda: model, plan, Meter(TaskAttempt())):
         made.append(batch.drop_columns(["_meter"]))
         print(batch.num_rows, flush=True)
-    pq.write_table(pa.Table.from_batches(made), asked["out"])
+    pq.write_table(pa.Table.from_batches(made), options["out"])
 
 
 if __name__ == "__main__":

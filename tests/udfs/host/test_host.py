@@ -20,18 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import image_table, images, loaded, pixel_mlp, tiny_bert
-from host_client import inputs
 
-from schemas.errors import MillraceError, ModelError, RunFailed
-from udfs.engine import score
-from udfs.host import wire
-from udfs.host.client import HostedModel, hosted
-from udfs.host.election import connect, read_address
-from udfs.host.place import HostPlace
-from udfs.meter import Meter, Place
-from udfs.models.base import digest_of, read_card
-from udfs.models.folder import write_card
-from udfs.plan import Plan, Runtime
+from millrace.schemas.errors import MillraceError, ModelError, RunFailed
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.host import protocol
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.client import HostedModel, hosted
+from millrace.udfs.host.election import connect, read_address
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import digest_of, read_card
+from millrace.udfs.runtime.plan import Plan, Runtime
+from tests.udfs.host.host_client import inputs
 
 TOLERANCE = 1e-5
 CLIENT = Path(__file__).with_name("host_client.py")
@@ -45,23 +45,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[HostPlace]:
+def place(tmp_path: Path) -> Iterator[HostSpec]:
     """A place whose owner is a process of its own: the host ends with it, and so with the test."""
     with owned_place(tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostPlace]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostSpec]:
     """One host for all tests that leave it as it was."""
     with owned_place(tmp_path_factory.mktemp("shared")) as made:
         yield made
 
 
 @contextmanager
-def owned_place(folder: Path) -> Iterator[HostPlace]:
+def owned_place(folder: Path) -> Iterator[HostSpec]:
     owner = subprocess.Popen(["sleep", "600"])
-    made = HostPlace(folder / "hosts", owner.pid, "cpu", 1 << 30)
+    made = HostSpec(folder / "hosts", owner.pid, "cpu", 1 << 30)
     try:
         yield made
     finally:
@@ -77,20 +77,20 @@ def hosts_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         command = process.info["cmdline"] or []
-        is_host = "udfs.host.server" in command and command[-1].startswith(str(folder))
+        is_host = "millrace.udfs.host.server" in command and command[-1].startswith(str(folder))
         if is_host and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
 
-def lease(folder: Path, place: HostPlace, threads: int = 1) -> HostedModel:
+def lease(folder: Path, place: HostSpec, threads: int = 1) -> HostedModel:
     return hosted(folder, digest_of(folder), Runtime("cpu", threads=threads), place)
 
 
 def start_client(
-    folder: Path, kind: str, place: HostPlace, out: Path, seed: int, **changes: Any
+    folder: Path, kind: str, place: HostSpec, out: Path, seed: int, **changes: Any
 ) -> subprocess.Popen[str]:
-    asked = {
+    options = {
         "folder": str(folder),
         "kind": kind,
         "place": place.as_json(),
@@ -100,17 +100,18 @@ def start_client(
         "batch_rows": 16,
         "window_rows": 100,
     }
-    command = [sys.executable, str(CLIENT), json.dumps({**asked, **changes})]
-    root = str(Path(__file__).parents[2])
+    command = [sys.executable, str(CLIENT), json.dumps({**options, **changes})]
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    pipes = {"stdin": subprocess.PIPE if changes.get("paced") else None, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True, env=environment)
 
 
 def assert_equal_to_direct(out: Path, folder: Path, kind: str, seed: int, rows: int = ROWS) -> None:
     """The client's rows are those of its input, each once, in order, with what the model says without a host."""
     table = inputs(kind, rows, seed)
     direct = score(
-        table.to_batches(), lambda: loaded(folder), Plan((kind,), ("id",)), Meter(Place())
+        table.to_batches(), lambda: loaded(folder), Plan((kind,), ("id",)), Meter(TaskAttempt())
     )
     expected = pa.Table.from_batches(direct).drop_columns(["_meter"])
     found = pq.read_table(out)
@@ -125,7 +126,7 @@ def assert_equal_to_direct(out: Path, folder: Path, kind: str, seed: int, rows: 
 
 @pytest.mark.parametrize("clients", [1, 2, 4, 8])
 def test_all_answers_are_right_however_many_clients_there_are(
-    models: dict[str, Path], shared: HostPlace, tmp_path: Path, clients: int
+    models: dict[str, Path], shared: HostSpec, tmp_path: Path, clients: int
 ) -> None:
     kinds = [("pixels", "text")[number % 2] for number in range(clients)]
     started = [
@@ -143,7 +144,7 @@ def test_all_answers_are_right_however_many_clients_there_are(
 
 
 def test_threads_of_one_client_get_their_own_answers(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model, direct = lease(models["pixels"], shared), loaded(models["pixels"])
     questions = [
@@ -162,7 +163,7 @@ def test_threads_of_one_client_get_their_own_answers(
     assert model.outstanding() == 0
 
 
-def test_answers_outlive_the_next_question(models: dict[str, Path], shared: HostPlace) -> None:
+def test_answers_outlive_the_next_question(models: dict[str, Path], shared: HostSpec) -> None:
     model = lease(models["pixels"], shared)
     ask = np.zeros((3, 4, 4), np.uint8)
 
@@ -174,7 +175,7 @@ def test_answers_outlive_the_next_question(models: dict[str, Path], shared: Host
 
 
 def test_a_batch_larger_than_the_memory_first_shared_goes_through(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model = lease(models["pixels"], shared)
     ask = np.random.default_rng(0).integers(0, 256, (100_000, 4, 4), np.uint8)
@@ -190,7 +191,7 @@ def test_a_batch_larger_than_the_memory_first_shared_goes_through(
 
 
 def test_an_error_of_one_clients_batch_reaches_it_and_nobody_else(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     good, bad = lease(models["text"], shared), lease(models["text"], shared)
     tokens = [np.array([2, 4, 5, 3], np.int32)] * 3
@@ -216,7 +217,7 @@ def test_an_error_of_one_clients_batch_reaches_it_and_nobody_else(
 
 
 def test_a_model_that_cannot_be_loaded_is_the_clients_own_error(
-    tmp_path: Path, shared: HostPlace
+    tmp_path: Path, shared: HostSpec
 ) -> None:
     folder = pixel_mlp(tmp_path / "broken")
     weights = folder / "weights.safetensors"
@@ -231,7 +232,7 @@ def test_a_model_that_cannot_be_loaded_is_the_clients_own_error(
 
 
 def test_a_folder_that_changed_is_refused_before_a_host_starts(
-    tmp_path: Path, place: HostPlace
+    tmp_path: Path, place: HostSpec
 ) -> None:
     folder = pixel_mlp(tmp_path / "changed")
 
@@ -242,7 +243,7 @@ def test_a_folder_that_changed_is_refused_before_a_host_starts(
 
 
 def test_a_backend_that_cannot_be_had_is_refused_in_the_hosts_words(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     with pytest.raises(RunFailed, match="cannot be run with openvino") as caught:
         hosted(models["pixels"], digest_of(models["pixels"]), Runtime("cpu", "openvino"), shared)
@@ -251,7 +252,7 @@ def test_a_backend_that_cannot_be_had_is_refused_in_the_hosts_words(
 
 
 def test_a_model_that_writes_texts_is_refused_before_a_host_starts(
-    tmp_path: Path, place: HostPlace
+    tmp_path: Path, place: HostSpec
 ) -> None:
     folder = tiny_bert(tmp_path / "writer", "classify")
     card = read_card(folder).model_dump(mode="json", exclude={"files", "signature", "postprocess"})
@@ -270,16 +271,18 @@ def test_a_model_that_writes_texts_is_refused_before_a_host_starts(
 
 
 def test_what_ran_out_of_memory_there_is_a_memory_error_here() -> None:
-    told = [MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+    raised = [MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
 
-    rebuilt = [wire.rebuilt(json.loads(json.dumps(wire.told(error)))) for error in told]
+    rebuilt = [
+        protocol.rebuilt(json.loads(json.dumps(protocol.error_message(error)))) for error in raised
+    ]
 
     assert [type(error) for error in rebuilt] == [MemoryError, MemoryError]
     assert "9 bytes" in str(rebuilt[1])
 
 
 def test_a_host_that_does_not_come_up_in_time_is_an_error_and_not_left_behind(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], place: HostSpec
 ) -> None:
     with pytest.raises(RunFailed, match="did not start"):
         lease(models["pixels"], replace(place, start_s=0.01))
@@ -291,7 +294,7 @@ def test_a_host_that_does_not_come_up_in_time_is_an_error_and_not_left_behind(
 
 
 def test_nobody_but_this_user_can_reach_the_host_and_nothing_listens_on_the_network(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model = lease(models["pixels"], shared)
     address = read_address(shared.directory)
@@ -307,7 +310,7 @@ def test_nobody_but_this_user_can_reach_the_host_and_nothing_listens_on_the_netw
 
 
 def test_who_does_not_know_the_key_is_refused_and_the_host_serves_on(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model = lease(models["pixels"], shared)
     address = read_address(shared.directory)
@@ -316,7 +319,7 @@ def test_who_does_not_know_the_key_is_refused_and_the_host_serves_on(
     stranger.connect(str(shared.directory / address["socket"]))
 
     with pytest.raises(AuthenticationError):
-        wire.proven(stranger, b"a guess", is_host=False, timeout_s=10)
+        protocol.proven(stranger, b"a guess", is_host=False, timeout_s=10)
 
     assert len(model.predict(np.zeros((2, 4, 4), np.uint8))["label"]) == 2
 
@@ -326,17 +329,17 @@ def test_a_host_that_does_not_know_the_key_is_not_believed(tmp_path: Path) -> No
 
     def pretend() -> None:
         with pytest.raises((AuthenticationError, EOFError, OSError)):
-            wire.proven(theirs, b"another key", is_host=True, timeout_s=10)
+            protocol.proven(theirs, b"another key", is_host=True, timeout_s=10)
 
     host = threading.Thread(target=pretend)
     host.start()
     with pytest.raises((AuthenticationError, EOFError)):
-        wire.proven(ours, b"the key", is_host=False, timeout_s=10)
+        protocol.proven(ours, b"the key", is_host=False, timeout_s=10)
     host.join()
 
 
 def test_who_connects_and_says_nothing_keeps_nobody_waiting(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     lease(models["pixels"], shared)
     address = read_address(shared.directory)
@@ -350,18 +353,18 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting(
 
 
 def test_a_message_without_sense_ends_its_senders_lease_alone(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model, other = lease(models["pixels"], shared), lease(models["pixels"], shared)
-    wire.send(other._idle[0]._connection, {"do": "predict", "bytes": 1 << 40})
+    protocol.send(other._idle[0]._connection, {"do": "predict", "bytes": 1 << 40})
 
-    answer = wire.receive(other._idle[0]._connection)
+    answer = protocol.receive(other._idle[0]._connection)
 
     assert "longer than the memory" in answer["what"]
     assert len(model.predict(np.zeros((1, 4, 4), np.uint8))["label"]) == 1
 
 
-def test_a_directory_that_others_could_enter_is_refused(place: HostPlace) -> None:
+def test_a_directory_that_others_could_enter_is_refused(place: HostSpec) -> None:
     place.directory.mkdir(parents=True)
     place.directory.chmod(0o755)
 
@@ -372,7 +375,7 @@ def test_a_directory_that_others_could_enter_is_refused(place: HostPlace) -> Non
 
 
 def test_a_folder_whose_path_is_too_long_for_a_socket_is_no_obstacle(
-    models: dict[str, Path], place: HostPlace
+    models: dict[str, Path], place: HostSpec
 ) -> None:
     deep = replace(place, folder=place.folder / ("x" * 200))
 
@@ -380,7 +383,7 @@ def test_a_folder_whose_path_is_too_long_for_a_socket_is_no_obstacle(
 
 
 def test_paths_may_be_relative_to_where_the_client_is(
-    models: dict[str, Path], place: HostPlace, monkeypatch: pytest.MonkeyPatch
+    models: dict[str, Path], place: HostSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(models["pixels"].parent)
     near = replace(place, folder=Path(os.path.relpath(place.folder)))
@@ -391,7 +394,7 @@ def test_paths_may_be_relative_to_where_the_client_is(
     assert [process.cwd() for process in hosts_in(place.folder)] == [str(place.directory)]
 
 
-def test_an_owner_that_does_not_live_is_refused(place: HostPlace) -> None:
+def test_an_owner_that_does_not_live_is_refused(place: HostSpec) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
 
@@ -399,18 +402,18 @@ def test_an_owner_that_does_not_live_is_refused(place: HostPlace) -> None:
         connect(replace(place, owner=gone.pid))
 
 
-def test_owners_and_devices_have_hosts_of_their_own_and_equal_ones_share(place: HostPlace) -> None:
+def test_owners_and_devices_have_hosts_of_their_own_and_equal_ones_share(place: HostSpec) -> None:
     other = replace(place, owner=os.getpid())
 
     names = {place.directory, other.directory, replace(place, device="cuda:1").directory}
 
     assert len(names) == 3
-    assert HostPlace.from_json(place.as_json()) == place
+    assert HostSpec.from_json(place.as_json()) == place
     assert replace(place, idle_s=1).directory == place.directory
 
 
 def test_the_engine_decodes_with_the_model_of_a_host(
-    models: dict[str, Path], shared: HostPlace
+    models: dict[str, Path], shared: HostSpec
 ) -> None:
     model, direct = lease(models["pixels"], shared), loaded(models["pixels"])
     (batch,) = image_table([*images(3), None, b"short"]).select(["pixels"]).to_batches()

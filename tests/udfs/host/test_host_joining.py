@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import RunFailed
-from udfs.decode import Values
-from udfs.host.area import Area
-from udfs.host.joining import Limits, joinable, joined, split
-from udfs.host.payload import cost_of, owned, packed, unpacked
+from millrace.schemas.errors import RunFailed
+from millrace.udfs.host.batch_joining import JoinLimits, joinable, joined, split
+from millrace.udfs.host.payload import cost_of, owned, packed, unpacked
+from millrace.udfs.host.shared_memory import Area
+from millrace.udfs.runtime.examples import Values
 
 sequences = st.lists(
     st.lists(st.integers(0, 30_000), min_size=1, max_size=40), min_size=1, max_size=9
@@ -31,7 +31,7 @@ def arrays(draw: st.DrawFn) -> Values:
 
 
 questions = st.lists(texts | arrays(), min_size=1, max_size=12)
-limits = st.builds(Limits, st.integers(1, 40), st.integers(1, 400))
+limits = st.builds(JoinLimits, st.integers(1, 40), st.integers(1, 400))
 
 
 def same(one: Values, other: Values) -> bool:
@@ -48,33 +48,33 @@ def computed(values: Values) -> dict[str, np.ndarray[Any, Any]]:
 
 @given(questions, limits)
 def test_joined_questions_get_the_answers_that_each_would_get_alone(
-    asked: list[Values], limit: Limits
+    questions: list[Values], limit: JoinLimits
 ) -> None:
-    left, answers = list(range(len(asked))), {}
+    left, answers = list(range(len(questions))), {}
     while left:
-        waiting = [asked[number] for number in left]
+        waiting = [questions[number] for number in left]
         chosen = [left[index] for index in joinable(waiting, limit)]
-        batch = joined([asked[number] for number in chosen])
-        parts = split(computed(batch), [len(asked[number]) for number in chosen])
+        batch = joined([questions[number] for number in chosen])
+        parts = split(computed(batch), [len(questions[number]) for number in chosen])
         answers |= dict(zip(chosen, parts, strict=True))
         assert chosen[0] == left[0]  # who came first never waits for others
         left = [number for number in left if number not in chosen]
 
-    for number, values in enumerate(asked):
+    for number, values in enumerate(questions):
         alone = computed(values)
         assert all(np.array_equal(answers[number][name], alone[name]) for name in alone)
 
 
 @given(questions, limits)
 def test_a_joined_batch_is_within_its_limit_and_pads_little(
-    asked: list[Values], limit: Limits
+    questions: list[Values], limit: JoinLimits
 ) -> None:
-    chosen = joinable(asked, limit)
+    chosen = joinable(questions, limit)
 
-    costs = [cost_of(asked[index]) for index in chosen]
+    costs = [cost_of(questions[index]) for index in chosen]
     together = sum(rows for rows, _ in costs) * max(longest for _, longest in costs)
     if len(chosen) > 1:
-        most = limit.rows if isinstance(asked[0], np.ndarray) else limit.tokens
+        most = limit.rows if isinstance(questions[0], np.ndarray) else limit.tokens
         assert together <= most
         assert together <= 1.1 * sum(rows * longest for rows, longest in costs)
 
@@ -83,10 +83,10 @@ def test_questions_that_wait_are_put_together_up_to_the_limit() -> None:
     images = [np.zeros((10, 4, 4), np.uint8)] * 5
     short, long = [np.ones(10, np.int32)] * 4, [np.ones(100, np.int32)] * 4
 
-    assert joinable(images, Limits(rows=30, tokens=1)) == [0, 1, 2]
-    assert joinable([short, long, short], Limits(rows=1, tokens=1000)) == [0, 2]
-    assert joinable([long, short, long], Limits(rows=1, tokens=1000)) == [0, 2]
-    assert joinable([long, long], Limits(rows=1, tokens=500)) == [0]
+    assert joinable(images, JoinLimits(rows=30, tokens=1)) == [0, 1, 2]
+    assert joinable([short, long, short], JoinLimits(rows=1, tokens=1000)) == [0, 2]
+    assert joinable([long, short, long], JoinLimits(rows=1, tokens=1000)) == [0, 2]
+    assert joinable([long, long], JoinLimits(rows=1, tokens=500)) == [0]
 
 
 def outputs() -> Mapping[str, Values]:
@@ -120,12 +120,12 @@ def test_outputs_of_every_kind_come_out_of_shared_memory_as_they_went_in() -> No
 
 @given(questions)
 def test_questions_come_out_of_shared_memory_as_they_went_in_whatever_came_before(
-    asked: list[Values],
+    questions: list[Values],
 ) -> None:
     area = Area.made()
     reader = Area(area.descriptor)
 
-    for values in asked:
+    for values in questions:
         size = area.write(packed({"values": values}))
         assert same(unpacked(reader.read(size))["values"], values)
 

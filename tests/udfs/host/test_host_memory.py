@@ -11,21 +11,21 @@ import pytest
 from helpers import pixel_mlp
 from hypothesis import given
 from hypothesis import strategies as st
-from test_host import lease, place
 
-from schemas.errors import ModelError, RunFailed
-from udfs.host.loading import estimate_bytes, limit_bytes
-from udfs.host.place import HostPlace
-from udfs.host.shelf import NoRoomYet, Shelf
-from udfs.plan import Runtime
+from millrace.schemas.errors import ModelError, RunFailed
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.loading import estimate_bytes, limit_bytes
+from millrace.udfs.host.model_cache import ModelCache, NoRoomYet
+from millrace.udfs.runtime.plan import Runtime
+from tests.udfs.host.test_host import lease, place
 
 __all__ = ["place"]  # a fixture
 
 ASK = np.zeros((2, 4, 4), np.uint8)
 
 
-def shelf(limit_bytes: int, reserve_bytes: int = 0) -> Shelf[str]:
-    return Shelf(limit_bytes, reserve_bytes, lambda: None)
+def shelf(limit_bytes: int, reserve_bytes: int = 0) -> ModelCache[str]:
+    return ModelCache(limit_bytes, reserve_bytes, lambda: None)
 
 
 steps = st.lists(
@@ -36,16 +36,16 @@ steps = st.lists(
 
 @given(steps, st.integers(0, 30))
 def test_no_more_is_held_than_the_limit_and_nothing_leased_is_evicted(
-    asked: list[tuple[str, int, int, bool]], reserve_bytes: int
+    leases: list[tuple[str, int, int, bool]], reserve_bytes: int
 ) -> None:
-    held = shelf(100, reserve_bytes)
+    cache = shelf(100, reserve_bytes)
     sizes: dict[str, int] = {}
     leased: dict[int, set[str]] = {}
-    for key, tenant, drawn, leaves in asked:
+    for key, tenant, drawn, leaves in leases:
         size = sizes.setdefault(key, drawn)
         try:
             assert (
-                held.lease(key, tenant, size, lambda k=key, s=size: (f"model {k}", s))
+                cache.lease(key, tenant, size, lambda k=key, s=size: (f"model {k}", s))
                 == f"model {key}"
             )
             leased.setdefault(tenant, set()).add(key)
@@ -55,52 +55,52 @@ def test_no_more_is_held_than_the_limit_and_nothing_leased_is_evicted(
         except RunFailed:
             assert size + reserve_bytes > 100
         if leaves:
-            held.release(tenant)
+            cache.release(tenant)
             leased.pop(tenant, None)
         assert (
-            sum(one.size_bytes for one in held.held.values()) + reserve_bytes <= 100
-            or not held.held
+            sum(one.size_bytes for one in cache.models.values()) + reserve_bytes <= 100
+            or not cache.models
         )
-        assert {k for keys in leased.values() for k in keys} <= held.held.keys()
+        assert {k for keys in leased.values() for k in keys} <= cache.models.keys()
 
 
 def test_the_least_recently_used_goes_first_and_no_more_than_must() -> None:
-    held = shelf(100)
+    cache = shelf(100)
     for key in ("a", "b", "c"):
-        held.lease(key, 0, 30, lambda: ("model", 30))
-    held.use("a")
-    held.release(0)
+        cache.lease(key, 0, 30, lambda: ("model", 30))
+    cache.use("a")
+    cache.release(0)
 
-    held.lease("d", 1, 40, lambda: ("model", 40))
+    cache.lease("d", 1, 40, lambda: ("model", 40))
 
-    assert set(held.held) == {"a", "c", "d"}
+    assert set(cache.models) == {"a", "c", "d"}
 
 
 def test_a_model_that_is_too_large_by_itself_is_refused_with_the_numbers_and_evicts_nothing() -> (
     None
 ):
-    held = shelf(1000, 7)
-    held.lease("a", 0, 300, lambda: ("model", 300))
-    held.release(0)
+    cache = shelf(1000, 7)
+    cache.lease("a", 0, 300, lambda: ("model", 300))
+    cache.release(0)
 
     with pytest.raises(RunFailed, match="no memory for the model") as caught:
-        held.lease("b", 1, 994, lambda: ("model", 994))
+        cache.lease("b", 1, 994, lambda: ("model", 994))
 
     assert caught.value.got == "994 bytes needed, 7 reserved, held: 300 (0 leases)"
     assert caught.value.allowed == "1,000 bytes on the device"
-    assert set(held.held) == {"a"}
+    assert set(cache.models) == {"a"}
 
 
 def test_a_model_that_fails_to_load_holds_nothing() -> None:
-    held = shelf(100)
+    cache = shelf(100)
 
     def fail() -> tuple[str, int]:
         raise ModelError("broken")
 
     with pytest.raises(ModelError):
-        held.lease("a", 0, 50, fail)
+        cache.lease("a", 0, 50, fail)
 
-    assert held.held == {}
+    assert cache.models == {}
 
 
 @pytest.mark.parametrize(("precision", "bytes_each"), [("fp32", 4), ("bf16", 2), ("int8", 1)])
@@ -122,7 +122,7 @@ def test_where_nobody_says_a_host_takes_half_of_the_machines_memory() -> None:
 
 
 @pytest.fixture
-def two(tmp_path: Path, place: HostPlace) -> tuple[Path, Path, HostPlace]:
+def two(tmp_path: Path, place: HostSpec) -> tuple[Path, Path, HostSpec]:
     """Two models, and a place that has room for one of them."""
     first, second = pixel_mlp(tmp_path / "first"), pixel_mlp(tmp_path / "second")
     need = estimate_bytes(first, Runtime("cpu"))
@@ -135,7 +135,7 @@ def spoil(folder: Path) -> None:
 
 
 def test_a_model_that_nobody_leases_stays_until_its_room_is_needed(
-    two: tuple[Path, Path, HostPlace],
+    two: tuple[Path, Path, HostSpec],
 ) -> None:
     first, second, place = two
     keeper = lease(first, place)
@@ -150,7 +150,7 @@ def test_a_model_that_nobody_leases_stays_until_its_room_is_needed(
 
 
 def test_a_model_too_large_for_the_whole_device_is_refused(
-    two: tuple[Path, Path, HostPlace],
+    two: tuple[Path, Path, HostSpec],
 ) -> None:
     first, _, place = two
 
@@ -161,7 +161,7 @@ def test_a_model_too_large_for_the_whole_device_is_refused(
 
 
 def test_a_model_waits_for_the_room_of_a_leased_one_and_comes_when_it_is_let_go(
-    two: tuple[Path, Path, HostPlace],
+    two: tuple[Path, Path, HostSpec],
 ) -> None:
     first, second, place = two
     holding = lease(first, place)
@@ -185,7 +185,7 @@ def test_a_model_waits_for_the_room_of_a_leased_one_and_comes_when_it_is_let_go(
 
 
 def test_a_model_that_waits_for_room_too_long_is_refused_with_the_numbers(
-    two: tuple[Path, Path, HostPlace],
+    two: tuple[Path, Path, HostSpec],
 ) -> None:
     first, second, place = two
     place = replace(place, room_s=0.5)

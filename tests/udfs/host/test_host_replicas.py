@@ -15,16 +15,16 @@ import pytest
 from helpers import image_table, images, loaded, pixel_mlp
 from hypothesis import given
 from hypothesis import strategies as st
-from test_host import hosts_in, lease, place
-from test_host_lifetime import pid_of
 
-from schemas.errors import RunFailed
-from udfs.engine import score
-from udfs.host.devices import devices
-from udfs.host.place import HostPlace
-from udfs.host.replicas import Replicas, least_outstanding, round_robin
-from udfs.meter import Meter, Place
-from udfs.plan import Plan
+from millrace.schemas.errors import RunFailed
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.devices import devices
+from millrace.udfs.host.replicas import Replicas, least_outstanding, round_robin
+from millrace.udfs.runtime.plan import Plan
+from tests.udfs.host.test_host import hosts_in, lease, place
+from tests.udfs.host.test_host_lifetime import pid_of
 
 __all__ = ["place"]  # a fixture
 
@@ -32,7 +32,7 @@ ASK = np.zeros((2, 4, 4), np.uint8)
 
 
 @pytest.fixture
-def places(place: HostPlace) -> list[HostPlace]:
+def places(place: HostSpec) -> list[HostSpec]:
     """Two hosts of one owner."""
     return [replace(place, folder=place.folder / name) for name in ("a", "b")]
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def uneven(folder: Path, places: list[HostPlace]) -> Iterator[list[HostPlace]]:
+def uneven(folder: Path, places: list[HostSpec]) -> Iterator[list[HostSpec]]:
     """The first of the two hosts stands still while the test runs: as slow as can be."""
     keepers = [lease(folder, one) for one in places]
     os.kill(pid_of(places[0]), signal.SIGSTOP)
@@ -72,7 +72,7 @@ def answered(model: Replicas, threads: int, seconds: float, resume: int) -> int:
 
 
 def test_a_replica_that_stands_still_holds_nobody_back_where_the_least_busy_is_asked(
-    folder: Path, uneven: list[HostPlace]
+    folder: Path, uneven: list[HostSpec]
 ) -> None:
     model = Replicas([lease_while_stopped(folder, one, uneven) for one in uneven])
 
@@ -82,7 +82,7 @@ def test_a_replica_that_stands_still_holds_nobody_back_where_the_least_busy_is_a
 
 
 def test_in_turn_a_replica_that_stands_still_holds_everybody_back(
-    folder: Path, uneven: list[HostPlace]
+    folder: Path, uneven: list[HostSpec]
 ) -> None:
     replicas = [lease_while_stopped(folder, one, uneven) for one in uneven]
     model = Replicas(replicas, "round_robin")
@@ -92,7 +92,7 @@ def test_in_turn_a_replica_that_stands_still_holds_everybody_back(
     assert count <= 6  # each thread at most one or two, until it is the other's turn
 
 
-def lease_while_stopped(folder: Path, one: HostPlace, places: list[HostPlace]):  # type: ignore[no-untyped-def]
+def lease_while_stopped(folder: Path, one: HostSpec, places: list[HostSpec]):  # type: ignore[no-untyped-def]
     """A lease on a host that may be standing still: it goes on for as long as that takes."""
     os.kill(pid_of(places[0]), signal.SIGCONT)
     model = lease(folder, one)
@@ -101,9 +101,7 @@ def lease_while_stopped(folder: Path, one: HostPlace, places: list[HostPlace]): 
     return model
 
 
-def test_work_that_other_processes_gave_a_host_counts(
-    folder: Path, places: list[HostPlace]
-) -> None:
+def test_work_that_other_processes_gave_a_host_counts(folder: Path, places: list[HostSpec]) -> None:
     mine = Replicas([lease(folder, one) for one in places])
     other = lease(folder, places[0])
     busy = threading.Thread(
@@ -124,13 +122,13 @@ def test_work_that_other_processes_gave_a_host_counts(
 
 @pytest.mark.parametrize("route", ["least_outstanding", "round_robin"])
 def test_rows_come_back_in_order_and_right_from_several_replicas(
-    folder: Path, places: list[HostPlace], route: str
+    folder: Path, places: list[HostSpec], route: str
 ) -> None:
     model = Replicas([lease(folder, one) for one in places], route)
     table, plan = image_table(images(333)), Plan(("pixels",), ("id",), batch_rows=10)
 
     def scored(which: object) -> pa.Table:
-        made = score(table.to_batches(), lambda: which, plan, Meter(Place()))  # type: ignore[arg-type,return-value]
+        made = score(table.to_batches(), lambda: which, plan, Meter(TaskAttempt()))  # type: ignore[arg-type,return-value]
         return pa.Table.from_batches(made)
 
     found, expected = scored(model), scored(loaded(folder))
@@ -160,7 +158,7 @@ def test_the_least_busy_is_one_with_the_least_to_do_and_equals_take_turns(
 
 
 @pytest.mark.parametrize(
-    ("asked", "addresses", "count", "expected"),
+    ("requested", "addresses", "count", "expected"),
     [
         ("auto", [], 0, ("cpu",)),
         ("cpu", ["0"], 2, ("cpu",)),
@@ -173,13 +171,13 @@ def test_the_least_busy_is_one_with_the_least_to_do_and_equals_take_turns(
     ],
 )
 def test_a_worker_uses_the_devices_that_its_task_was_given(
-    asked: str, addresses: list[str], count: int, expected: tuple[str, ...]
+    requested: str, addresses: list[str], count: int, expected: tuple[str, ...]
 ) -> None:
-    assert devices(asked, addresses, count) == expected
+    assert devices(requested, addresses, count) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "addresses", "count"),
+    ("requested", "addresses", "count"),
     [
         ("cuda", [], 0),
         ("cuda", ["0"], 0),
@@ -191,10 +189,10 @@ def test_a_worker_uses_the_devices_that_its_task_was_given(
     ],
 )
 def test_a_device_that_is_not_there_or_not_the_tasks_is_refused(
-    asked: str, addresses: list[str], count: int
+    requested: str, addresses: list[str], count: int
 ) -> None:
     with pytest.raises(RunFailed) as caught:
-        devices(asked, addresses, count)
+        devices(requested, addresses, count)
 
     assert caught.value.got is not None
     assert caught.value.next is not None

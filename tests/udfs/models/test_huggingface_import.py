@@ -13,11 +13,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pipelines.cli import main
-from schemas.errors import ModelError
+from millrace.pipelines.cli import main
+from millrace.schemas.errors import ModelError
+from millrace.udfs.models.huggingface_import import adopt
+from millrace.udfs.models.model_loading import read_card, verify
 from tests.helpers import loaded, tiny_bert
-from udfs.models.adopt import adopt
-from udfs.models.base import read_card, verify
 
 TEXTS = ["the mill", "a river by the mill", "the"]
 ADOPTED = "---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n"
@@ -54,8 +54,13 @@ def pooled_by(folder: Path, *kinds: str, **modes: bool) -> None:
     """The files in which sentence-transformers says how a folder's vectors are made."""
     paths = {"Transformer": "", "Pooling": "1_Pooling"}
     modules = [
-        {"path": paths.get(kind, kind), "type": f"sentence_transformers.models.{kind}"}
-        for kind in kinds
+        {
+            "idx": number,
+            "name": str(number),
+            "path": paths.get(kind, kind),
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for number, kind in enumerate(kinds)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
@@ -80,8 +85,8 @@ def test_a_classifier_gives_transformers_own_labels_and_scores(
 
 
 def scored(folder: Path, column: str) -> dict[str, Any]:
-    from udfs.models.finish import FINISHES
-    from udfs.models.tokens import padded
+    from millrace.udfs.backends.postprocess import FINISHES
+    from millrace.udfs.tokenization.tokenizer import padded
 
     model = loaded(folder)
     examples = model.decode(batch(column))
@@ -127,6 +132,7 @@ def test_only_data_is_taken_and_each_file_is_vouched_for(classifier: Path, tmp_p
     ("said", "positions", "more", "longest"),
     [
         (None, 32, {}, 32),
+        (None, 1024, {}, 1024),
         (24, 32, {}, 24),
         (10**30, 32, {}, 32),  # how tokenizers say that they do not know
         (None, 514, {"model_type": "roberta", "pad_token_id": 1}, 512),
@@ -135,11 +141,14 @@ def test_only_data_is_taken_and_each_file_is_vouched_for(classifier: Path, tmp_p
 def test_texts_are_cut_where_the_model_ends(
     tmp_path: Path, said: int | None, positions: int, more: dict[str, Any], longest: int
 ) -> None:
-    from udfs.models.adopt import _longest
+    from transformers import AutoConfig
 
+    from millrace.udfs.models.text_task import longest as found
+
+    config = {"model_type": "bert", "max_position_embeddings": positions, **more}
     say(tmp_path / "tokenizer_config.json", model_max_length=said)
 
-    assert _longest(tmp_path, {"max_position_embeddings": positions, **more}) == longest
+    assert found(tmp_path, AutoConfig.for_model(**config), None, None) == longest
 
 
 def only_pickles(folder: Path) -> None:
@@ -152,10 +161,6 @@ def with_code(folder: Path) -> None:
 
 def without_licence(folder: Path) -> None:
     (folder / "README.md").write_text("# A model\nlicense: none that begins the page\n")
-
-
-def of_many_labels(folder: Path) -> None:
-    say(folder / "config.json", problem_type="multi_label_classification")
 
 
 def of_one_output(folder: Path) -> None:
@@ -225,8 +230,7 @@ def without_a_head(folder: Path) -> None:
         (only_pickles, "no weights as data"),
         (with_code, "code of its own"),
         (without_licence, "licence"),
-        (of_many_labels, "multi_label_classification"),
-        (of_one_output, "nothing to choose from"),
+        (of_one_output, "one output"),
         (of_tokens, "BertForTokenClassification"),
         (that_writes, "--max-new-tokens"),
         (without_config, "no folder of a Transformers model"),
@@ -262,10 +266,10 @@ def test_the_command_says_what_it_made(classifier: Path, tmp_path: Path) -> None
     out = tmp_path / "model"
     words = ["model", "import", str(classifier), "--text", "review", "--out", str(out)]
 
-    told = CliRunner().invoke(main, [*words, "--json", "--licence", "mit", "--name", "mood"])
+    result = CliRunner().invoke(main, [*words, "--json", "--licence", "mit", "--name", "mood"])
 
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
     assert (found["model"], found["licence"], found["reads"]) == ("mood:1", "mit", "review")
     assert found["options"]["labels"] == ["bad", "good"]
     assert found["gives"] == {"label": "string", "score": "float"}

@@ -14,14 +14,20 @@ from helpers import bert_card, columns_mlp, image_cnn, loaded, pixel_mlp, tiny_b
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from schemas.errors import JobFileError, MillraceError, ModelError, OutputMismatch, RunFailed
-from schemas.model import ModelCard
-from udfs.engine import score
-from udfs.meter import Meter, Place
-from udfs.models import base
-from udfs.models.base import digest_of, load, read_card, sha256, verify
-from udfs.models.networks import NETWORKS, build
-from udfs.plan import Plan, Runtime
+from millrace.schemas.errors import (
+    JobFileError,
+    MillraceError,
+    ModelError,
+    OutputMismatch,
+    RunFailed,
+)
+from millrace.schemas.model import ModelCard
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.graphs.networks import NETWORKS, build
+from millrace.udfs.models import model_loading
+from millrace.udfs.models.model_loading import digest_of, load, read_card, sha256, verify
+from millrace.udfs.runtime.plan import Plan, Runtime
 
 
 def card_of(folder: Path) -> dict[str, Any]:
@@ -42,7 +48,7 @@ def list_file(folder: Path, name: str) -> None:
 def scored(folder: Path, **columns: pa.Array) -> list[dict[str, Any]]:
     batch = pa.RecordBatch.from_pydict(columns)
     plan = Plan(inputs=tuple(columns))
-    out = score([batch], lambda: loaded(folder), plan, Meter(Place()))
+    out = score([batch], lambda: loaded(folder), plan, Meter(TaskAttempt()))
     return [row for part in out for row in part.to_pylist()]
 
 
@@ -324,7 +330,7 @@ def test_a_label_of_the_wrong_type_names_column_got_and_allowed(tmp_path: Path) 
 
 
 def test_a_grey_png_is_read_by_the_cnn(tmp_path: Path) -> None:
-    from test_decode import png
+    from tests.udfs.runtime.test_decode import png
 
     folder = image_cnn(tmp_path)
     cells = pa.array([png(4, 4), png(4, 4, "L", 9), b"broken"])
@@ -486,4 +492,4 @@ def test_loaded_models_are_kept_by_digest_and_not_by_folder(tmp_path: Path) -> N
 
     assert loaded(folder) is not first
     assert loaded(folder).card.version == "2"
-    assert base.sha256(folder / "model.yaml") == digest_of(folder)
+    assert model_loading.sha256(folder / "model.yaml") == digest_of(folder)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.profile import Profile, merged, profile_of, rows_of
+from millrace.udfs.readers.column_profile import ColumnProfile, merged
+from millrace.udfs.readers.profiling import profile_of, rows_of
 
 VALUES = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -35,9 +36,11 @@ def test_parts_add_up_to_the_whole(kind: pa.DataType, data: st.DataObject) -> No
     parts = [profile_of(pa.array(part, kind)) for part in (values[:cut], values[cut:])]
 
     whole = profile_of(pa.array(values, kind))
-    added = merged(Profile.of_json(parts[0].as_json()), Profile.of_json(parts[1].as_json()))
+    added = merged(
+        ColumnProfile.of_json(parts[0].as_json()), ColumnProfile.of_json(parts[1].as_json())
+    )
 
-    def plain(profile: Profile) -> str:
+    def plain(profile: ColumnProfile) -> str:
         order = [
             None if f is None else sorted(map(str, f))
             for f in (profile.values, profile.skeletons, profile.heads)
@@ -86,8 +89,8 @@ def test_a_profile_says_what_the_values_are_like() -> None:
 
 def test_what_goes_to_the_driver_is_a_row_a_column() -> None:
     batch = pa.RecordBatch.from_pydict({"a": [1, 2], "b": ["x", None]})
-    (told,) = rows_of([batch, batch])
-    found = {r["name"]: Profile.of_json(r["profile"]) for r in told.to_pylist()}
+    (batch_of_profiles,) = rows_of([batch, batch])
+    found = {r["name"]: ColumnProfile.of_json(r["profile"]) for r in batch_of_profiles.to_pylist()}
     assert found["a"].rows == 4
     assert found["b"].nulls == 2
     assert found["a"].repeated

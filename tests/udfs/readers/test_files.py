@@ -5,7 +5,9 @@ import csv
 import gzip
 import io
 import json
+import re
 import string
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from schemas.config import CsvSource, JsonSource
-from schemas.contract import MALFORMED
-from schemas.errors import InputCorrupt
-from schemas.types import arrow_type
-from udfs import csv_file
-from udfs.csv_file import csv_header, read_csv
-from udfs.files import InputFile
-from udfs.idx_file import idx_shape, read_idx
-from udfs.json_file import read_json
+from millrace.schemas.errors import InputCorrupt
+from millrace.schemas.rule import MALFORMED
+from millrace.schemas.sources import CsvSource, JsonSource
+from millrace.schemas.types import arrow_type
+from millrace.udfs.readers import csv_reader
+from millrace.udfs.readers.csv_reader import csv_header, read_csv
+from millrace.udfs.readers.files import InputFile
+from millrace.udfs.readers.idx_reader import idx_shape, read_idx
+from millrace.udfs.readers.json_reader import read_json
 
 CSV = CsvSource(format="csv", path="unused")
 JSON = JsonSource(format="json", path="unused")
@@ -229,7 +232,7 @@ def test_a_cell_may_hold_a_megabyte(tmp_path: Path) -> None:
 def test_a_record_beyond_the_limit_is_malformed_and_so_is_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "LONGEST_RECORD", 10)
+    monkeypatch.setattr(csv_reader, "LONGEST_RECORD", 10)
     found = parsed(tmp_path, b'id,text\n1,a\n2,"bbbb\ncccc\ndddd"\n3,e\n')
     assert found[0] == (1, "a", None)
     assert [row[2].split(":")[0] for row in found[1:]] == [
@@ -240,6 +243,151 @@ def test_a_record_beyond_the_limit_is_malformed_and_so_is_the_rest(
 def test_nul_characters_survive(tmp_path: Path) -> None:
     assert parsed(tmp_path, b"id,text\n1,a\0b\n") == [(1, "a\0b", None)]
     assert parsed_json(tmp_path, b'{"text": "a\\u0000b"}') == [(None, "a\0b", None)]
+
+
+def test_without_a_header_fields_are_the_declared_columns_in_their_order(tmp_path: Path) -> None:
+    data = b"1,a\n2\n\xef\xbb\xbf3,b\n"
+    assert parsed(tmp_path, data, header=False) == [
+        (1, "a", None),
+        (None, None, "reviews.csv line 2: 1 fields, 2 are named: 2"),
+        (None, None, 'reviews.csv line 3: column id: "\ufeff3" is not int: \ufeff3,b'),
+    ]
+    numbered = {"text": "string", "line": "bigint", "id": "int"}
+    assert parsed(tmp_path, b"a,1\nb,2\n", numbered, header=False, line="line") == [
+        ("a", 1, 1, None),
+        ("b", 2, 2, None),
+    ]
+    assert parsed(tmp_path, b"x,a,1\n", header=("more", "text", "id")) == [(1, "a", None)]
+    assert parsed(tmp_path, b"\xef\xbb\xbf1,a\n", header=False) == [(1, "a", None)]
+    assert parsed(tmp_path, b"", header=False) == []
+
+
+@given(
+    st.lists(st.decimals(-(10**12), 10**12, places=4) | st.decimals(-9, 9, places=4), min_size=1)
+)
+@quick
+def test_a_decimal_comma_is_read_as_python_reads_the_point(
+    tmp_path: Path, values: list[Decimal]
+) -> None:
+    lines = [f"{value:f}".replace(".", ",") for value in values]
+    data = "\n".join(["x;y;z", *(f"{one};{one};{one}" for one in lines)]).encode()
+    kinds = {"x": "double", "y": "decimal(20,4)", "z": "string"}
+    found = parsed(tmp_path, data, kinds, delimiter=";", decimal=",")
+    assert found == [
+        (float(value), value, line, None) for value, line in zip(values, lines, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("cell", ["1.5", "1.234,5", "1,2,3", "1 234,5", ",", "1,5e", "1e400"])
+def test_with_a_decimal_comma_other_marks_are_malformed(tmp_path: Path, cell: str) -> None:
+    ((value, why),) = parsed(
+        tmp_path, f"x;y\n{cell};".encode(), {"x": "double"}, delimiter=";", decimal=","
+    )
+    assert value is None
+    assert "is not double" in why
+    ((whole, why),) = parsed(tmp_path, b"x;y\n1,5;", {"x": "int"}, delimiter=";", decimal=",")
+    assert (whole, "is not int" in why) == (None, True)
+
+
+@given(
+    st.lists(st.decimals(-(10**12), 10**12, places=4) | st.integers(-(10**9), 10**9), min_size=1),
+    st.sampled_from([(".", ","), (",", "."), ("\u00a0", ","), ("'", "."), (" ", ",")]),
+)
+@quick
+def test_grouped_digits_are_read_as_python_writes_them(
+    tmp_path: Path, values: list[Decimal | int], marks: tuple[str, str]
+) -> None:
+    mark, decimal = marks
+    swap = str.maketrans(",.", mark + decimal)
+    lines = [f"{value:,}".translate(swap) for value in values]
+    data = "\n".join(["x;y;z", *(f"{one};{one};{one}" for one in lines)]).encode()
+    kinds = {"x": "double", "y": "decimal(20,4)", "z": "string"}
+    notation = {"decimal": decimal, "thousands": mark}
+    found = parsed(tmp_path, data, kinds, delimiter=";", **notation)
+    assert found == [
+        (float(value), Decimal(value), line, None)
+        for value, line in zip(values, lines, strict=True)
+    ]
+    whole = [one for one in values if isinstance(one, int)]
+    data = "\n".join(["x;", *(f"{one:,};".translate(swap) for one in whole)]).encode()
+    found = parsed(tmp_path, data, {"x": "bigint"}, delimiter=";", **notation)
+    assert found == [(one, None) for one in whole]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["4.23", "1.2345", "1.23.456", ".123", "1..234", "1234.567", "12.34,5", "1.234.", "1,234.5",
+     "1.234,5e3", "0x1.234", "1.234 ", "+.123", "1,234,5"],
+)  # fmt: skip
+def test_marks_that_do_not_group_by_three_are_malformed(tmp_path: Path, cell: str) -> None:
+    marks = {"delimiter": ";", "decimal": ",", "thousands": "."}
+    for kind in ("double", "decimal(9,4)", "bigint"):
+        ((value, why),) = parsed(tmp_path, f"x;y\n{cell};".encode(), {"x": kind}, **marks)
+        assert (value, f"is not {kind}" in why) == (None, True)
+
+
+@given(
+    st.lists(st.dates(), min_size=1),
+    st.sampled_from(["%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%d%%%Y-%m"]),
+)
+@quick
+def test_a_day_is_read_as_strptime_reads_it(tmp_path: Path, days: list[date], form: str) -> None:
+    texts = [f"{day:{form.replace('%Y', str(day.year).zfill(4))}}" for day in days]
+    data = "\n".join(["x", *texts]).encode()
+    found = parsed(tmp_path, data, {"x": "date"}, date_format=form)
+    assert found == [(datetime.strptime(one, form).date(), None) for one in texts]  # noqa: DTZ007
+
+
+@given(st.lists(st.datetimes(), min_size=1))
+@quick
+def test_an_instant_is_read_as_strptime_reads_it(tmp_path: Path, times: list[datetime]) -> None:
+    form = "%d.%m.%Y %H:%M:%S.%f"
+    texts = [one.strftime(f"%d.%m.{one.year:04} %-H:%M:%S.%f") for one in times]
+    data = "\n".join(["x,y", *(f"{one},{one}" for one in texts)]).encode()
+    kinds = {"x": "timestamp_ntz", "y": "timestamp"}
+    found = parsed(tmp_path, data, kinds, timestamp_format=form)
+    assert found == [(one, one.replace(tzinfo=UTC), None) for one in times]
+    zoned = "%Y-%m-%dT%H:%M%z"
+    data = b"x\n2026-03-01T1:30+0230\n2026-3-1T01:30-02:30\n2026-3-1T01:30-0230\n2026-3-1T1:3Z\n"
+    found = parsed(tmp_path, data, {"x": "timestamp"}, timestamp_format=zoned)
+    utc = ["2026-02-28 23:00", "2026-03-01 04:00", "2026-03-01 04:00", "2026-03-01 01:03"]
+    assert found == [(datetime.fromisoformat(f"{one}+00:00"), None) for one in utc]
+
+
+@pytest.mark.parametrize(
+    ("form", "cell"),
+    [
+        ("%d.%m.%Y", "2026-03-01"), ("%d.%m.%Y", "31.02.2026"), ("%d.%m.%Y", "01.13.2026"),
+        ("%d.%m.%Y", "1.3.26"), ("%d.%m.%Y", "01.03.2026 "), ("%d.%m.%Y", "01x03x2026"),
+        ("%Y%m%d", "2026031"), ("%Y%m%d", "202603011"), ("%d.%m.%Y", "00.01.2026"),
+    ],
+)  # fmt: skip
+def test_a_day_in_another_form_is_malformed(tmp_path: Path, form: str, cell: str) -> None:
+    ((value, why),) = parsed(tmp_path, f"x,y\n{cell},".encode(), {"x": "date"}, date_format=form)
+    assert (value, f"is not date ({form})" in why) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"date_format": "%d.%m.%y"},
+            "%y is not read; a year has four digits; allowed: %Y, %m, %d",
+        ),
+        ({"date_format": "%d. %B %Y"}, "%B is not read; names of months depend on a language"),
+        ({"date_format": "dd.MM.yyyy"}, "%Y, %m, %d is missing"),
+        ({"date_format": "%d.%m.%Y %H"}, "%H is not read"),
+        ({"date_format": "%d.%d.%m.%Y"}, "%d stands twice"),
+        ({"timestamp_format": "%d.%m.%Y %H:%S"}, "%S needs %H, %M"),
+        ({"timestamp_format": "%d.%m.%Y %z"}, "%z needs %H"),
+        ({"timestamp_format": "%d.%m.%Y %"}, "% is not read"),
+        ({"thousands": "."}, "thousands and decimal are both"),
+        ({"thousands": "x"}, "Input should be"),
+    ],
+)
+def test_a_notation_that_cannot_be_meant_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        CsvSource(format="csv", path="p", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf", b"id,text\n", b"id,text"])
@@ -318,6 +466,22 @@ def test_a_line_that_is_no_json_object_is_malformed(tmp_path: Path, line: bytes)
     assert [row[0] for row in found] == [1, None, 2]
     assert found[1][2].startswith("reviews.jsonl line 3: ")
     assert len(found[1][2]) < 400
+
+
+def test_a_key_in_another_case_is_a_malformed_record_and_no_silent_null(tmp_path: Path) -> None:
+    lines = [
+        {"id": 1, "text": "a", "more": 1},
+        {"id": 2, "Text": "a", "more": 1},
+        {"id": 3, "text": "a", "TEXT": "b"},
+        {"id": 4, "s": {"K": 1}},
+        {"id": 5, "s": {"k": 1, "other": 2}},
+    ]
+    data = "\n".join(json.dumps(line) for line in lines).encode()
+    found = parsed_json(tmp_path, data, {"id": "int", "text": "string", "s": "struct<k:int>"})
+    assert [row[0] for row in found] == [1, None, None, None, 5]
+    assert "line 2: key 'Text' differs from 'text' in case alone" in found[1][-1]
+    assert "key 'TEXT'" in found[2][-1]
+    assert "column s: key 'K' differs from 'k' in case alone" in found[3][-1]
 
 
 def test_json_decimals_lose_no_digit(tmp_path: Path) -> None:

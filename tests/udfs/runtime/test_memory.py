@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from udfs.allocator import out_of_memory
+from millrace.udfs.runtime.memory import out_of_memory
 
 _FAULTS = """
 import resource, sys
 import numpy as np
-from udfs.allocator import keep_freed_memory
+from millrace.udfs.runtime.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 def batch():

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from schemas.errors import OutputMismatch
-from schemas.model import Column, Signature
-from udfs.outputs import checked, column_of, not_finite
+from millrace.schemas.errors import OutputMismatch
+from millrace.schemas.model import Signature, SignatureColumn
+from millrace.udfs.runtime.outputs import checked, column_of, not_finite
 
 
 def signature(**outputs: dict[str, Any]) -> Signature:
@@ -77,7 +77,7 @@ def test_values_that_the_declared_type_cannot_hold_are_a_mismatch_that_names_bot
     values: Any, kind: str
 ) -> None:
     with pytest.raises(OutputMismatch) as caught:
-        column_of("score", values, Column(type=kind))
+        column_of("score", values, SignatureColumn(type=kind))
 
     assert "'score'" in caught.value.what
     assert kind in caught.value.what
@@ -97,13 +97,15 @@ def test_values_that_the_declared_type_cannot_hold_are_a_mismatch_that_names_bot
     ],
 )
 def test_values_become_the_declared_type(values: Any, kind: str, expected: list[Any]) -> None:
-    assert column_of("v", values, Column(type=kind)).to_pylist() == expected
+    assert column_of("v", values, SignatureColumn(type=kind)).to_pylist() == expected
 
 
 def test_a_transposed_array_keeps_its_rows() -> None:
     values = np.arange(6.0).reshape(2, 3).T  # not contiguous
 
-    assert column_of("v", values, Column(type="array<double>")).to_pylist() == values.tolist()
+    assert (
+        column_of("v", values, SignatureColumn(type="array<double>")).to_pylist() == values.tolist()
+    )
 
 
 def test_rows_with_nan_or_infinity_are_found_in_any_output() -> None:
@@ -119,4 +121,4 @@ def test_rows_with_nan_or_infinity_are_found_in_any_output() -> None:
 
 def test_checked_arrays_are_not_copied() -> None:
     assert checked(GOOD, PROMISED, 2)["probabilities"] is GOOD["probabilities"]
-    assert isinstance(column_of("v", GOOD["label"], Column(type="bigint")), pa.Int64Array)
+    assert isinstance(column_of("v", GOOD["label"], SignatureColumn(type="bigint")), pa.Int64Array)

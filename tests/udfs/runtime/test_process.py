@@ -7,7 +7,7 @@ import time
 
 def python(code: str) -> str:
     """What a fresh process prints."""
-    program = f"from udfs.process import fresh_since, mark_used\n{code}"
+    program = f"from millrace.udfs.runtime.process import fresh_since, mark_used\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

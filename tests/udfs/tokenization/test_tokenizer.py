@@ -13,9 +13,9 @@ from helpers import bert_card, tiny_bert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import ModelError
-from udfs.models.base import read_card
-from udfs.models.tokens import TokenDecoder, padded
+from millrace.schemas.errors import ModelError
+from millrace.udfs.models.model_loading import read_card
+from millrace.udfs.tokenization.tokenizer import TokenDecoder, padded
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ texts = st.lists(st.text(max_size=40) | st.lists(words, max_size=60).map(" ".joi
 @settings(max_examples=60)
 @given(texts)
 def test_ids_are_those_of_transformers(bert: Path, drawn: list[str]) -> None:
-    kept = [text for text in drawn if text is not None]
+    present = [text for text in drawn if text is not None]
 
-    assert ids_of(bert, list(kept)) == (by_transformers(bert, kept, 32) if kept else [])
+    assert ids_of(bert, list(present)) == (by_transformers(bert, present, 32) if present else [])
 
 
 @settings(max_examples=60)
@@ -83,7 +83,7 @@ def test_what_the_file_says_about_padding_and_length_is_not_what_the_card_says(
     assert (len(short), len(long)) == (4, 200)
 
 
-@pytest.mark.parametrize("pad", ["[PAD]", {"content": "[PAD]", "special": True}, None])
+@pytest.mark.parametrize("pad", ["[PAD]", {"__type": "AddedToken", "content": "[PAD]"}, None])
 def test_the_pad_token_is_the_tokenizers(bert: Path, tmp_path: Path, pad: Any) -> None:
     folder = tmp_path / "model"
     shutil.copytree(bert, folder)
@@ -95,6 +95,8 @@ def test_the_pad_token_is_the_tokenizers(bert: Path, tmp_path: Path, pad: Any) -
     for added in tokenizer["added_tokens"]:
         added["id"] = vocabulary[added["content"]]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    network = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**network, "pad_token_id": None}))
     bert_card(folder, "embed")
 
     found = TokenDecoder(folder, read_card(folder)).pad_id

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pytest
 from helpers import image_table, images, loaded, pixel_mlp
 
-from schemas.errors import RunFailed
-from udfs.engine import score
-from udfs.failpoint import VARIABLE
-from udfs.isolate import Isolated
-from udfs.journal import Journal
-from udfs.meter import Meter, Place
-from udfs.models import base
-from udfs.plan import Plan, Runtime, Scorer
-from udfs.watchdog import EXIT_CODE
+from millrace.schemas.errors import RunFailed
+from millrace.udfs.engine.fault_script import VARIABLE
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models import model_loading
+from millrace.udfs.runtime.plan import Plan, Runtime, Scorer
+from millrace.udfs.runtime.watchdog import EXIT_CODE
+from millrace.udfs.worker.isolation import ProcessIsolation
+from millrace.udfs.worker.journal import Journal
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def mlp(tmp_path: Path) -> Path:
 
 def scorer_of(folder: Path, **plan: object) -> Scorer:
     settings = Plan(("pixels",), ("id",), 16, 16, **plan)  # type: ignore[arg-type]
-    return Scorer(folder, base.digest_of(folder), Runtime("cpu"), settings, "", 0.0)
+    return Scorer(folder, model_loading.digest_of(folder), Runtime("cpu"), settings, "", 0.0)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, *rules: object) -> Path:
     """A script for the children; the file that counts their calls."""
     script = folder / "script.json"
-    told = {"predict": {"calls": str(folder / "calls"), "rules": rules}}
-    script.write_text(json.dumps(told), "utf-8")
+    content = {"predict": {"calls": str(folder / "calls"), "rules": rules}}
+    script.write_text(json.dumps(content), "utf-8")
     monkeypatch.setenv(VARIABLE, str(script))
     return folder / "calls"
 
@@ -61,9 +61,9 @@ def pixels_with(count: int, **marks: int) -> list[bytes]:
 
 
 def run(scorer: Scorer, pixels: list[bytes], journal: Path) -> list[dict[str, object]]:
-    apart = Isolated(scorer, [], Journal(journal, 3))
+    apart = ProcessIsolation(scorer, [], Journal(journal, 3))
     batches = image_table(pixels).to_batches()
-    out = score(batches, lambda: loaded(scorer.folder), scorer.plan, Meter(Place()), apart)
+    out = score(batches, lambda: loaded(scorer.folder), scorer.plan, Meter(TaskAttempt()), apart)
     return pa.Table.from_batches(out).to_pylist()
 
 
@@ -72,7 +72,7 @@ def plain(scorer: Scorer, pixels: list[bytes]) -> list[dict[str, object]]:
         image_table(pixels).to_batches(),
         lambda: loaded(scorer.folder),
         scorer.plan,
-        Meter(Place()),
+        Meter(TaskAttempt()),
     )
     return pa.Table.from_batches(out).to_pylist()
 
@@ -120,7 +120,7 @@ def test_no_child_outlives_the_task(
 ) -> None:
     scripted(monkeypatch, tmp_path)
     died(tmp_path / "journal", 0)
-    apart = Isolated(scorer_of(mlp), [], Journal(tmp_path / "journal", 3))
+    apart = ProcessIsolation(scorer_of(mlp), [], Journal(tmp_path / "journal", 3))
     before = psutil.Process().children()  # Spark's, where other tests ran
     with apart:
         apart.scored(image_table(images(4)).to_batches()[0].select(["pixels"]))
@@ -149,7 +149,7 @@ def test_a_child_that_cannot_load_the_model_says_why(mlp: Path, tmp_path: Path) 
     scorer = scorer_of(mlp)
     loaded(mlp)
     (mlp / "model.yaml").write_text((mlp / "model.yaml").read_text("utf-8") + "\n", "utf-8")
-    apart = Isolated(scorer, [], Journal(tmp_path / "journal", 3))
+    apart = ProcessIsolation(scorer, [], Journal(tmp_path / "journal", 3))
 
     with apart, pytest.raises(Exception, match="changed during the run"):
         apart.scored(image_table(images(4)).to_batches()[0].select(["pixels"]))
@@ -203,7 +203,7 @@ def test_noting_a_window_takes_microseconds(tmp_path: Path) -> None:
 def test_a_call_that_does_not_return_ends_the_process_though_it_holds_pythons_lock() -> None:
     code = (
         "import re, sys, time\n"
-        "from udfs.watchdog import Watchdog\n"
+        "from millrace.udfs.runtime.watchdog import Watchdog\n"
         "dog = Watchdog(0.4)\n"
         "for _ in range(4):\n"
         "    with dog.watching():\n"
