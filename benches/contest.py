@@ -19,7 +19,7 @@ from benches.figures import Figures
 from benches.inputs import Made
 from benches.outcome import Answers
 from benches.process import ROOT, Failed, measured
-from schemas.tables import CALIBRATIONS
+from millrace.schemas.tables import CALIBRATIONS
 
 CACHE = Path("build/bench")
 

@@ -22,9 +22,9 @@ def encoder_folder(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from examples.docs import packaged_model
-    from udfs.models.base import CARD
-    from udfs.models.folder import write_card
+    from millrace.examples.docs import packaged_model
+    from millrace.udfs.models.model_folder import write_card
+    from millrace.udfs.models.model_loading import CARD
 
     if (folder / CARD).is_file():
         return folder

@@ -25,14 +25,14 @@ from benches.machine import machine, slug, versions
 from benches.millrace_job import VARIANTS
 from benches.process import ROOT
 from benches.workloads import WORKLOADS
-from pipelines import score
-from pipelines.command_session import session_for
-from pipelines.forecast import LEVEL
-from pipelines.foresee import foresee
-from pipelines.plan import as_object
-from pipelines.progress import Progress
-from schemas.config import Job
-from schemas.yaml_file import load
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.inference.time_model import LEVEL
+from millrace.pipelines.planning.forecast import foresee
+from millrace.pipelines.planning.forecast_table import as_json
+from millrace.pipelines.run import runner
+from millrace.pipelines.spark.job_session import session_for
+from millrace.schemas.config import Job
+from millrace.schemas.yaml_file import load
 
 SIZES = {"digits": (50_000, 200_000), "docs": (512, 2048), "payments": (200_000, 1_000_000)}
 SLOTS = (1, 2)
@@ -132,9 +132,9 @@ def _child(step: str, told: dict[str, Any]) -> None:
     quiet, waiting = Progress(quiet=True), psutil.getloadavg()[0]  # 1 min
     with session_for(job, master=f"local[{told['slots']},4]") as spark:
         if step == "plan":
-            found = as_object(foresee(spark, job, quiet, _age_s()))
+            found = as_json(foresee(spark, job, quiet, _age_s()))
         else:
-            found = score.run(spark, job, quiet, fresh=told["fresh"]).as_json()
+            found = runner.run(spark, job, quiet, fresh=told["fresh"]).as_json()
         took_s = _age_s()
     about = {"took_s": round(took_s, 3), "waiting": waiting}
     print(json.dumps(found | about, default=str))

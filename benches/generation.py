@@ -20,9 +20,9 @@ import pyarrow as pa
 import torch
 
 from benches.machine import cpu_model, machine, slug, versions
-from examples.generation import causal_card, causal_folder, prompts
-from udfs.models.base import digest_of, load
-from udfs.plan import Runtime
+from millrace.examples.generation import causal_card, causal_folder, prompts
+from millrace.udfs.models.model_loading import digest_of, load
+from millrace.udfs.runtime.plan import Runtime
 
 RESULTS = Path(__file__).parent / "results"
 MAX_NEW_TOKENS = 64

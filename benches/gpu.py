@@ -125,10 +125,10 @@ def out_of_memory(folder: Path) -> dict[str, Any]:
     import pyarrow as pa
     import torch
 
-    from udfs.engine import score
-    from udfs.meter import Meter, Place
-    from udfs.models.base import digest_of, load
-    from udfs.plan import Plan, Runtime
+    from millrace.udfs.engine.metering import Meter, TaskAttempt
+    from millrace.udfs.engine.scoring import score
+    from millrace.udfs.models.model_loading import digest_of, load
+    from millrace.udfs.runtime.plan import Plan, Runtime
 
     model = load(folder, digest_of(folder), Runtime("cuda:0", "torch", "bf16"))
     table = pa.table({"text": encoder.texts(1024)})
@@ -136,7 +136,7 @@ def out_of_memory(folder: Path) -> dict[str, Any]:
 
     def embedded(rows: int) -> tuple[Any, int]:
         plan = Plan(inputs=("text",), batch_rows=rows)
-        made = list(score(table.to_batches(), lambda: model, plan, Meter(Place())))
+        made = list(score(table.to_batches(), lambda: model, plan, Meter(TaskAttempt())))
         calls = sum(
             one["model_batches"] for b in made for one in b.column("_meter").to_pylist() if one
         )

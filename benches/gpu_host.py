@@ -55,8 +55,8 @@ def clients(folder: Path, seconds: float, device: str = DEVICE) -> dict[str, Any
 
 def _bare(folder: str, seconds: float, device: str) -> float:
     """Rows a second of one process that owns the model."""
-    from udfs.models.base import digest_of, load
-    from udfs.plan import Runtime
+    from millrace.udfs.models.model_loading import digest_of, load
+    from millrace.udfs.runtime.plan import Runtime
 
     path = Path(folder)
     model = load(path, digest_of(path), Runtime(device, "torch", PRECISION))
@@ -68,13 +68,13 @@ def _client(
     folder: str, seconds: float, device: str, place: str, owner: int, ready: Any
 ) -> tuple[int, float]:
     """The rows that one client got answered, and the seconds that took; all clients begin together."""
-    from udfs.host.client import hosted
-    from udfs.host.place import HostPlace
-    from udfs.models.base import digest_of
-    from udfs.plan import Runtime
+    from millrace.udfs.host.address import HostSpec
+    from millrace.udfs.host.client import hosted
+    from millrace.udfs.models.model_loading import digest_of
+    from millrace.udfs.runtime.plan import Runtime
 
     path = Path(folder)
-    where = HostPlace(
+    where = HostSpec(
         Path(place), owner, device, limit_bytes=64 << 30, join_rows=_JOIN_ROWS,
         join_tokens=_JOIN_ROWS * encoder.TOKENS,
     )  # fmt: skip

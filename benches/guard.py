@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from benches import paired
 from benches.inputs import ROWS
-from udfs.decode import Examples
-from udfs.engine import score
-from udfs.isolate import Isolated
-from udfs.journal import Journal
-from udfs.meter import Meter, Place
-from udfs.models.base import Model, digest_of, load
-from udfs.plan import Plan, Runtime, Scorer
-from udfs.poison import Computed, Predictor, cost_of
+from millrace.udfs.engine.metering import Meter, TaskAttempt
+from millrace.udfs.engine.row_isolation import Computed, Predictor, cost_of
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models.model_loading import Model, digest_of, load
+from millrace.udfs.runtime.examples import Examples
+from millrace.udfs.runtime.plan import Plan, Runtime, Scorer
+from millrace.udfs.worker.isolation import ProcessIsolation
+from millrace.udfs.worker.journal import Journal
 
 MOST = 1.01
 SLICE = 2_000  # rows of a pair: short, so that both halves see the same machine
@@ -47,12 +47,12 @@ def cpu_s(
     batches: Sequence[pa.RecordBatch], model: Model, scorer: Scorer, journal: Path | None
 ) -> float:
     """CPU seconds of one pass; without a ``journal`` nothing is guarded."""
-    apart = Isolated(scorer, (), Journal(journal, 0)) if journal else None
+    apart = ProcessIsolation(scorer, (), Journal(journal, 0)) if journal else None
     plan = scorer.plan if journal else replace(scorer.plan, batch_timeout_s=None)
     bare = mock.patch.object(Predictor, "_batch", _unguarded)
     with nullcontext() if journal else bare:
         started = time.process_time()
-        for _ in score(batches, lambda: model, plan, Meter(Place()), apart):
+        for _ in score(batches, lambda: model, plan, Meter(TaskAttempt()), apart):
             pass
         return time.process_time() - started
 

@@ -25,12 +25,12 @@ import numpy as np
 from benches.inputs import MODELS, ROWS
 from benches.machine import cpu_model, machine, slug, versions
 from benches.workloads import WORKLOADS
-from udfs.batching import cut
-from udfs.host.client import hosted
-from udfs.host.place import HostPlace
-from udfs.models.base import digest_of, load
-from udfs.plan import Runtime
-from udfs.sizing import Pinned, sizer_for
+from millrace.udfs.engine.batch_sizing import FixedSizer, sizer_for
+from millrace.udfs.engine.batching import cut
+from millrace.udfs.host.address import HostSpec
+from millrace.udfs.host.client import hosted
+from millrace.udfs.models.model_loading import digest_of, load
+from millrace.udfs.runtime.plan import Runtime
 
 CLIENTS = (0, 1, 2, 4, 8)  # 0: the bare loop
 LEAST = 0.95  # of one client's rate, with four
@@ -85,7 +85,7 @@ def _name(clients: int) -> str:
 def _rate(work: Work, folder: Path, run: Path, clients: int) -> float:
     spawn = multiprocessing.get_context("spawn")
     many = max(1, clients)
-    place = HostPlace(run, os.getpid(), "cpu", 4 << 30) if clients else None
+    place = HostSpec(run, os.getpid(), "cpu", 4 << 30) if clients else None
     with spawn.Manager() as manager, spawn.Pool(many) as pool:
         ready = manager.Barrier(many)
         asked = [(work, folder, place, number, many, ready) for number in range(many)]
@@ -95,7 +95,7 @@ def _rate(work: Work, folder: Path, run: Path, clients: int) -> float:
 
 
 def _client(
-    work: Work, folder: Path, place: HostPlace | None, number: int, many: int, ready: Any
+    work: Work, folder: Path, place: HostSpec | None, number: int, many: int, ready: Any
 ) -> tuple[int, float, float]:
     """Rows that one client got answered, and when it began and ended."""
     runtime = Runtime("cpu", threads=1)
@@ -116,7 +116,7 @@ def _batches(work: Work, model: Any) -> list[Any]:
     examples = model.decode(table.combine_chunks().to_batches()[0])
     sizer = sizer_for(work.batch_rows, work.batch_cost)
     made = [examples.take(index) for index in cut(len(examples.rows), sizer, examples.lengths)]
-    return made if isinstance(sizer, Pinned) else _dealt(made)
+    return made if isinstance(sizer, FixedSizer) else _dealt(made)
 
 
 def _dealt(batches: list[Any]) -> list[Any]:

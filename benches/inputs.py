@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from benches import payments
 from benches.exported import export
 from benches.workloads import WORKLOADS, Workload, parts
-from examples import digits, docs
-from examples.files import write_parts
-from examples.paragraphs import corpus
+from millrace.examples import digits, docs
+from millrace.examples.files import write_parts
+from millrace.examples.paragraphs import corpus
 
 
 @dataclass(frozen=True)

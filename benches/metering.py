@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from benches import paired
 from benches.inputs import ROWS
-from schemas.tables import METER
-from udfs.energy import zones
-from udfs.engine import score
-from udfs.meter import LAPS, Meter, Place
-from udfs.models.base import Model, digest_of, load
-from udfs.plan import Plan, Runtime
+from millrace.schemas.tables import METER
+from millrace.udfs.engine.energy_counters import zones
+from millrace.udfs.engine.metering import LAPS, Meter, TaskAttempt
+from millrace.udfs.engine.scoring import score
+from millrace.udfs.models.model_loading import Model, digest_of, load
+from millrace.udfs.runtime.plan import Plan, Runtime
 
 MOST = 1.005
 SLICE = 5_000  # rows of a pair: short, so that both halves see the same machine
@@ -55,7 +55,7 @@ def cpu_s(batches: Sequence[pa.RecordBatch], model: Model, plan: Plan, meter: Me
 
 def alone_us() -> float:
     """Microseconds of a window's clock calls: each lap once, and the reading."""
-    meter, spent = Meter(Place()), []
+    meter, spent = Meter(TaskAttempt()), []
     for _ in range(ALONE):
         started = time.perf_counter()
         for name in LAPS[1:]:
@@ -74,12 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     inputs = tuple(model.card.signature.inputs)
     batches = ROWS["digits"](given.rows).select(list(inputs)).to_batches(max_chunksize=SLICE)
     plan = Plan(inputs, (), 256)
-    cpu_s(batches[:2], model, plan, Meter(Place()))  # what the first pass alone has to do
+    cpu_s(batches[:2], model, plan, Meter(TaskAttempt()))  # what the first pass alone has to do
     ratios = paired.compared(
         batches,
         given.rounds,
-        lambda rows: cpu_s([rows], model, plan, Stopped(Place())),
-        lambda rows: cpu_s([rows], model, plan, Meter(Place())),
+        lambda rows: cpu_s([rows], model, plan, Stopped(TaskAttempt())),
+        lambda rows: cpu_s([rows], model, plan, Meter(TaskAttempt())),
         "metered",
     )
     more = {

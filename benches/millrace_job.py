@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benches.contestant import Told, tell, told
-from pipelines.command_session import session_for
-from schemas.config import Job
-from schemas.yaml_file import load
+from millrace.pipelines.spark.job_session import session_for
+from millrace.schemas.config import Job
+from millrace.schemas.yaml_file import load
 
 # The demonstrations expect a few thousand rows; that rule stays on, with wider bounds.
 EXPECTED = "[{expect: ExpectTableRowCountToBeBetween, min_value: 1, max_value: 100000000}]"
@@ -28,9 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job = job_of(task)
     began = time.time()
     apart, master = _APART if task.apart else {}, f"local[{task.slots},4]"
-    with session_for(job, apart, master=master, importing=["pipelines.score"]) as spark:
-        from pipelines.progress import Progress  # as `millrace run` does: while Spark starts
-        from pipelines.score import run
+    with session_for(job, apart, master=master, importing=["millrace.pipelines.score"]) as spark:
+        from millrace.pipelines.console.progress import (
+            Progress,  # as `millrace run` does: while Spark starts
+        )
+        from millrace.pipelines.run.runner import run
 
         session_s = time.time() - began
         summary = run(spark, job, Progress())

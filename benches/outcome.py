@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from benches.contestants import Promise
 from benches.workloads import Workload
-from pipelines.task_times import EventLog
-from schemas.model import Tolerance
-from udfs.meter import LAPS
+from millrace.pipelines.lake import live_rows
+from millrace.pipelines.spark.event_log import EventLog
+from millrace.schemas.model import Tolerance
+from millrace.udfs.engine.metering import LAPS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def answers(folder: Path, workload: Workload) -> Answers:
     label = ["label"] if "label" in workload.outputs else []
     columns = [workload.key, *label, workload.compared]
     if DeltaTable.is_deltatable(str(folder)):
-        table = DeltaTable(str(folder)).to_pyarrow_table(columns=columns)
+        table = live_rows.rows(DeltaTable(str(folder)), columns)
     else:
         table = pq.read_table(folder, columns=columns)
     return answers_of(table.sort_by(workload.key), workload.key, workload.compared)
@@ -134,7 +135,7 @@ def executor_s(logs: Path) -> dict[str, float]:
 
 def meters(predictions: Path) -> list[dict[str, Any]]:
     """Millrace's meter rows, in the order in which they began."""
-    column = DeltaTable(str(predictions)).to_pyarrow_table(columns=["_meter"]).column("_meter")
+    column = live_rows.rows(DeltaTable(str(predictions)), ["_meter"]).column("_meter")
     rows: list[dict[str, Any]] = column.drop_null().to_pylist()
     return sorted(rows, key=lambda row: row["started_at"])
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from benches.workloads import WORKLOADS
-from udfs.models.base import CARD
-from udfs.models.folder import write_card
+from millrace.udfs.models.model_folder import write_card
+from millrace.udfs.models.model_loading import CARD
 
 SEED = 7
 HIDDEN = [128, 64]
@@ -43,7 +43,7 @@ def write_model(folder: Path) -> None:
     """Train and write the network, unless it is there: how risky a payment is, as one number."""
     import torch
 
-    from udfs.models.networks import build, save
+    from millrace.udfs.graphs.networks import build, save
 
     if (folder / CARD).is_file():
         return

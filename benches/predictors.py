@@ -47,7 +47,7 @@ def digits_network(folder: Path) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    from udfs.models.networks import build
+    from millrace.udfs.graphs.networks import build
 
     network = build("cnn", SHAPE, _SIZES)
     network.load_state_dict(load_file(folder / "model.safetensors"))
@@ -111,7 +111,7 @@ def load_payments(folder: Path) -> Predict:
     import torch
     from safetensors.torch import load_file
 
-    from udfs.models.networks import build
+    from millrace.udfs.graphs.networks import build
 
     weights = load_file(folder / "model.safetensors")
     hidden = [weights[f"layers.{at}.weight"].shape[0] for at in (1, 3)]

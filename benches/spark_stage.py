@@ -25,8 +25,8 @@ from pyspark.sql.types import (
 from benches import marks
 from benches.contestant import Told, tell
 from benches.predictors import LOADERS, Predict
-from pipelines.session import open_session
-from pipelines.task_times import tagged
+from millrace.pipelines.spark.job_tags import tagged
+from millrace.pipelines.spark.session import open_session
 
 LOGS = "logs"
 STOCK = {
@@ -74,7 +74,7 @@ def loader(task: Told) -> Callable[[], Predict]:
 @cache
 def model(name: str, folder: str, left: str) -> Predict:
     """The workload's plain model, the same for every call in this process; marks go to ``left``."""
-    from udfs.process import fresh_since
+    from millrace.udfs.runtime.process import fresh_since
 
     # A worker's start is counted as Millrace's meter counts it: from its fork server's start on.
     load = partial(LOADERS[name], Path(folder))

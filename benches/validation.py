@@ -25,10 +25,12 @@ from pyspark.sql import functions as F
 
 from benches.process import ROOT
 from benches.stored import noted
-from pipelines.expectations import Expectations, suite_of
-from pipelines.session import open_session
-from pipelines.validate import Verdict, examine
-from schemas.contract import Contract
+from millrace.pipelines.spark.session import open_session
+from millrace.pipelines.validation.contract_check import examine
+from millrace.pipelines.validation.expectations import Expectations
+from millrace.pipelines.validation.gx_adapter import build_suite
+from millrace.pipelines.validation.verdict import Verdict
+from millrace.schemas.contract import Contract
 
 ROWS = 1_000_000
 FILES = 4
@@ -172,7 +174,7 @@ def checkpoint(rows: DataFrame, count: int, result_format: str) -> list[Any]:
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_spark("input", persist=False)
     batch = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    suite = context.suites.add(suite_of(contract_of(count).expectations))
+    suite = context.suites.add(build_suite(contract_of(count).expectations))
     asked = gx.ValidationDefinition(name="all", data=batch, suite=suite)
     context.validation_definitions.add(asked)
     made = gx.Checkpoint(name="all", validation_definitions=[asked], result_format=result_format)

@@ -41,7 +41,7 @@ def process_s(made: Made, way: str, lake: Path) -> float:
         "engine.batch": "auto", "engine.backend": "torch", "engine.precision": "fp32", **WAYS[way],
     }  # fmt: skip
     settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(ROOT / made.workload.job)]
+    command = [sys.executable, "-m", "millrace.pipelines.cli", "run", str(ROOT / made.workload.job)]
     log = lake.with_suffix(".log")
     took = measured([*command, *settings, "--fresh", "--json"], log).wall_s
     told = json.loads(log.read_text("utf-8").splitlines()[-1])
