@@ -142,9 +142,11 @@ def _watch(
     spark: SparkSession, tally: Tally | None, update: _Update, done: threading.Event
 ) -> None:
     with cluster.counting(spark) as counted:
-        while not done.wait(_REFRESH_S):
+        while True:  # once at least, however short the step is
             tasks = Tasks(*counted())
             if tally is not None:
                 tally.look()
                 tally.retried = tasks.failed
             update(tasks)
+            if done.wait(_REFRESH_S):
+                return
