@@ -31,7 +31,7 @@ from pathlib import Path
 START = "millrace.pipelines.run.runner:run"
 OPENS = {"pipelines.run.claiming", "pipelines.run.failure"}  # parts of the runner, once
 VOCABULARY = (
-    "schemas", "pipelines.console", "pipelines.lake.paths", "pipelines.spark.cluster",
+    "schemas", "pipelines.console", "pipelines.lake.location", "pipelines.spark.cluster",
     "pipelines.spark.concurrency", "pipelines.spark.error_translation", "pipelines.spark.session",
     "udfs.engine.fault_injection",
     # the same, in the tree before the packages

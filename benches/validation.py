@@ -148,7 +148,9 @@ def ours(rows: DataFrame, count: int) -> Verdict:
     contract = contract_of(count)
     expectations = Expectations(rows, contract)
     rules = contract.row_rules(())
-    _, verdict = examine(rows, (contract, rules), {}, (expectations, expectations.ask), NOW)
+    _, verdict = examine(
+        rows, (contract, rules), {}, (expectations, expectations.validate_with_spark), NOW
+    )
     return verdict
 
 

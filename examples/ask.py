@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from millrace.pipelines.query.engine import query
+from millrace.pipelines.api.lake import read
 from millrace.udfs.models.model_loading import digest_of, load
 from millrace.udfs.runtime.plan import Runtime
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--question", required=True)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    paragraphs = query(options.lake, "SELECT source, text, embedding FROM docs_current")
+    paragraphs = read(options.lake).sql("SELECT source, text, embedding FROM docs_current")
     best = nearest(embedding(options.question, options.model), paragraphs)
     if options.json:
         print(json.dumps(best))

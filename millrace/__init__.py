@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         validate,
     )
     from millrace.pipelines.api.lake import Lake, read
+    from millrace.pipelines.api.models import convert_model, import_model, seal_model
     from millrace.pipelines.api.progress_events import ProgressEvent, TerminalProgress
     from millrace.pipelines.api.sessions import session
     from millrace.pipelines.planning.dry_run import DryRun
@@ -44,9 +45,11 @@ __all__ = [
     "RunSummary",
     "TerminalProgress",
     "Verdict",
+    "convert_model",
     "dry_run",
     "dry_run_replay",
     "errors",
+    "import_model",
     "init",
     "load_job",
     "plan",
@@ -54,6 +57,7 @@ __all__ = [
     "read",
     "replay",
     "run",
+    "seal_model",
     "session",
     "suggest",
     "validate",
@@ -69,9 +73,12 @@ _MODULES = {  # by public name, the module that defines it
     "RunSummary": "millrace.schemas.summary",
     "TerminalProgress": f"{_API}.progress_events",
     "Verdict": "millrace.pipelines.validation.contract_check",
+    "convert_model": f"{_API}.models",
+    "import_model": f"{_API}.models",
     "init": f"{_API}.drafts",
     "load_job": f"{_API}.job_argument",
     "read": f"{_API}.lake",
+    "seal_model": f"{_API}.models",
     "session": f"{_API}.sessions",
     "suggest": f"{_API}.drafts",
 }

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.schemas.config import Job
 from millrace.udfs.graphs.networks import build, save
@@ -28,7 +29,7 @@ WORDS = ("good", "bad", "##ly", "day", "night", "a", "the", "!", "?", "ðŸ˜€", "×
 
 def rows(lake: Path, sql: str) -> list[dict[str, Any]]:
     """What a query says of a lake."""
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    found: list[dict[str, Any]] = query(LakeLocation(lake), sql).to_pylist()
     return found
 
 

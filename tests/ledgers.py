@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.ids import digest
 from millrace.schemas.prices import METERS, PLACES, Instance, Meter, PriceBook
 from millrace.schemas.tables import LEDGER
@@ -83,5 +84,5 @@ def whole(rows: Iterable[Row]) -> list[Row]:
 
 def lake_of(lake: Path, rows: Iterable[Row], transaction: str = "test") -> Path:
     """A lake with these rows in its ledger."""
-    delta.append_values(rows, lake, LEDGER, transaction)
+    delta.append_values(rows, LakeLocation(lake), LEDGER, transaction)
     return lake

@@ -72,7 +72,7 @@ class PlanOperator(MillraceOperator):
 
 
 class RunOperator(SparkSubmitOperator):
-    """spark-submit of the run; a try after a failure goes on where the last one stopped."""
+    """spark-submit of the run; a try after a failure resumes where the last one stopped."""
 
     def __init__(self, *, home: Home, folder: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -21,6 +21,7 @@ from millrace.pipelines.console import safe_csv
 from millrace.pipelines.console.formatting import exact
 from millrace.pipelines.lake import live_rows
 from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_lookup import the_run
 from millrace.pipelines.query.views import tables
 from millrace.schemas import focus
@@ -60,7 +61,7 @@ class Exported:
         }
 
 
-def export(lake: Path, out: Path, run: str | None = None) -> Exported:
+def export(lake: LakeLocation, out: Path, run: str | None = None) -> Exported:
     """Write the priced rows of the ledger, or of one run, to a folder: CSV, Parquet, metadata.
 
     The same ledger gives the same bytes. Raises UsageError.
@@ -123,11 +124,11 @@ def metadata(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _ledger(lake: Path, run: str | None) -> pa.Table:
+def _ledger(lake: LakeLocation, run: str | None) -> pa.Table:
     """The ledger's rows of what was spent, or one run's; columns that it lacks are null."""
     tables(lake)  # raises where the folder is no lake
     try:
-        log = DeltaTable(str(lake / LEDGER.name))
+        log = DeltaTable(lake.uri(LEDGER.name))
     except TableNotFoundError:
         raise UsageError(
             f"the lake {lake} has no ledger", next="run a job there first: millrace run JOB.yaml"

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from millrace.pipelines.accounting.energy import shared
 from millrace.pipelines.accounting.pricing import priced
 from millrace.pipelines.accounting.rates import Rate
 from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.table_features import check_readable
 from millrace.pipelines.query.views import literal
 from millrace.schemas.tables import LEDGER, TRUNCATED
@@ -61,11 +61,11 @@ class UnitCount:
     too_large: int | None
 
 
-def counted(lake: Path, table: str, run_id: str) -> Counted:
+def counted(lake: LakeLocation, table: str, run_id: str) -> Counted:
     """What the run has committed to its predictions table, read a batch at a time, without Spark."""
     scored = failed = truncated = 0
     found = []
-    there = DeltaTable(str(lake / table))
+    there = DeltaTable(lake.uri(table))
     mine = [("run_id", "=", run_id)]
     for batch in live_rows.batches(there, ["error", "unit", "warnings", "_meter"], mine):
         scored += batch.column("error").null_count
@@ -78,12 +78,12 @@ def counted(lake: Path, table: str, run_id: str) -> Counted:
     return Counted(scored, failed, _by_task(found), truncated)
 
 
-def unit_counted(lake: Path, table: str, run_id: str, unit: int) -> UnitCount:
+def unit_counted(lake: LakeLocation, table: str, run_id: str, unit: int) -> UnitCount:
     """Return the counts of a committed unit, from its rows.
 
     DataFusion opens its files alone; a dataset of Arrow's is made of all files that the table has.
     """
-    there = DeltaTable(str(lake / table))
+    there = DeltaTable(lake.uri(table))
     check_readable(there)
     session = QueryBuilder().register("predictions", there)
     mine = f"run_id = {literal(run_id)} AND unit = {unit}"
@@ -142,7 +142,7 @@ def not_in_ledger(rows: Sequence[Row], before: Sequence[Row]) -> list[Row]:
     ]
 
 
-def of_run(lake: Path, run_id: str) -> list[Row]:
+def of_run(lake: LakeLocation, run_id: str) -> list[Row]:
     """The run's rows in the ledger; not what it saved, which is in no sum."""
     rows = delta.values(lake, LEDGER, [("x_RunId", "=", run_id)])
     return [row for row in rows if row["x_CostKind"] != SAVED]

@@ -13,7 +13,7 @@ from millrace.pipelines.accounting.corrections import ORIGINAL
 from millrace.pipelines.accounting.ledger import Counted
 from millrace.pipelines.accounting.rates import Rate
 from millrace.pipelines.lake import delta, runs
-from millrace.pipelines.lake.paths import logs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import RunFailed, UsageError
 from millrace.schemas.ids import digest
 from millrace.schemas.tables import LEDGER, predictions_name
@@ -45,7 +45,7 @@ class Rebuilt:
             )
 
 
-def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
+def rebuild(lake: LakeLocation, run_id: str, event_logs: Path | None = None) -> Rebuilt:
     """Write the rows of a run that the ledger lacks; compare the rows that it has, and never edit them.
 
     ``event_logs`` is the folder of Spark's event logs; None: the lake's own.
@@ -61,7 +61,7 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
             next="run its job again: it goes on, and prices what was lost",
         )
     stored = [row for row in ledger.of_run(lake, run_id) if row["x_RecordType"] == ORIGINAL]
-    made = _made(lake, events, event_logs or logs(lake), stored)
+    made = _made(lake, events, event_logs or lake.logs, stored)
     before = {row["x_RecordId"]: row for row in stored}
     new = ledger.not_in_ledger(made, stored)
     if new:
@@ -72,10 +72,12 @@ def rebuild(lake: Path, run_id: str, event_logs: Path | None = None) -> Rebuilt:
     return Rebuilt(run_id, len(both) - len(other), len(new), other)
 
 
-def _made(lake: Path, events: list[Row], event_logs: Path, before: list[Row]) -> list[Row]:
+def _made(lake: LakeLocation, events: list[Row], event_logs: Path, before: list[Row]) -> list[Row]:
     run_id, job = str(events[-1]["run_id"]), str(events[-1]["job"])
     table = predictions_name(job)
-    counted = ledger.counted(lake, table, run_id) if (lake / table).exists() else Counted(0, 0, ())
+    counted = (
+        ledger.counted(lake, table, run_id) if (lake.folder(table)).exists() else Counted(0, 0, ())
+    )
     settings = json.loads(events[-1]["settings"])
     until = ledger.charged_until(before)
     usage = closings(run_id, events, event_logs, slots=settings.get("slots"), charged_until=until)

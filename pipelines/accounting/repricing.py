@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.accounting.corrections import (
@@ -21,6 +20,7 @@ from millrace.pipelines.accounting.rates import NEAREST, Rate, rate_of
 from millrace.pipelines.console.formatting import exact
 from millrace.pipelines.lake import delta
 from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_lookup import the_run
 from millrace.pipelines.query.views import tables
 from millrace.schemas.errors import RunFailed, UsageError
@@ -79,7 +79,7 @@ class Repriced:
 
 
 def reprice(
-    lake: Path,
+    lake: LakeLocation,
     prefix: str,
     book: PriceBook,
     overrides: PricingOverrides = PricingOverrides(),
@@ -170,13 +170,13 @@ class _Rates:
         return sku, region, overrides.category or row["PricingCategory"] or "Standard"
 
 
-def _runs(lake: Path) -> list[str]:
+def _runs(lake: LakeLocation) -> list[str]:
     """The runs that the ledger has rows of."""
     rows = delta.values(lake, LEDGER, columns=["x_RunId"])
     return sorted({row["x_RunId"] for row in rows})
 
 
-def _rows(lake: Path, run_id: str) -> list[Row]:
+def _rows(lake: LakeLocation, run_id: str) -> list[Row]:
     """What the run spent, in the order of the rows' ids; a column that an older table lacks is null."""
     found = delta.values(lake, LEDGER, [("x_RunId", "=", run_id), ("x_CostKind", "!=", SAVED)])
     rows = [{column.name: row.get(column.name) for column in LEDGER.columns} for row in found]
@@ -207,7 +207,7 @@ def _sums(rows: Sequence[Row]) -> Money:
     return dict(sorted(totals.items()))
 
 
-def _write(lake: Path, run_id: str, revision: int, rows: Sequence[Row]) -> None:
+def _write(lake: LakeLocation, run_id: str, revision: int, rows: Sequence[Row]) -> None:
     """Append the corrections in one commit, and see that they are those that the table has."""
     name = Commits.of(lake, LEDGER.name).name(f"millrace:{run_id}:reprice:{revision}")
     delta.append_values(rows, lake, LEDGER, name)

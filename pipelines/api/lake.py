@@ -6,12 +6,13 @@ A query imports little: what a method needs beyond it, the method imports.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.statements import listed
 from millrace.pipelines.query.views import quoted, tables
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from millrace.pipelines.accounting.ledger_rebuild import Rebuilt
     from millrace.pipelines.accounting.repricing import Repriced
     from millrace.pipelines.lake.vacuum import Vacuumed
+    from millrace.pipelines.monitoring.drift_report import DriftReport
     from millrace.schemas.focus import Category
 
 _SHOWN = 20  # runs
@@ -43,7 +45,12 @@ class ReportPages:
 class Lake:
     """The tables of a lake. Answers are Arrow tables: `.to_pandas()`, or `polars.from_arrow(...)`."""
 
-    path: Path
+    location: LakeLocation
+
+    @property
+    def path(self) -> Path:
+        """Return the folder, a job's `output.path`."""
+        return self.location.root
 
     def sql(self, statement: str, *, limit: int | None = None, offset: int = 0) -> pa.Table:
         """Return the rows of one read-only query over tables and views: docs/SQL.md lists them.
@@ -56,17 +63,17 @@ class Lake:
         Raises:
             QueryError: the statement is no read-only query over known tables.
         """
-        names = listed(self.path, statement)
+        names = listed(self.location, statement)
         if names is not None:
             return names.slice(offset, limit)
-        return query(self.path, statement, limit=limit, offset=offset)
+        return query(self.location, statement, limit=limit, offset=offset)
 
     def predictions(self, job: str) -> pa.Table:
         """Return every prediction of a job, by its name. Raises UsageError where there is none."""
         from millrace.schemas.tables import predictions_name
 
         name = predictions_name(job)
-        if name not in (there := tables(self.path)):
+        if name not in (there := tables(self.location)):
             prefix = predictions_name("")
             jobs = sorted(one.removeprefix(prefix) for one in there if one.startswith(prefix))
             raise UsageError(
@@ -75,11 +82,11 @@ class Lake:
                 allowed=", ".join(jobs) or "a job that has run",
                 next="millrace.run(job)",
             )
-        return query(self.path, f"SELECT * FROM {quoted(name)}")  # noqa: S608 - a name, quoted
+        return query(self.location, f"SELECT * FROM {quoted(name)}")  # noqa: S608 - a name, quoted
 
     def runs(self) -> pa.Table:
         """Return the runs as their last events left them, the newest first."""
-        return query(self.path, "SELECT * FROM runs_current ORDER BY at DESC, run_id")
+        return query(self.location, "SELECT * FROM runs_current ORDER BY at DESC, run_id")
 
     def find(self, run_id: str | None = None) -> str:
         """Return the whole id of a run.
@@ -92,7 +99,7 @@ class Lake:
         """
         from millrace.pipelines.query.run_lookup import find
 
-        return find(self.path, run_id)
+        return find(self.location, run_id)
 
     def run(self, run_id: str | None = None) -> dict[str, Any]:
         """Return one run as `millrace show --json` prints it: events, rules, cost by kind.
@@ -106,7 +113,7 @@ class Lake:
         from millrace.pipelines.api.run_record import as_object
         from millrace.pipelines.query.run_details import read as read_details
 
-        return as_object(self.path, read_details(self.path, self.find(run_id)))
+        return as_object(self.location, read_details(self.location, self.find(run_id)))
 
     def report(self, run_id: str | None = None) -> Path:
         """Write a run's HTML report anew from the tables, and return its path.
@@ -119,7 +126,7 @@ class Lake:
         """
         from millrace.pipelines.reporting import run_page
 
-        return run_page.write(self.path, self.find(run_id))
+        return run_page.write(self.location, self.find(run_id))
 
     def report_pages(
         self, run_id: str | None = None, *, show_examples: bool = False
@@ -138,15 +145,15 @@ class Lake:
         from millrace.schemas.tables import VALIDATIONS
 
         found, rules = self.find(run_id), None
-        if VALIDATIONS.name in tables(self.path) and read_details(self.path, found).rules:
-            rules = validation_page.write(self.path, found, show_examples=show_examples)
-        return ReportPages(found, run_page.write(self.path, found), rules, self.overview())
+        if VALIDATIONS.name in tables(self.location) and read_details(self.location, found).rules:
+            rules = validation_page.write(self.location, found, show_examples=show_examples)
+        return ReportPages(found, run_page.write(self.location, found), rules, self.overview())
 
     def overview(self) -> Path:
         """Write the HTML page about all runs anew, and return its path."""
         from millrace.pipelines.reporting import lake_page
 
-        return lake_page.write(self.path)
+        return lake_page.write(self.location)
 
     def reprice(
         self,
@@ -175,7 +182,7 @@ class Lake:
 
         overrides = repricing.PricingOverrides(instance, region, category)
         book = price_book(str(prices), "--prices")
-        return repricing.reprice(self.path, run_id, book, overrides, dry_run=dry_run)
+        return repricing.reprice(self.location, run_id, book, overrides, dry_run=dry_run)
 
     def rebuild_ledger(self, run_id: str, logs: Path | None = None) -> Rebuilt:
         """Rebuild a run's ledger rows from meters and event logs, and write the missing ones.
@@ -189,7 +196,7 @@ class Lake:
         """
         from millrace.pipelines.accounting import ledger_rebuild
 
-        return ledger_rebuild.rebuild(self.path, self.find(run_id), logs)
+        return ledger_rebuild.rebuild(self.location, self.find(run_id), logs)
 
     def export_focus(self, out: str | Path, run_id: str | None = None) -> Exported:
         """Write the ledger in the terms of the FOCUS specification: CSV, Parquet and metadata.
@@ -203,7 +210,7 @@ class Lake:
         """
         from millrace.pipelines.accounting import focus_export
 
-        return focus_export.export(self.path, Path(out), run_id)
+        return focus_export.export(self.location, Path(out), run_id)
 
     def vacuum(self, older_than: timedelta = WEEK, *, remove: bool = False) -> Vacuumed:
         """List what the lake no longer needs, and with ``remove`` delete it.
@@ -217,22 +224,67 @@ class Lake:
         """
         from millrace.pipelines.lake.vacuum import vacuum
 
-        return vacuum(self.path, older_than, remove=remove)
+        return vacuum(self.location, older_than, remove=remove)
+
+    def set_baseline(self, run_id: str) -> dict[str, Any]:
+        """Compare later runs of the run's job with it, and return the row of table `baselines`.
+
+        Args:
+            run_id: as of `find`.
+
+        Raises:
+            UsageError: the run is not done, or its job has no section `monitor`.
+        """
+        from millrace.pipelines.monitoring import baseline
+
+        return baseline.set_(self.location, self.find(run_id), datetime.now(UTC))
+
+    def baselines(self) -> list[dict[str, Any]]:
+        """List the baselines that were set; `applies` is true for the last one of each job."""
+        from millrace.pipelines.monitoring import baseline
+
+        pins = baseline.pins(self.location)
+        last = {pin["job"]: pin["number"] for pin in pins}
+        return [{**pin, "applies": last[pin["job"]] == pin["number"]} for pin in pins]
+
+    def drift(
+        self, run_id: str | None = None, against: str | None = None, *, units: bool = False
+    ) -> DriftReport:
+        """Compare a run's input and outputs with its baseline's, by column.
+
+        Args:
+            run_id: as of `find`.
+            against: another run; None: as the run itself was compared.
+            units: the outputs of each unit, too.
+
+        Raises:
+            UsageError: no such run, no baseline, or a run without profiles.
+        """
+        from millrace.pipelines.monitoring.drift_report import drift_report
+
+        other = None if against is None else self.find(against)
+        return drift_report(self.location, self.find(run_id), other, units=units)
+
+    def metrics(self) -> str:
+        """Return the lake's metrics in Prometheus' text format. Raises QueryError if it has no run."""
+        from millrace.pipelines.observability.metrics import exposition
+
+        return exposition(self.location)
 
     def _repr_html_(self) -> str:
         names = ["run_id", "state", "at", "rows_read", "scored", "quarantined", "failed", "cost"]
         rows = self.runs().select(names).slice(0, _SHOWN).to_pylist()
-        return html_table(f"lake {self.path}", names, [list(row.values()) for row in rows])
+        return html_table(f"lake {self.location}", names, [list(row.values()) for row in rows])
 
 
 def read(lake: str | Path) -> Lake:
     """Return the lake in a folder, an `output.path` of a job. Raises UsageError where there is none."""
     from millrace.schemas.tables import RUNS
 
-    path = Path(lake)
-    if RUNS.name not in tables(path):
+    location = LakeLocation(Path(lake))
+    if RUNS.name not in tables(location):
         raise UsageError(
-            "no lake there", got=str(path), allowed="the output.path of a job that has run",
+            "no lake there", got=str(location), allowed="the output.path of a job that has run",
             next="millrace.run(job) makes it",
         )  # fmt: skip
-    return Lake(path)
+    return Lake(location)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from millrace.pipelines.lake import paths
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_details import RunDetails, gates_of
 from millrace.schemas.summary import TOTALS
 
 
-def as_object(lake: Path, facts: RunDetails) -> dict[str, Any]:
+def as_object(lake: LakeLocation, facts: RunDetails) -> dict[str, Any]:
     """Return the run as plain values; money as a text, so that no digit is lost."""
     run = facts.run
     about = ("run_id", "job", "state", "fingerprint", "model", "model_digest", "detail")
@@ -46,7 +45,7 @@ def cost_text(cost: Any) -> str | None:
     return None if cost is None else f"{cost:f}"
 
 
-def report_of(lake: Path, run_id: str) -> str | None:
+def report_of(lake: LakeLocation, run_id: str) -> str | None:
     """Return the path of the run's HTML report; None where it is not there."""
-    path = paths.report_page(lake, run_id)
+    path = lake.report_page(run_id)
     return str(path) if path.is_file() else None

@@ -16,7 +16,7 @@ from sqlglot import exp
 from millrace.pipelines.inference import worker_plan
 from millrace.pipelines.inference.inference_config import native
 from millrace.pipelines.job.prepared_job import PreparedJob, prepare
-from millrace.pipelines.lake.paths import spark_log
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import read_only
 from millrace.pipelines.query.read_only import Statement
 from millrace.pipelines.query.views import for_spark, register
@@ -39,7 +39,7 @@ SUBSTITUTE = "spark.sql.variable.substitute"
 
 @contextmanager
 def open_query(
-    lake: Path, sql: str, job_file: tuple[Path, Sequence[str]] | None = None
+    lake: LakeLocation, sql: str, job_file: tuple[Path, Sequence[str]] | None = None
 ) -> Iterator[Fetch]:
     """Open a session that can run the query, with the model of a job where its file is named.
 
@@ -51,13 +51,13 @@ def open_query(
             yield partial(fetch, spark, lake, sql)
         return
     job = load_job(job_file[0], job_file[1])
-    with session_for(job) as spark, translated(spark_log(job)):
+    with session_for(job) as spark, translated(LakeLocation.of(job).spark_log):
         with_model(spark, prepare(spark, job))
-        yield partial(fetch, spark, Path(job.output.path).absolute(), sql)
+        yield partial(fetch, spark, LakeLocation.of(job), sql)
 
 
 def fetch(
-    spark: SparkSession, lake: Path, sql: str, limit: int | None = None, offset: int = 0
+    spark: SparkSession, lake: LakeLocation, sql: str, limit: int | None = None, offset: int = 0
 ) -> pa.Table:
     """Return the rows of one read-only query over a lake, and over what `with_model` added.
 
@@ -67,7 +67,7 @@ def fetch(
     statement = read_only.read_only(sql)
     _refuse_unsafe(statement)
     with _as_written(spark):
-        found = register(spark, lake) if lake.is_dir() else []
+        found = register(spark, lake) if lake.exists else []
         added = [INPUT] if spark.catalog.tableExists(INPUT) else []
         read_only.names(statement, [*found, *added])
         return _rows(spark, statement, limit, offset)
@@ -79,7 +79,7 @@ def with_model(spark: SparkSession, prepared: PreparedJob) -> None:
     The function returns a struct: the model's outputs and ``error``. Rows are as the source has them: no
     rule applies. No bill has what it computes.
     """
-    if (prepared.lake / INPUT / "_delta_log").is_dir():
+    if prepared.lake.has_table(INPUT):
         raise QueryError(f"the lake has a table {INPUT}", next="rename its folder in the lake")
     machine_check.check_surface(Engine(surface="pandas"), prepared.model.card)
     scorer = worker_plan.scorer(spark, prepared, native(prepared))

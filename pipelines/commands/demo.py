@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from millrace.pipelines.commands.options import EXIT_CODES, json_option, log_option
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import RunFailed, UsageError
 
 ACCURACY = """
@@ -60,8 +61,10 @@ class Demo(NamedTuple):
     """A demonstration: the module that prepares it, and the results that it shows."""
 
     module: str  # of examples/
-    measure: Callable[[Path], dict[str, Any]]  # results that --json adds to the run's totals
-    show: Callable[[Path], None]
+    measure: Callable[
+        [LakeLocation], dict[str, Any]
+    ]  # results that --json adds to the run's totals
+    show: Callable[[LakeLocation], None]
     next: str = ""
 
 
@@ -93,7 +96,7 @@ def _run_job(name: str, folder: Path, *, as_json: bool, quiet: bool) -> None:
     from millrace.pipelines.sources.shipped_files import shipped
     from millrace.udfs.runtime.child_environment import environment
 
-    lake, demo_ = folder / "lake", DEMOS[name]
+    lake, demo_ = LakeLocation(folder / "lake"), DEMOS[name]
     job = jobs.load_job_file(shipped(f"jobs/{name}.yaml"), _overrides(folder))
     command = [sys.executable, "-P", "-m", demo_.module, "--out", str(folder)]
     stdout, stderr = (subprocess.DEVNULL,) * 2 if quiet else (sys.stderr, None)
@@ -125,16 +128,16 @@ def _overrides(folder: Path) -> list[str]:
     return [f"{key}={json.dumps(str(path))}" for key, path in paths.items()]
 
 
-def _nothing(_lake: Path) -> dict[str, Any]:
+def _nothing(_lake: LakeLocation) -> dict[str, Any]:
     return {}
 
 
-def _digits_accuracy(lake: Path) -> dict[str, Any]:
+def _digits_accuracy(lake: LakeLocation) -> dict[str, Any]:
     (holdout,) = _rows(lake, ACCURACY)
     return {"accuracy": round(float(holdout["accuracy"]), 6), "held_out": holdout["n"]}
 
 
-def _show_digits(lake: Path) -> None:
+def _show_digits(lake: LakeLocation) -> None:
     from millrace.pipelines.console import output
 
     _table(lake, REFUSED, "\nRows that were quarantined, and why")
@@ -150,7 +153,7 @@ def _show_digits(lake: Path) -> None:
     _table(lake, COST, "\nCost by partition")
 
 
-def _show_docs(lake: Path) -> None:
+def _show_docs(lake: LakeLocation) -> None:
     _table(lake, COST, "\nCost by partition")
 
 
@@ -165,14 +168,14 @@ DEMOS = {
 }
 
 
-def _rows(lake: Path, sql: str) -> list[dict[str, Any]]:
+def _rows(lake: LakeLocation, sql: str) -> list[dict[str, Any]]:
     from millrace.pipelines.api.lake import Lake
 
     rows: list[dict[str, Any]] = Lake(lake).sql(sql).to_pylist()
     return rows
 
 
-def _table(lake: Path, sql: str, title: str) -> None:
+def _table(lake: LakeLocation, sql: str, title: str) -> None:
     from millrace.pipelines.api.lake import Lake
     from millrace.pipelines.console import output
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
+
+_DECIMALS = 4
 
 
 @click.group()
@@ -24,7 +28,7 @@ def baseline() -> None:
 @click.argument("run_id")
 @lake_option
 @json_option
-def set_(run_id: str, lake: Path, as_json: bool) -> None:
+def set_(run_id: str, lake: LakeLocation, as_json: bool) -> None:
     """Compare the job's later runs with this one. Its id may be cut short.
 
     The run must be done, and its job must have had a section monitor.
@@ -33,24 +37,36 @@ def set_(run_id: str, lake: Path, as_json: bool) -> None:
     Example:
       millrace baseline set payments-1a2b3c4d --lake lake
     """
-    from millrace.pipelines.monitoring import drift_report
+    from millrace.pipelines.api.lake import Lake
+    from millrace.pipelines.console import output
 
-    drift_report.set_command(lake, run_id, as_json=as_json)
+    pin = Lake(lake).set_baseline(run_id)
+    if as_json:
+        output.print_json(pin)
+    else:
+        output.echo(f"later runs of {pin['job']} are compared with {pin['run_id']}")
 
 
 @baseline.command()
 @lake_option
 @json_option
-def show(lake: Path, as_json: bool) -> None:
+def show(lake: LakeLocation, as_json: bool) -> None:
     """List what was set; of each job the last one applies.
 
     \b
     Example:
       millrace baseline show --lake lake
     """
-    from millrace.pipelines.monitoring import drift_report
+    from millrace.pipelines.api.lake import Lake
+    from millrace.pipelines.console import output
 
-    drift_report.show_command(lake, as_json=as_json)
+    rows = Lake(lake).baselines()
+    if as_json:
+        output.print_json(rows)
+    elif rows:
+        output.print_rows(list(rows[0]), rows)
+    else:
+        output.echo("no baseline is set: millrace baseline set RUN")
 
 
 @click.command()
@@ -61,7 +77,7 @@ def show(lake: Path, as_json: bool) -> None:
 @click.option("--units", is_flag=True, help="Each unit's outputs too.")
 @lake_option
 @json_option
-def drift(run_id: str, against: str | None, units: bool, lake: Path, as_json: bool) -> None:
+def drift(run_id: str, against: str | None, units: bool, lake: LakeLocation, as_json: bool) -> None:
     """Show how far a run's input and outputs are from the baseline's, by column.
 
     Without --baseline: as the run was compared, by its job's limits. With it, or where no baseline
@@ -72,6 +88,23 @@ def drift(run_id: str, against: str | None, units: bool, lake: Path, as_json: bo
       millrace drift payments-1a2b3c4d --lake lake
       millrace drift payments-1a2b3c4d --baseline payments-5e6f7081 --lake lake --json
     """
-    from millrace.pipelines.monitoring import drift_report
+    from millrace.pipelines.api.lake import Lake
+    from millrace.pipelines.console import output
+    from millrace.pipelines.monitoring.drift_report import SHOWN
 
-    drift_report.drift_command(lake, run_id, against, units=units, as_json=as_json)
+    found = Lake(lake).drift(run_id, against, units=units)
+    if as_json:
+        output.print_json(found.as_json())
+        return
+    output.print_rows(list(SHOWN), [_short(row) for row in found.measures])
+    moved, all_ = len(found.drifted), len(found.measures)
+    output.echo(f"{moved} of {all_} measures have drifted from run {found.baseline}")
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    from millrace.pipelines.monitoring.drift_report import SHOWN
+
+    return {
+        name: round(row[name], _DECIMALS) if isinstance(row[name], float) else row[name]
+        for name in SHOWN
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 
 
 @click.command()
@@ -21,7 +22,7 @@ from millrace.pipelines.commands.options import json_option, lake_option
 @click.option("--run", "run_id", metavar="RUN", help="Only this run's rows.")
 @lake_option
 @json_option
-def export(out: Path, run_id: str | None, lake: Path, as_json: bool) -> None:
+def export(out: Path, run_id: str | None, lake: LakeLocation, as_json: bool) -> None:
     """Write the ledger in the terms of the FOCUS specification: CSV, Parquet and their metadata.
 
     The export leaves out rows without a price, and counts them. The folder may exist: files of the same
@@ -69,7 +70,7 @@ def ledger() -> None:
 )
 @lake_option
 @json_option
-def rebuild(run_id: str, logs: Path | None, lake: Path, as_json: bool) -> None:
+def rebuild(run_id: str, logs: Path | None, lake: LakeLocation, as_json: bool) -> None:
     """Rebuild a run's rows from its committed meters and Spark's event logs, and compare.
 
     The command writes rows that the ledger lacks, and never edits rows that it has. A row that differs

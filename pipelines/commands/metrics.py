@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import UsageError
 
 
@@ -23,7 +24,9 @@ from millrace.schemas.errors import UsageError
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --serve: where.")
 @json_option
-def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: bool) -> None:
+def metrics(
+    lake: LakeLocation, out: Path | None, port: int | None, host: str, as_json: bool
+) -> None:
     """Print a lake's metrics in Prometheus' text format, or write or serve them.
 
     Rows by outcome, cost, slots held by kind, waste, batch size, model load, gates, drift, energy: by
@@ -37,7 +40,8 @@ def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: 
     """
     if port is not None and out is not None:
         raise UsageError("--serve or --out, not both", next="run the command twice")
-    from millrace.pipelines.observability.metrics import exposition, write
+    from millrace.pipelines.api.lake import Lake
+    from millrace.pipelines.observability.metrics import write
 
     if port is not None:
         _serve(lake, host, port, as_json=as_json)
@@ -48,11 +52,11 @@ def metrics(lake: Path, out: Path | None, port: int | None, host: str, as_json: 
         path = str(write(lake, out))
         _say({"metrics": path}, path, as_json=as_json)
     else:
-        text = exposition(lake)
+        text = Lake(lake).metrics()
         _say({"metrics": text}, text.rstrip("\n"), as_json=as_json)
 
 
-def _serve(lake: Path, host: str, port: int, *, as_json: bool) -> None:
+def _serve(lake: LakeLocation, host: str, port: int, *, as_json: bool) -> None:
     """Answer until Ctrl-C or SIGTERM, which is how it ends."""
     from millrace.pipelines.console.signals import stop_at_signals
     from millrace.pipelines.observability.metrics_server import create_server

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from millrace.pipelines.commands.options import json_option
 
 if TYPE_CHECKING:
-    from millrace.schemas.model import ModelCard
+    from millrace.pipelines.api.models import Format
 
 
 @click.group()
@@ -46,15 +46,21 @@ def model() -> None:
 @click.option(
     "--max-differing",
     type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
+    show_default="0",
     help="Share of the sample's rows that may differ from their prediction.",
 )
 @click.option("--trust", type=click.Choice(["code"]), help="code: run a TorchScript file's code.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Of a text; else what its files say.")
 @click.option("--prompt-name", help="The prompt before each text; else its default prompt.")
 @json_option
-def import_(source: Path, as_json: bool, **given: Any) -> None:
+def import_(
+    source: Path,
+    out: Path,
+    column: str | None,
+    labels: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Make a model folder of a Hugging Face folder, or of an ONNX or TorchScript file.
 
     Of a folder (--text), config.json says whether it classifies, embeds or writes; weights must be
@@ -67,11 +73,13 @@ def import_(source: Path, as_json: bool, **given: Any) -> None:
       millrace model import downloads/llama --text prompt --out model --max-new-tokens 128
       millrace model import churn.onnx --sample rows.csv --expect probability --out model
     """
+    from millrace.pipelines.api.models import import_model
     from millrace.pipelines.console import output
     from millrace.udfs.models.model_loading import digest_of
 
-    out: Path = given["out"]
-    card, notes = (_folder if source.is_dir() else _file)(source, given)
+    classes = [_label(one) for one in labels]
+    imported = import_model(source, out, text=column, labels=classes, **given)
+    card, notes = imported.card, imported.notes
     reads = {name: one.type for name, one in card.signature.inputs.items()}
     gives = {name: one.type for name, one in card.signature.outputs.items()}
     options = card.postprocess.options.model_dump(mode="json")
@@ -90,63 +98,15 @@ def import_(source: Path, as_json: bool, **given: Any) -> None:
             f"  checked   {check.compared} against {check.library} {check.version} on {check.rows} rows:"
             f" largest difference {check.largest_difference:g}"
         )
-    if labels := options.get("labels"):
-        output.echo(f"  labels    {', '.join(map(str, labels))}")
+    if named := options.get("labels"):
+        output.echo(f"  labels    {', '.join(map(str, named))}")
     for note in notes:
         output.echo(f"  note      {note}")
     output.echo(f"a job takes it by model.uri: {out}")
 
 
-def _folder(source: Path, given: dict[str, Any]) -> tuple[ModelCard, tuple[str, ...]]:
-    from millrace.schemas.errors import UsageError
-    from millrace.udfs.models.huggingface_import import adopt
-    from millrace.udfs.models.text_task import ImportOptions
-
-    if not given["column"]:
-        raise UsageError(
-            "a Hugging Face folder reads texts", next="say from which column: --text NAME"
-        )
-    options = ImportOptions(
-        **{name: given[name] for name in ("max_tokens", "max_new_tokens", "prompt_name")}
-    )
-    about = {name: given[name] for name in ("name", "version", "licence")}
-    return adopt(source, given["out"], given["column"], options, **about), ()
-
-
-def _file(source: Path, given: dict[str, Any]) -> tuple[ModelCard, tuple[str, ...]]:
-    from millrace.schemas.errors import UsageError
-    from millrace.udfs.models.file_import import FORMATS, ModelInfo, import_file
-    from millrace.udfs.models.import_sample import read_sample
-
-    if source.suffix not in FORMATS:
-        raise UsageError(
-            f"{source} is no file that a model can be imported from",
-            got=source.suffix or "no extension",
-            allowed=f"{', '.join(FORMATS)}, or a folder that save_pretrained wrote",
-            next="export the model to ONNX: docs/MODELS.md says how, by library",
-        )
-    if source.suffix == ".ts" and given["trust"] != "code":
-        raise UsageError(
-            f"{source} holds code, which runs when the model does",
-            next="--trust code if you know where it comes from, or export to ONNX",
-        )
-    if given["sample"] is None:
-        raise UsageError(
-            "a graph does not say which columns it reads",
-            next="--sample rows.csv: a few rows of its inputs, with a header, in the order of training; "
-            "for a model of pictures write the card: docs/PICTURES.md shows how",
-        )
-    about = ModelInfo(given["name"], given["version"], given["licence"])
-    found = import_file(
-        source,
-        given["out"],
-        read_sample(given["sample"], given["expect"]),
-        about,
-        task=given["task"],
-        labels=[int(one) if one.lstrip("-").isdigit() else one for one in given["labels"]],
-        max_differing=given["max_differing"],
-    )
-    return found.card, found.notes
+def _label(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 @model.command()
@@ -167,7 +127,13 @@ def _file(source: Path, given: dict[str, Any]) -> tuple[ModelCard, tuple[str, ..
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @json_option
-def convert(folder: Path, target: str, precision: str, out: Path, as_json: bool) -> None:
+def convert(
+    folder: Path,
+    target: Format,
+    precision: Literal["fp32", "int8"],
+    out: Path,
+    as_json: bool,
+) -> None:
     """Export a model folder, and check the result against its source.
 
     Both are run on a few inputs; in fp32 the new folder appears only where they agree within 1e-4.
@@ -178,11 +144,11 @@ def convert(folder: Path, target: str, precision: str, out: Path, as_json: bool)
       millrace model convert model --to openvino --out model-openvino
       millrace model convert model --to onnx --precision int8 --out model-int8
     """
+    from millrace.pipelines.api.models import convert_model
     from millrace.pipelines.console import output
-    from millrace.udfs.models.conversion import convert as converted
     from millrace.udfs.models.model_loading import digest_of
 
-    card = converted(folder, out, target, precision)
+    card = convert_model(folder, out, target, precision=precision)
     facts = {
         "model": card.title,
         "format": card.format,
@@ -211,11 +177,11 @@ def seal(folder: Path, as_json: bool) -> None:
     Examples:
       millrace model seal model
     """
+    from millrace.pipelines.api.models import seal_model
     from millrace.pipelines.console import output
-    from millrace.udfs.models.model_folder import seal as sealed
     from millrace.udfs.models.model_loading import digest_of
 
-    found = sealed(folder)
+    found = seal_model(folder)
     files = {"changed": found.changed, "added": found.added, "removed": found.removed}
     facts = {"model": found.card.title, "folder": str(folder), "digest": digest_of(folder)}
     if as_json:

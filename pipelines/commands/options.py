@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from millrace.pipelines.lake.location import LakeLocation
+
 EXIT_CODES = """\b
 Exit codes: 0 done; 2 job file or arguments wrong; 3 the gate refused the input;
 4 stopped by the budget; 5 failed, or ended by SIGTERM (run again to resume);
@@ -26,6 +28,7 @@ lake_option = click.option(
     default="lake",
     show_default=True,
     type=click.Path(path_type=Path),
+    callback=lambda _context, _option, path: LakeLocation(path),
     help="Folder of the tables.",
 )
 set_option = click.option(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import UsageError
 
 
@@ -25,7 +24,7 @@ from millrace.schemas.errors import UsageError
 )
 @json_option
 def register(
-    lake: Path, database: str, only_print: bool, conf: tuple[str, ...], as_json: bool
+    lake: LakeLocation, database: str, only_print: bool, conf: tuple[str, ...], as_json: bool
 ) -> None:
     """Register a lake's tables and views in a catalog, for spark-sql, a Thrift server, or a notebook.
 

@@ -14,6 +14,7 @@ from millrace.pipelines.commands.options import (
     log_option,
     set_option,
 )
+from millrace.pipelines.lake.location import LakeLocation
 
 
 @click.command(epilog=EXIT_CODES)
@@ -59,7 +60,7 @@ def replay(
 
     stop_at_signals()
     job = jobs.load_job_file(job_file, overrides)
-    replayed = Lake(Path(job.output.path)).find(run_id)
+    replayed = Lake(LakeLocation.of(job)).find(run_id)
     progress = TerminalProgress(quiet=as_json)
     if dry_run:
         from millrace.pipelines.commands.printing.dry_run import print_dry_run

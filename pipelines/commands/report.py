@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 
 
 @click.command()
@@ -18,7 +17,7 @@ from millrace.pipelines.commands.options import json_option, lake_option
     help="With values and keys of quarantined rows, on the page about the rules.",
 )
 @json_option
-def report(run_id: str | None, lake: Path, show_examples: bool, as_json: bool) -> None:
+def report(run_id: str | None, lake: LakeLocation, show_examples: bool, as_json: bool) -> None:
     """Write a run's report anew from the tables: HTML pages that need nothing else.
 
     One page is about the run, one about its rules, one about all runs of the lake; without RUN_ID, the
@@ -37,7 +36,9 @@ def report(run_id: str | None, lake: Path, show_examples: bool, as_json: bool) -
         write_report(lake, run_id, show_examples=show_examples, as_json=as_json)
 
 
-def write_report(lake: Path, run_id: str, *, as_json: bool, show_examples: bool = False) -> None:
+def write_report(
+    lake: LakeLocation, run_id: str, *, as_json: bool, show_examples: bool = False
+) -> None:
     """Write a run's pages anew and print their paths. Raises UsageError."""
     from millrace.pipelines.api.lake import Lake
     from millrace.pipelines.console import output
@@ -51,7 +52,7 @@ def write_report(lake: Path, run_id: str, *, as_json: bool, show_examples: bool 
         output.echo("\n".join(str(path) for path in paths.values() if path is not None))
 
 
-def write_overview(lake: Path, *, as_json: bool) -> None:
+def write_overview(lake: LakeLocation, *, as_json: bool) -> None:
     """Write the page about all runs of a lake anew and print its path. Raises UsageError."""
     from millrace.pipelines.api.lake import Lake
     from millrace.pipelines.console import output

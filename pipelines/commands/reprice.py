@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.focus import CATEGORIES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @lake_option
 @json_option
 def reprice(
-    run_id: str, prices: Path, dry_run: bool, lake: Path, as_json: bool, **machine: Any
+    run_id: str, prices: Path, dry_run: bool, lake: LakeLocation, as_json: bool, **machine: Any
 ) -> None:
     """Price a run anew with another price book, or as if it had been on another machine.
 

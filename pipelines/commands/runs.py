@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 
 RUNS_SQL = (
     "SELECT run_id, state, at, rows_read, scored, quarantined, failed, wall_s, cost, currency "
@@ -18,7 +18,7 @@ RUNS_SQL = (
 @click.command()
 @lake_option
 @json_option
-def runs(lake: Path, as_json: bool) -> None:
+def runs(lake: LakeLocation, as_json: bool) -> None:
     """List the runs of a lake with their state, rows, time and cost.
 
     Ids are as short as they are unique; show and report accept them so. --json has whole ids, times to

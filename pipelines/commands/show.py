@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 
 
 @click.command()
 @click.argument("run_id", required=False)
 @lake_option
 @json_option
-def show(run_id: str | None, lake: Path, as_json: bool) -> None:
+def show(run_id: str | None, lake: LakeLocation, as_json: bool) -> None:
     """Show one run: its events, its rules, and its cost by kind; without RUN_ID, the latest.
 
     \b

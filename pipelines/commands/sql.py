@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option, set_option
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import UsageError
 
 TERMINAL_ROWS = 100  # of a table on the terminal, by default
@@ -42,7 +43,9 @@ TERMINAL_ROWS = 100  # of a table on the terminal, by default
 )
 @set_option
 @json_option
-def sql(query: str, lake: Path, kind: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def sql(
+    query: str, lake: LakeLocation, kind: str, out: Path | None, as_json: bool, **options: Any
+) -> None:
     """Query the tables and the shipped views, read-only, without a JVM.
 
     With --spark the query runs in a Spark session: for more rows than one machine holds, and with a job's

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from millrace.pipelines.commands.options import json_option, lake_option
+from millrace.pipelines.lake.location import LakeLocation
 
 
 @click.command()
@@ -20,7 +19,7 @@ from millrace.pipelines.commands.options import json_option, lake_option
 )
 @click.option("--yes", is_flag=True, help="Remove it; else only what would go is printed.")
 @json_option
-def vacuum(lake: Path, older_than: str, yes: bool, as_json: bool) -> None:
+def vacuum(lake: LakeLocation, older_than: str, yes: bool, as_json: bool) -> None:
     """Find what a lake no longer needs: leftovers of dead runs, and data files of old versions.
 
     Without --yes the command removes nothing. It never removes what a live run or a resume needs.

@@ -10,6 +10,7 @@ from typing import Any
 
 from millrace.pipelines.job.prepared_job import PreparedJob
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.calibration import CalibrationRequest, Measurement, chosen
 from millrace.schemas.tables import CALIBRATIONS
 
@@ -19,7 +20,9 @@ _OUTGROWN = (
 _NOT_MEASURED = "not measured"
 
 
-def calibration_rows(lake: Path, filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
+def calibration_rows(
+    lake: LakeLocation, filters: list[tuple[str, str, Any]]
+) -> list[dict[str, Any]]:
     """Return rows of the table, in the order in which they were written."""
     found = delta.values(lake, CALIBRATIONS, filters)
     return sorted(found, key=lambda row: (row["at"], row["run_id"], row["place"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from millrace.pipelines.job.model_check import VerifiedModel
 from millrace.pipelines.job.prepared_job import PreparedJob
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.model import ModelCard
 from millrace.udfs.runtime.plan import Runtime
 
@@ -68,9 +69,9 @@ def stored_precision(card: ModelCard) -> str:
     return card.made_from.precision if card.made_from else "fp32"
 
 
-def conversions(lake: Path, model: VerifiedModel) -> Path:
+def conversions(lake: LakeLocation, model: VerifiedModel) -> Path:
     """The folder for what is converted from the model: a new one where earlier versions made other graphs."""
-    folder = lake / "_models" / model.digest[:16]
+    folder = lake.models / model.digest[:16]
     return (
         folder / str(model.computed_as["computes"]) if "computes" in model.computed_as else folder
     )

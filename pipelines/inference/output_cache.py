@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from millrace.pipelines.lake import delta
 from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.cached import KEY
 from millrace.schemas.rule import quoted
 from millrace.schemas.tables import TRUNCATED, Table
@@ -23,7 +23,7 @@ KNOWN = "_known"  # outputs that were found under it
 class OutputCache:
     """One model's cached outputs: their table, how they are computed, and the limits of age and number."""
 
-    lake: Path
+    lake: LakeLocation
     table: Table
     outputs: tuple[str, ...]
     computed_with: str

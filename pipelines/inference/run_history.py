@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.inference.time_model import (
@@ -18,6 +17,7 @@ from millrace.pipelines.inference.time_model import (
     fit,
 )
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import DONE, has_typical_speed
 from millrace.schemas.tables import LEDGER, RUNS
 
@@ -43,7 +43,7 @@ class PastRun:
     )  # slot seconds that grow with rows, all workers together; None: no ledger
 
 
-def past_runs(lake: Path, job: str, model_digest: str) -> list[PastRun]:
+def past_runs(lake: LakeLocation, job: str, model_digest: str) -> list[PastRun]:
     """The job's runs with this model, oldest first; those that were resumed tell no time of a whole run."""
     events = delta.values(lake, RUNS, [("job", "=", job), ("model_digest", "=", model_digest)])
     resumed = {event["run_id"] for event in events if event["state"] == "resumed"}
@@ -74,7 +74,7 @@ def _past(event: dict[str, Any], steady_s: float | None) -> PastRun | None:
     )
 
 
-def _steady(lake: Path, job: str) -> dict[str, float]:
+def _steady(lake: LakeLocation, job: str) -> dict[str, float]:
     """By run, the slot seconds that grow with its rows."""
     mine = [("x_Job", "=", job), ("SkuMeter", "=", "Core"), ("x_CostKind", "in", list(_STEADY))]
     found: dict[str, float] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
@@ -12,6 +11,7 @@ from millrace.pipelines.job.instance_price import rate
 from millrace.pipelines.job.model_check import checked_model
 from millrace.pipelines.job.passthrough_columns import checked_contract, refuse_missing
 from millrace.pipelines.lake import own_tables, store_guarantees, write_access
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.sources import snapshot
 from millrace.pipelines.sources.schema_check import check_names
 from millrace.pipelines.spark import machine_check
@@ -25,7 +25,7 @@ def checked(job: Job, now: datetime) -> dict[str, Any]:
     Raises UsageError for what a run would refuse before it reads a row.
     """
     safe = store_guarantees.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
-    write_access.check_lake(Path(job.output.path))
+    write_access.check_lake(LakeLocation.of(job))
     own_tables.check_job(job)
     model = checked_model(job, on_this_machine=machine_check.computes_here())
     price = rate(job.cost, now)
@@ -35,7 +35,7 @@ def checked(job: Job, now: datetime) -> dict[str, Any]:
     return {
         "job": job.name,
         "table": job.table,
-        "lake": str(Path(job.output.path).absolute()),
+        "lake": str(LakeLocation.of(job)),
         "store": safe.name,
         "model": model.card.title,
         "model_format": model.card.format,

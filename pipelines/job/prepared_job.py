@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -16,6 +15,7 @@ from millrace.pipelines.job.instance_price import rate
 from millrace.pipelines.job.model_check import VerifiedModel, checked_model
 from millrace.pipelines.job.passthrough_columns import checked_contract
 from millrace.pipelines.lake import own_tables, runs, store_guarantees
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.sources import partition_columns, reader, snapshot
 from millrace.pipelines.sources.reference_tables import pinned_references
 from millrace.pipelines.sources.row_key import row_key
@@ -64,7 +64,7 @@ class PreparedJob:
     pinned: Pinned
     references: dict[str, Pinned]  # by rule, the table that it refers to
     settings: dict[str, Any]
-    lake: Path
+    lake: LakeLocation
     fingerprint: str
     notes: tuple[str, ...] = ()  # what a user should know before the run starts
     replays: ReplayedRun | None = None
@@ -140,7 +140,7 @@ def prepare(spark: SparkSession, job: Job) -> PreparedJob:
         pinned,
         references,
         _settings(job, cluster.slots(spark)),
-        lake=Path(job.output.path).absolute(),
+        lake=LakeLocation.of(job),
         fingerprint=_fingerprint(job, contract, model, [pinned, *references.values()]),
         notes=tuple(_notes(job, contract, pinned)),
     )

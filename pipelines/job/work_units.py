@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.job import size_estimate
 from millrace.pipelines.lake import delta
 from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import Run
 from millrace.pipelines.sources.snapshot import name_in
 from millrace.schemas.pinned import Pinned, PinnedFile
@@ -65,7 +65,7 @@ def _grouped(files: Sequence[PinnedFile], size: int) -> Iterator[tuple[PinnedFil
     yield tuple(group)
 
 
-def planned(lake: Path, run: Run, units: Sequence[Unit], at: datetime) -> list[Unit]:
+def planned(lake: LakeLocation, run: Run, units: Sequence[Unit], at: datetime) -> list[Unit]:
     """The run's units as its first attempt planned them, or these, stored for every later attempt."""
     plan = sorted(_rows(lake, run.run_id, PLANNED), key=lambda row: row["unit"])
     if not plan:
@@ -85,12 +85,12 @@ def planned(lake: Path, run: Run, units: Sequence[Unit], at: datetime) -> list[U
     ]
 
 
-def count(lake: Path, run: Run) -> int:
+def count(lake: LakeLocation, run: Run) -> int:
     """How many units the run was cut into; 0 before it was."""
     return len(_rows(lake, run.run_id, PLANNED))
 
 
-def has_lost_commits(lake: Path, run: Run, predictions: str) -> bool:
+def has_lost_commits(lake: LakeLocation, run: Run, predictions: str) -> bool:
     """Whether a table was restored to a version from before what this run committed to it."""
     quarantine, scored = Commits.of(lake, QUARANTINE.name), Commits.of(lake, predictions)
     units = range(count(lake, run))
@@ -99,12 +99,12 @@ def has_lost_commits(lake: Path, run: Run, predictions: str) -> bool:
     )
 
 
-def failures(lake: Path, run: Run) -> dict[str, int]:
+def failures(lake: LakeLocation, run: Run) -> dict[str, int]:
     """By transaction, the failed rows of the units that are recorded as committed."""
     return {row["transaction"]: row["failed"] for row in _rows(lake, run.run_id, DONE)}
 
 
-def too_large(lake: Path, computed_with: str) -> int | None:
+def too_large(lake: LakeLocation, computed_with: str) -> int | None:
     """The least cost of a call that ran out of memory in any run's unit that was computed so."""
     mine = [("computed_with", "=", computed_with), ("state", "=", DONE)]
     found = [row["too_large"] for row in delta.values(lake, UNITS, mine)]
@@ -112,7 +112,13 @@ def too_large(lake: Path, computed_with: str) -> int | None:
 
 
 def finished(
-    lake: Path, run: Run, unit: Unit, name: str, seconds: float, at: datetime, **counted: Any
+    lake: LakeLocation,
+    run: Run,
+    unit: Unit,
+    name: str,
+    seconds: float,
+    at: datetime,
+    **counted: Any,
 ) -> None:
     """Record that a unit was committed as ``name``, with its counts; once."""
     row = _row(run, unit, DONE, at) | {
@@ -138,5 +144,5 @@ def _row(run: Run, unit: Unit, state: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _rows(lake: Path, run_id: str, state: str) -> list[dict[str, Any]]:
+def _rows(lake: LakeLocation, run_id: str, state: str) -> list[dict[str, Any]]:
     return delta.values(lake, UNITS, [("run_id", "=", run_id), ("state", "=", state)])

@@ -21,6 +21,7 @@ from pyspark.sql.types import StructType
 from millrace.pipelines.lake import live_rows, own_tables
 from millrace.pipelines.lake.delta_history import MESSAGE
 from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.parquet_files import adding
 from millrace.schemas.errors import RunFailed
 from millrace.schemas.rule import quoted
@@ -36,12 +37,12 @@ def spark_schema(arrow: pa.Schema) -> StructType:
     return schema
 
 
-def committed(lake: Path, table: str, transaction: str) -> bool:
+def committed(lake: LakeLocation, table: str, transaction: str) -> bool:
     """Whether the table holds a commit with this transaction id; read from its log, not from memory."""
     return bool(transactions(lake, table, [transaction]))
 
 
-def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
+def transactions(lake: LakeLocation, table: str, names: Iterable[str]) -> set[str]:
     """Those of the transactions that the table holds."""
     log = own_tables.opened(lake, table)
     if log is None:
@@ -50,7 +51,7 @@ def transactions(lake: Path, table: str, names: Iterable[str]) -> set[str]:
 
 
 def values(
-    lake: Path,
+    lake: LakeLocation,
     table: Table,
     filters: Sequence[tuple[str, str, Any]] = (),
     columns: Sequence[str] | None = None,
@@ -64,7 +65,7 @@ def values(
     return found
 
 
-def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driver) -> None:
+def append(rows: DataFrame, lake: LakeLocation, table: Table, transaction: str, by: Driver) -> None:
     """Append ``rows`` in one commit of an attempt, and prove by the table's log that it is there.
 
     The frame must have the table's columns, by name and type. Raises RunFailed where the log does
@@ -89,7 +90,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driv
             # Where it was not there: made meanwhile by another driver, and perhaps committed to.
             if log.transaction_version(transaction) is not None:
                 raise RunFailed(f"another driver has committed {transaction} to {table.name}")
-            moved = [file.rename(lake / table.name / file.name) for file in files]
+            moved = [file.rename(lake.folder(table.name) / file.name) for file in files]
         log.create_write_transaction(
             [*adding(moved, table.arrow_schema, table.indexed)],
             mode="append",
@@ -103,7 +104,7 @@ def append(rows: DataFrame, lake: Path, table: Table, transaction: str, by: Driv
 
 
 def append_values(
-    values: Iterable[Mapping[str, Any]], lake: Path, table: Table, transaction: str
+    values: Iterable[Mapping[str, Any]], lake: LakeLocation, table: Table, transaction: str
 ) -> None:
     """Append a few rows that the driver made itself, without Spark; keys that are absent become null.
 
@@ -123,16 +124,16 @@ def append_values(
     _prove(lake, table, transaction)
 
 
-def count(lake: Path, table: str, **equal: str | int) -> int:
+def count(lake: LakeLocation, table: str, **equal: str | int) -> int:
     """Rows of a table whose columns have these values, counted without Spark."""
     mine = [(name, "=", value) for name, value in equal.items()]
-    there = DeltaTable(str(lake / table))
+    there = DeltaTable(lake.uri(table))
     return sum(len(batch) for batch in live_rows.batches(there, [*equal], mine))
 
 
-def added(lake: Path, table: str, column: str) -> list[tuple[datetime, int]]:
+def added(lake: LakeLocation, table: str, column: str) -> list[tuple[datetime, int]]:
     """Of each file of the table: the largest time in a column, and rows. From the log, no data is read."""
-    there = DeltaTable(str(lake / table))
+    there = DeltaTable(lake.uri(table))
     actions = pa.table(there.get_add_actions(flatten=True))
     if not {"num_records", f"max.{column}"} <= set(actions.column_names):  # no file yet
         return []
@@ -141,16 +142,16 @@ def added(lake: Path, table: str, column: str) -> list[tuple[datetime, int]]:
     return [(newest, one.rows) for newest, one in files if one.rows and newest is not None]
 
 
-def remove_older(lake: Path, table: Table, column: str, before: datetime) -> None:
+def remove_older(lake: LakeLocation, table: Table, column: str, before: datetime) -> None:
     """Remove the rows whose time in a column is before that. Where others write at the moment: later."""
     limit = before.astimezone(UTC).isoformat(timespec="microseconds")
     with suppress(CommitFailedError):
-        DeltaTable(str(lake / table.name)).delete(f"\"{column}\" < '{limit}'")
+        DeltaTable(lake.uri(table.name)).delete(f"\"{column}\" < '{limit}'")
 
 
-def _opened(lake: Path, table: Table) -> DeltaTable:
+def _opened(lake: LakeLocation, table: Table) -> DeltaTable:
     """The table as it is now; made, with its columns and their comments, where it was not there."""
-    path = str(lake / table.name)
+    path = lake.uri(table.name)
     if not DeltaTable.is_deltatable(path):
         once = CommitProperties(max_commit_retries=0)  # version 0, or none
         with suppress(CommitFailedError):  # another driver was quicker: then it is there
@@ -178,7 +179,7 @@ def _computed(rows: DataFrame, folder: Path) -> Iterator[list[Path]]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _existing(lake: Path, table: Table) -> DeltaTable | None:
+def _existing(lake: LakeLocation, table: Table) -> DeltaTable | None:
     """The table, where it is there. Raises UsageError where it is not one that can be written."""
     log = own_tables.opened(lake, table.name)
     if log is not None:
@@ -209,7 +210,7 @@ def _unwritten(table: Table, error: Exception) -> RunFailed:
     )
 
 
-def _prove(lake: Path, table: Table, transaction: str) -> None:
+def _prove(lake: LakeLocation, table: Table, transaction: str) -> None:
     """Raise RunFailed where the table's log does not show the commit."""
     if not committed(lake, table.name, transaction):
         raise RunFailed(
@@ -228,6 +229,6 @@ def stage(rows: DataFrame, folder: Path) -> DataFrame:
     return rows.sparkSession.read.schema(rows.schema).parquet(str(folder))
 
 
-def read(spark: SparkSession, lake: Path, table: str) -> DataFrame:
+def read(spark: SparkSession, lake: LakeLocation, table: str) -> DataFrame:
     """A table of the lake as it is now."""
-    return spark.read.format("delta").load(str(lake / table))
+    return spark.read.format("delta").load(lake.uri(table))

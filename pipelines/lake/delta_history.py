@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+
+from millrace.pipelines.lake.location import LakeLocation
 
 MESSAGE = "millrace "  # before the transaction's name, in a commit's userMetadata
 
@@ -22,10 +23,10 @@ class Commits:
     restores: Sequence[tuple[int, int]]  # (version of the restore, version that it went back to)
 
     @staticmethod
-    def of(lake: Path, table: str) -> Commits:
+    def of(lake: LakeLocation, table: str) -> Commits:
         """The commits of a table of the lake; none where it is not there."""
         try:
-            history = DeltaTable(str(lake / table)).history()
+            history = DeltaTable(lake.uri(table)).history()
         except TableNotFoundError:
             return Commits({}, ())
         named = {

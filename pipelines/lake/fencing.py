@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from millrace.pipelines.lake.location import LakeLocation
+
 
 def _alone() -> None:
     """What nobody else can take over is still ours."""
@@ -27,10 +29,10 @@ class Driver:
 
     @staticmethod
     def at(
-        lake: Path, run_id: str, name: str = "only", may_commit: Callable[[], None] = _alone
+        lake: LakeLocation, run_id: str, name: str = "only", may_commit: Callable[[], None] = _alone
     ) -> Driver:
         """The driver of this name, at work on a run."""
-        return Driver(lake / "_staging" / run_id / name, may_commit)
+        return Driver(lake.staging / run_id / name, may_commit)
 
     def only_if(self, check: Callable[[], None]) -> Driver:
         """The same driver, which asks this too before it commits."""

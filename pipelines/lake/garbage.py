@@ -21,6 +21,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from millrace.pipelines.lake import delta, run_lock, store_guarantees
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.lock_holder import FREE, Holder
 from millrace.pipelines.lake.runs import DONE
 from millrace.schemas.errors import UsageError
@@ -68,7 +69,7 @@ class KnownRun:
         )
 
 
-def runs(lake: Path, claimed: set[str]) -> list[KnownRun]:
+def runs(lake: LakeLocation, claimed: set[str]) -> list[KnownRun]:
     """Return every run of the lake; ``claimed`` are the keys of claims that a driver holds."""
     found: dict[str, list[dict[str, Any]]] = {}
     for event in sorted(
@@ -81,10 +82,10 @@ def runs(lake: Path, claimed: set[str]) -> list[KnownRun]:
     ]
 
 
-def scratch(lake: Path, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
+def scratch(lake: LakeLocation, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
     """Scratch folders of runs that nobody holds, and of none that is known where they are old."""
     known = {run.run_id: run for run in runs}
-    for path in _in(lake / "_staging"):
+    for path in _in(lake.staging):
         run = known.get(path.name)
         if run and not run.is_held:
             why = f"its run is {run.last['state']}, and no driver holds it"
@@ -94,7 +95,7 @@ def scratch(lake: Path, runs: Sequence[KnownRun], before: datetime) -> Iterator[
 
 
 def claims(
-    lake: Path, runs: Sequence[KnownRun], claims: Claims, before: datetime
+    lake: LakeLocation, runs: Sequence[KnownRun], claims: Claims, before: datetime
 ) -> Iterator[Leftover]:
     """Claims of runs that are done, and of none that is known where they are old."""
     known = {run_lock.key(run.last["fingerprint"]) for run in runs}
@@ -102,40 +103,40 @@ def claims(
         run_lock.key(run.last["fingerprint"]) for run in runs if run.last["state"] != DONE
     }
     for name, (state, holder) in claims.items():
-        path = lake / "_claims" / name
+        path = lake.claims / name
         if state == FREE and name not in unfinished and (name in known or _changed(path) < before):
             why = "its run is done" if name in known else "of no run that is known, and old"
             yield Leftover("claim", path, _size(path), why, _of(holder) or name)
 
 
-def models(lake: Path, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
+def models(lake: LakeLocation, runs: Sequence[KnownRun], before: datetime) -> Iterator[Leftover]:
     """Conversions of models that neither a calibration nor an unfinished run names."""
     named = {
         row["model_digest"] for row in delta.values(lake, CALIBRATIONS, columns=["model_digest"])
     }
     named |= {run.last["model_digest"] for run in runs if run.last["state"] != DONE}
-    for path in _in(lake / "_models"):
+    for path in _in(lake.models):
         if not any(digest.startswith(path.name) for digest in named) and _changed(path) < before:
             yield Leftover("model", path, _size(path), "no calibration names its model")
 
 
-def logs(lake: Path, before: datetime) -> Iterator[Leftover]:
+def logs(lake: LakeLocation, before: datetime) -> Iterator[Leftover]:
     """Event logs that an application left unfinished, where this machine can tell that it ended."""
     if not store_guarantees.guarantee(
         str(lake)
     ).safe:  # an application of another machine may write there
         return
-    old = [path for path in _in(lake / "_logs") if path.suffix == ".inprogress"]
+    old = [path for path in _in(lake.logs) if path.suffix == ".inprogress"]
     used = _open_files() if old else set()
     for path in old:
         if _changed(path) < before and path.resolve() not in used:
             yield Leftover("log", path, _size(path), "its application ended without closing it")
 
 
-def data(lake: Path, runs: Sequence[KnownRun], older_than: timedelta) -> Iterator[Leftover]:
+def data(lake: LakeLocation, runs: Sequence[KnownRun], older_than: timedelta) -> Iterator[Leftover]:
     """Data files that no version within the retention names, nor one that an unfinished run reads."""
     pins = [json.loads(run.last["pinned_input"]) for run in runs if run.last["state"] != DONE]
-    for path in _in(lake):
+    for path in _in(lake.root):
         if not (path / "_delta_log").is_dir():
             continue
         needed = [pin["version"] for pin in pins if _overlap(path, Path(pin["root"]))]

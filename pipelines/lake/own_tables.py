@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from millrace.pipelines.lake import live_rows, table_features
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
 from millrace.schemas.tables import (
@@ -33,7 +33,7 @@ def check_job(job: Job, predictions: Table | None = None) -> None:
 
     Of its predictions table the features alone are known to be right where ``predictions`` is None.
     """
-    lake = Path(job.output.path)
+    lake = LakeLocation.of(job)
     of_job = (*_ALWAYS, *((PROFILES, DRIFT) if job.monitor else ()))
     _check_folders(lake, (*(table.name for table in of_job), job.table))
     for table in (*of_job, *((predictions,) if predictions else ())):
@@ -43,8 +43,8 @@ def check_job(job: Job, predictions: Table | None = None) -> None:
         table_features.check_writable(log)
 
 
-def _check_folders(lake: Path, names: Iterable[str]) -> None:
-    for folder in (lake / name for name in names):
+def _check_folders(lake: LakeLocation, names: Iterable[str]) -> None:
+    for folder in (lake.folder(name) for name in names):
         if folder.exists() and not folder.is_dir():
             raise UsageError(
                 f"{folder.name} is not a table",
@@ -54,10 +54,10 @@ def _check_folders(lake: Path, names: Iterable[str]) -> None:
             )
 
 
-def opened(lake: Path, name: str) -> DeltaTable | None:
+def opened(lake: LakeLocation, name: str) -> DeltaTable | None:
     """The table as it is now; None where no commit has made one, as after a kill before the first."""
     try:
-        return DeltaTable(str(lake / name))
+        return DeltaTable(lake.uri(name))
     except TableNotFoundError:
         return None
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.lock_holder import (
     FREE,
     HELD,
@@ -67,7 +68,7 @@ class Claim:
 
 @contextmanager
 def claimed(
-    lake: Path,
+    lake: LakeLocation,
     fingerprint: str,
     run_id: str,
     *,
@@ -112,7 +113,7 @@ def key(fingerprint: str) -> str:
     return fingerprint[:32]
 
 
-def holders(lake: Path, lease: LeaseTimes = LEASE) -> dict[str, tuple[str, Holder | None]]:
+def holders(lake: LakeLocation, lease: LeaseTimes = LEASE) -> dict[str, tuple[str, Holder | None]]:
     """By `key`, whether each claim is FREE or HELD, and its latest holder.
 
     Claims that neither ended nor beat are watched, all together, for a lease at most.
@@ -125,8 +126,8 @@ def holders(lake: Path, lease: LeaseTimes = LEASE) -> dict[str, tuple[str, Holde
         watches[0].pause()
 
 
-def _folder(lake: Path) -> Path:
-    return lake / "_claims"
+def _folder(lake: LakeLocation) -> Path:
+    return lake.claims
 
 
 def _taken(

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.lake import delta
 from millrace.pipelines.lake.fencing import Driver
-from millrace.pipelines.lake.paths import report_page
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.run_lock import Claim
 from millrace.schemas import figures, ids
 from millrace.schemas.summary import TOTALS, RunSummary
@@ -37,7 +36,7 @@ class Run:
     number: int = 1  # of the job's runs
     application: str | None = None  # Spark's, of this attempt
 
-    def claimed_by(self, lake: Path, claim: Claim) -> Run:
+    def claimed_by(self, lake: LakeLocation, claim: Claim) -> Run:
         """The same run, in the hands of the driver that made the claim."""
         driver = Driver.at(lake, self.run_id, claim.holder.token, claim.check)
         return replace(self, driver=driver)
@@ -48,7 +47,7 @@ class Run:
 
 
 def new_run(
-    lake: Path,
+    lake: LakeLocation,
     job: str,
     fingerprint: str,
     facts: dict[str, str | None],
@@ -60,7 +59,7 @@ def new_run(
     return Run(run_id, fingerprint, job, facts, Driver.at(lake, run_id), series=series)
 
 
-def run_of(lake: Path, event: Mapping[str, Any], facts: dict[str, Any]) -> Run:
+def run_of(lake: LakeLocation, event: Mapping[str, Any], facts: dict[str, Any]) -> Run:
     """The run of its last event, which no driver has claimed yet."""
     return Run(
         event["run_id"],
@@ -74,19 +73,19 @@ def run_of(lake: Path, event: Mapping[str, Any], facts: dict[str, Any]) -> Run:
     )
 
 
-def last_event(lake: Path, fingerprint: str) -> dict[str, Any] | None:
+def last_event(lake: LakeLocation, fingerprint: str) -> dict[str, Any] | None:
     """The last event of the latest run with this fingerprint; None where there was none."""
     found = delta.values(lake, RUNS, [("fingerprint", "=", fingerprint)])
     return max(found, key=lambda event: (event["series"], event["event"]), default=None)
 
 
-def next_number(lake: Path, job: str) -> int:
+def next_number(lake: LakeLocation, job: str) -> int:
     """The number of the job's next run."""
     begun = delta.values(lake, RUNS, [("job", "=", job), ("event", "=", 0)])
     return max((event["number"] for event in begun), default=0) + 1
 
 
-def events(lake: Path, run_id: str) -> list[dict[str, Any]]:
+def events(lake: LakeLocation, run_id: str) -> list[dict[str, Any]]:
     """The run's events, in their order."""
     found = delta.values(lake, RUNS, [("run_id", "=", run_id)])
     return sorted(found, key=lambda event: event["event"])
@@ -100,7 +99,7 @@ def closed_at(history: Sequence[dict[str, Any]], closed: datetime) -> list[dict[
     return [*history, {**last, "event": last["event"] + 1, "state": "", "books_closed_at": closed}]
 
 
-def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
+def rows_per_s(lake: LakeLocation, job: str, model_digest: str) -> float | None:
     """How fast the job's last run with this model scored, all workers together; None: there was none.
 
     Of a run of several attempts, the last one.
@@ -117,7 +116,7 @@ def rows_per_s(lake: Path, job: str, model_digest: str) -> float | None:
     return figures.rows_per_s(scored_now(lake, last["run_id"], last["scored"]), last["infer_s"])
 
 
-def scored_now(lake: Path, run_id: str, scored: int) -> int:
+def scored_now(lake: LakeLocation, run_id: str, scored: int) -> int:
     """Of the run's scored rows, those that its last attempt committed."""
     began = [one["at"] for one in events(lake, run_id) if one["state"] in figures.BEGINS]
     return figures.scored_now(scored, began, delta.values(lake, UNITS, [("run_id", "=", run_id)]))
@@ -133,7 +132,7 @@ def has_typical_speed(event: Mapping[str, Any]) -> bool:
     return cache == "off" and not event.get("replays")
 
 
-def append_event(lake: Path, run: Run, state: str, at: datetime, **more: Any) -> Run:
+def append_event(lake: LakeLocation, run: Run, state: str, at: datetime, **more: Any) -> Run:
     """Append an event to the run; the run with one event more."""
     event = {
         "run_id": run.run_id,
@@ -152,10 +151,10 @@ def append_event(lake: Path, run: Run, state: str, at: datetime, **more: Any) ->
     return replace(run, events=run.events + 1)
 
 
-def summary_of(event: dict[str, Any], lake: Path) -> RunSummary:
+def summary_of(event: dict[str, Any], lake: LakeLocation) -> RunSummary:
     """The summary of a command that found its run done: the run's totals, and no seconds of its own."""
     known = {name: event[name] for name in TOTALS}
-    cost, report = event["cost"], report_page(lake, event["run_id"])
+    cost, report = event["cost"], lake.report_page(event["run_id"])
     nothing = {"wall_s": 0.0, "infer_s": 0.0, "model_load_s": 0.0}
     return RunSummary(
         run_id=event["run_id"],

@@ -16,6 +16,7 @@ from typing import Any
 
 from millrace.pipelines.lake import garbage, run_lock
 from millrace.pipelines.lake.garbage import Leftover
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.lock_holder import HELD
 from millrace.schemas.errors import ClaimHeld, RunFailed, UsageError
 
@@ -49,7 +50,11 @@ class Vacuumed:
 
 
 def vacuum(
-    lake: Path, older_than: timedelta, *, remove: bool, lease: run_lock.LeaseTimes = run_lock.LEASE
+    lake: LakeLocation,
+    older_than: timedelta,
+    *,
+    remove: bool,
+    lease: run_lock.LeaseTimes = run_lock.LEASE,
 ) -> Vacuumed:
     """List the leftovers of a lake and, with ``remove``, delete them. Raises UsageError."""
     found = find_leftovers(lake, older_than, lease)
@@ -58,13 +63,13 @@ def vacuum(
 
 
 def find_leftovers(
-    lake: Path, older_than: timedelta, lease: run_lock.LeaseTimes = run_lock.LEASE
+    lake: LakeLocation, older_than: timedelta, lease: run_lock.LeaseTimes = run_lock.LEASE
 ) -> list[Leftover]:
     """Return everything in the lake that can go. Nothing is removed.
 
     Raises UsageError where there is no lake, or where some run's attempt was longer than the age.
     """
-    if not lake.is_dir():
+    if not lake.exists:
         raise UsageError("no lake there", got=str(lake), next="name the folder of output.path")
     now = datetime.now(UTC)
     claims = run_lock.holders(lake, lease)
@@ -89,7 +94,7 @@ def find_leftovers(
 
 
 def remove_leftovers(
-    lake: Path, found: Sequence[Leftover], lease: run_lock.LeaseTimes = run_lock.LEASE
+    lake: LakeLocation, found: Sequence[Leftover], lease: run_lock.LeaseTimes = run_lock.LEASE
 ) -> dict[Path, str]:
     """Remove leftovers, and return those that remain, with the reason.
 
@@ -113,7 +118,7 @@ def remove_leftovers(
                     one.path.with_name(f".{one.path.name}.crc").unlink(missing_ok=True)  # Hadoop's
         except (ClaimHeld, RunFailed, OSError) as error:
             failed[one.path] = str(error)
-    for folder in (lake / "_staging", lake / "_claims", lake / "_models"):
+    for folder in (lake.staging, lake.claims, lake.models):
         with suppress(OSError):  # not empty, or not there
             folder.rmdir()
     return failed

@@ -22,6 +22,7 @@ from errno import (
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import MillraceError, RunFailed, UsageError
 
 _KINDS: dict[int, type[MillraceError]] = {
@@ -36,7 +37,7 @@ _PROBE = b"probe"
 _OWN = re.compile("[a-z0-9_]+")  # names of tables and of the lake's other folders
 
 
-def check_lake(lake: Path) -> None:
+def check_lake(lake: LakeLocation) -> None:
     """Create and remove a file in the lake, in each of its folders and in each Delta log.
 
     Folders with other names than tables have, such as a mount's lost+found, are not probed.
@@ -74,11 +75,11 @@ def explained(error: OSError) -> MillraceError | None:
     )
 
 
-def _folders(lake: Path) -> Iterator[Path]:
-    found = _existing(lake, f"output.path cannot be written: {lake}")
+def _folders(lake: LakeLocation) -> Iterator[Path]:
+    found = _existing(lake.root, f"output.path cannot be written: {lake}")
     yield found
-    if found == lake:
-        for folder in sorted(path for path in lake.iterdir() if path.is_dir()):
+    if found == lake.root:
+        for folder in sorted(path for path in lake.root.iterdir() if path.is_dir()):
             if _OWN.fullmatch(folder.name) is None:
                 continue
             yield folder

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.profiling import profiles
 from millrace.pipelines.profiling.profiles import INPUT, OUTPUT, Profiles
 from millrace.schemas.errors import UsageError
@@ -27,13 +27,13 @@ class Baseline:
         return {INPUT: self.input, OUTPUT: self.outputs}[name]
 
 
-def of_job(lake: Path, job: str) -> Baseline | None:
+def of_job(lake: LakeLocation, job: str) -> Baseline | None:
     """The job's baseline; None where none was set."""
     pinned = pins(lake, job)[-1:]
     return of_run(lake, pinned[0]["run_id"]) if pinned else None
 
 
-def of_run(lake: Path, run_id: str) -> Baseline:
+def of_run(lake: LakeLocation, run_id: str) -> Baseline:
     """A run as a baseline. Raises UsageError where it has no profiles."""
     found = profiles.of_input(lake, run_id)
     units = profiles.of_units(lake, run_id)
@@ -46,13 +46,13 @@ def of_run(lake: Path, run_id: str) -> Baseline:
     return Baseline(run_id, found, profiles.over_units(units))
 
 
-def pins(lake: Path, job: str | None = None) -> list[dict[str, Any]]:
+def pins(lake: LakeLocation, job: str | None = None) -> list[dict[str, Any]]:
     """What was set, in its order; of one job, or of all."""
     found = delta.values(lake, BASELINES, [] if job is None else [("job", "=", job)])
     return sorted(found, key=lambda pin: (pin["job"], pin["number"], pin["at"]))
 
 
-def set_(lake: Path, run_id: str, at: datetime) -> dict[str, Any]:
+def set_(lake: LakeLocation, run_id: str, at: datetime) -> dict[str, Any]:
     """Compare later runs of the run's job with it. Raises UsageError unless it is done and was measured."""
     events = runs.events(lake, run_id)
     if not events:

@@ -1,78 +1,75 @@
-"""The commands ``millrace baseline`` and ``millrace drift``, from the tables alone, without Spark."""
+"""How far a run's input and outputs are from a baseline's: as the run found it, or compared now."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from millrace.pipelines.console import output
 from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.monitoring import baseline, drift
 from millrace.pipelines.monitoring.baseline import Baseline
 from millrace.pipelines.monitoring.drift import Finding
 from millrace.pipelines.profiling import profiles
 from millrace.pipelines.profiling.profiles import INPUT, OUTPUT, Profiles
-from millrace.pipelines.query.run_lookup import find
 from millrace.schemas.errors import UsageError
+from millrace.schemas.html import table as html_table
 from millrace.schemas.monitor import Drift
 from millrace.schemas.tables import DRIFT
 
-_SHOWN = ("side", "unit", "column", "measure", "psi", "ks", "js", "missing", "drifted", "why")
-_DECIMALS = 4
+SHOWN = ("side", "unit", "column", "measure", "psi", "ks", "js", "missing", "drifted", "why")
 
 
-def set_command(lake: Path, run_id: str, *, as_json: bool) -> None:
-    """Set a job's baseline, and say so."""
-    found = find(lake, run_id)
-    pin = baseline.set_(lake, found, datetime.now(UTC))
-    if as_json:
-        output.print_json(pin)
-    else:
-        output.echo(f"later runs of {pin['job']} are compared with {pin['run_id']}")
+@dataclass(frozen=True)
+class DriftReport:
+    """The measures of a run, each compared with the baseline's; ``baseline`` is a run's id."""
+
+    run_id: str
+    baseline: str | None  # None: nothing was compared
+    measures: tuple[Mapping[str, Any], ...]  # keys: SHOWN, before, now, limits
+
+    @property
+    def drifted(self) -> tuple[Mapping[str, Any], ...]:
+        """The measures beyond their limits."""
+        return tuple(one for one in self.measures if one["drifted"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "run_id": self.run_id,
+            "baseline": self.baseline,
+            "drifted": bool(self.drifted),
+            "columns": [dict(one) for one in self.measures],
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [[one[name] for name in SHOWN] for one in self.measures]
+        return html_table(f"{self.run_id} compared with {self.baseline}", SHOWN, rows)
 
 
-def show_command(lake: Path, *, as_json: bool) -> None:
-    """List the baselines that were set, and which apply."""
-    pins = baseline.pins(lake)
-    last = {pin["job"]: pin["number"] for pin in pins}
-    rows = [{**pin, "applies": last[pin["job"]] == pin["number"]} for pin in pins]
-    if as_json:
-        output.print_json(rows)
-    elif rows:
-        output.print_rows(list(rows[0]), rows)
-    else:
-        output.echo("no baseline is set: millrace baseline set RUN")
+def drift_report(
+    lake: LakeLocation, run_id: str, against: str | None = None, *, units: bool = False
+) -> DriftReport:
+    """Compare a run with its baseline, or with another run.
 
+    Args:
+        against: another run; None: as the run itself was compared, by its job's limits. Where no baseline
+            was set when it ran, it is compared now, by the limits that a job has by default.
+        units: the outputs of each unit, too.
 
-def drift_command(
-    lake: Path, run_id: str, against: str | None, *, units: bool, as_json: bool
-) -> None:
-    """Print how far a run is from its baseline, or from another run. Raises UsageError."""
-    found = find(lake, run_id)
-    rows = [] if against else _as_it_ran(lake, found)
+    Raises:
+        UsageError: no baseline is set, or a run has no profiles.
+    """
+    rows = [] if against else _as_it_ran(lake, run_id)
     if not rows:
-        rows = list(_now(lake, found, _baseline(lake, found, against)))
-    rows = [row for row in rows if units or row["unit"] is None]
-    if as_json:
-        output.print_json(
-            {
-                "run_id": found,
-                "baseline": rows[0]["baseline"] if rows else None,
-                "drifted": any(row["drifted"] for row in rows),
-                "columns": [_plain(row) for row in rows],
-            }
-        )
-        return
-    output.print_rows(list(_SHOWN), [_short(row) for row in rows])
-    moved = sum(row["drifted"] for row in rows)
-    against = rows[0]["baseline"] if rows else against
-    output.echo(f"{moved} of {len(rows)} measures have drifted from run {against}")
+        rows = list(_now(lake, run_id, _baseline(lake, run_id, against)))
+    measures = tuple(_plain(row) for row in rows if units or row["unit"] is None)
+    return DriftReport(run_id, rows[0]["baseline"] if rows else against, measures)
 
 
-def _as_it_ran(lake: Path, run_id: str) -> list[dict[str, Any]]:
+def _as_it_ran(lake: LakeLocation, run_id: str) -> list[dict[str, Any]]:
     """What the run found itself: of its attempts that compared a side, the last."""
     rows = delta.values(lake, DRIFT, [("run_id", "=", run_id)])
     last: dict[str, int] = {}
@@ -82,9 +79,9 @@ def _as_it_ran(lake: Path, run_id: str) -> list[dict[str, Any]]:
     return sorted(mine, key=lambda row: (row["side"], row["unit"] is not None, row["unit"] or 0))
 
 
-def _baseline(lake: Path, run_id: str, against: str | None) -> Baseline:
+def _baseline(lake: LakeLocation, run_id: str, against: str | None) -> Baseline:
     if against is not None:
-        return baseline.of_run(lake, find(lake, against))
+        return baseline.of_run(lake, against)
     job = runs.events(lake, run_id)[-1]["job"]
     found = baseline.of_job(lake, job)
     if found is None:
@@ -95,7 +92,7 @@ def _baseline(lake: Path, run_id: str, against: str | None) -> Baseline:
     return found
 
 
-def _now(lake: Path, run_id: str, against: Baseline) -> Iterator[dict[str, Any]]:
+def _now(lake: LakeLocation, run_id: str, against: Baseline) -> Iterator[dict[str, Any]]:
     """The comparison by the default limits, as the drift table would have it."""
     mine = baseline.of_run(lake, run_id)
     sides: list[tuple[str, int | None, Profiles]] = [
@@ -113,12 +110,5 @@ def _row(one: Finding, against: str, side: str, unit: int | None) -> dict[str, A
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    names = (*_SHOWN, "before", "now")
+    names = (*SHOWN, "before", "now")
     return {name: row[name] for name in names} | {"limits": json.loads(row["limits"])}
-
-
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: round(value, _DECIMALS) if isinstance(value, float) else value
-        for name, value in ((name, row[name]) for name in _SHOWN)
-    }

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
 from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability import cost_metrics, run_metrics
 from millrace.pipelines.observability.metric_families import MetricFamily
 from millrace.pipelines.query.lake_reader import LakeReader
@@ -34,7 +35,7 @@ _SOURCES = (
 class LakeCollector(Collector):
     """Reads a lake's tables each time that its metrics are collected."""
 
-    def __init__(self, lake: Path) -> None:
+    def __init__(self, lake: LakeLocation) -> None:
         self._lake = lake
 
     def collect(self) -> Iterator[MetricFamily]:
@@ -46,7 +47,7 @@ class LakeCollector(Collector):
             yield from (family for family in source(reader) if family.samples)
 
 
-def exposition(lake: Path) -> str:
+def exposition(lake: LakeLocation) -> str:
     """Return all metrics of a lake in Prometheus' text format. Raises QueryError if it has no run."""
     return generate_latest(registry(LakeCollector(lake))).decode()
 
@@ -58,7 +59,7 @@ def registry(collector: Collector) -> CollectorRegistry:
     return found
 
 
-def write(lake: Path, path: Path) -> Path:
+def write(lake: LakeLocation, path: Path) -> Path:
     """Write all metrics of a lake to a file, atomically."""
     text = exposition(lake)
     with whole(path) as draft:

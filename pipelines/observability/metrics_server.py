@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -13,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 from prometheus_client.registry import Collector
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability.metric_families import MetricFamily
 from millrace.pipelines.observability.metrics import LakeCollector, registry
 from millrace.schemas.errors import MillraceError, UsageError
@@ -48,7 +48,7 @@ class _QuietHandler(WSGIRequestHandler):
         """Log nothing: Prometheus sends four requests a minute."""
 
 
-def create_server(lake: Path, host: str, port: int, cache_s: float = CACHE_S) -> WSGIServer:
+def create_server(lake: LakeLocation, host: str, port: int, cache_s: float = CACHE_S) -> WSGIServer:
     """Return a server that is bound and does not answer yet; port 0 takes any free port.
 
     Raises:

@@ -82,7 +82,7 @@ def output_datasets(prepared: PreparedJob, details: RunDetails | None) -> list[J
 
 
 def _table(prepared: PreparedJob, name: str, columns: Sequence[Column], rows: int | None) -> Json:
-    namespace, place = dataset(str(prepared.lake / name))
+    namespace, place = dataset(prepared.lake.uri(name))
     fields = [(column.name, column.type, column.comment) for column in columns]
     found = {"namespace": namespace, "name": place, "facets": {"schema": _schema(fields)}}
     if rows is None:

@@ -88,7 +88,7 @@ def last_runs(lake: LakeReader) -> Iterator[MetricFamily]:
             add(total, run[column], job)
         yield total
     yield _queue(lake)
-    text = "Cost that was foretold, currency; by bound"
+    text = "Cost by the forecast, currency; by bound"
     forecast = gauge("millrace_last_run_forecast_cost", text, "job", "bound", "currency")
     text = "1 where what must add up did, 0 if not"
     gates = gauge("millrace_last_run_gate_passed", text, "job", "gate")

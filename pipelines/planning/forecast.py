@@ -22,7 +22,7 @@ from millrace.pipelines.job import size_estimate
 from millrace.pipelines.job.prepared_job import PreparedJob, prepare
 from millrace.pipelines.job.size_estimate import RowEstimate
 from millrace.pipelines.lake import runs
-from millrace.pipelines.lake.paths import spark_log
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.planning import alternatives, forecast_table, pilot
 from millrace.pipelines.planning.alternatives import Offer, RunEstimate
 from millrace.pipelines.planning.pilot_trials import Pilot
@@ -70,7 +70,7 @@ def foresee(
 ) -> Forecast:
     """The forecast of a run: a pilot is scored, nothing is committed. Raises MillraceError."""
     cluster.refuse_connect(spark, "millrace plan")
-    with translated(spark_log(job)):
+    with translated(LakeLocation.of(job).spark_log):
         started, waiting = time.monotonic(), psutil.getloadavg()[0]
         with progress.waiting("checking the model, the prices and the input"):
             prepared = prepare(spark, job)

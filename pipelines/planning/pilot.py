@@ -27,6 +27,7 @@ from millrace.pipelines.job.prepared_job import PreparedJob
 from millrace.pipelines.job.size_estimate import RowEstimate
 from millrace.pipelines.lake import runs
 from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import Clock, Run
 from millrace.pipelines.planning.input_sample import InputSample, SampleRequest, cut
 from millrace.pipelines.planning.pilot_trials import Pilot, PilotTrial
@@ -69,7 +70,9 @@ def measured(
     slots = cluster.slots(spark)
     with _scratch(prepared, plan_id) as scratch:
         drawn, pinned = _drawn(spark, prepared, scratch, count)
-        bench = _Bench(spark, replace(drawn, lake=scratch / "lake"), config, now, count.rows)
+        bench = _Bench(
+            spark, replace(drawn, lake=LakeLocation(scratch / "lake")), config, now, count.rows
+        )
         largest = max(count.rows // SHARE, min(LEAST_ROWS, count.rows))
         first = _first_rows(config, slots, largest)
         parts: list[InputSample] = []

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import Run
 from millrace.pipelines.profiling.sketches import Categories, Numbers, Sketch, from_json, merged
 from millrace.schemas.tables import PROFILES
@@ -99,7 +99,7 @@ def union(profiles: Iterable[MeasureProfile]) -> MeasureProfile:
 
 
 def write(
-    lake: Path,
+    lake: LakeLocation,
     run: Run,
     unit: int | None,
     profiles: Iterable[MeasureProfile],
@@ -117,12 +117,12 @@ def write(
     delta.append_values([about | _row(one) for one in profiles], lake, PROFILES, transaction)
 
 
-def of_input(lake: Path, run_id: str) -> dict[Measure, MeasureProfile]:
+def of_input(lake: LakeLocation, run_id: str) -> dict[Measure, MeasureProfile]:
     """The profiles of a run's input; none where none were stored."""
     return {one.measure: one for _, one in _read(lake, run_id, INPUT)}
 
 
-def of_units(lake: Path, run_id: str) -> dict[int, dict[Measure, MeasureProfile]]:
+def of_units(lake: LakeLocation, run_id: str) -> dict[int, dict[Measure, MeasureProfile]]:
     """The profiles of a run's outputs, by unit."""
     found: dict[int, dict[Measure, MeasureProfile]] = {}
     for row, one in _read(lake, run_id, OUTPUT):
@@ -139,7 +139,9 @@ def over_units(units: Mapping[int, Profiles]) -> dict[Measure, MeasureProfile]:
     }
 
 
-def _read(lake: Path, run_id: str, side: str) -> list[tuple[dict[str, Any], MeasureProfile]]:
+def _read(
+    lake: LakeLocation, run_id: str, side: str
+) -> list[tuple[dict[str, Any], MeasureProfile]]:
     rows = delta.values(lake, PROFILES, [("run_id", "=", run_id), ("side", "=", side)])
     return [(row, _profile(row)) for row in rows]
 

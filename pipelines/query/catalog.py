@@ -9,6 +9,7 @@ import sqlglot
 from pyspark.sql import SparkSession
 from sqlglot import exp
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import fields
 from millrace.pipelines.query.views import literal, shown, tables
 from millrace.schemas.errors import UsageError
@@ -16,7 +17,7 @@ from millrace.schemas.errors import UsageError
 DIALECT = "spark"
 
 
-def statements(lake: Path, database: str) -> list[str]:
+def statements(lake: LakeLocation, database: str) -> list[str]:
     """Spark's SQL that names all tables of a lake, and the shipped views, in ``[catalog.]database``.
 
     Run again after a job wrote its first row: a table or a view that is new gets its name. Raises
@@ -28,7 +29,7 @@ def statements(lake: Path, database: str) -> list[str]:
     within = exp.to_table(database, dialect=DIALECT)
     texts = [f"CREATE DATABASE IF NOT EXISTS {within.sql(DIALECT)}"]
     for name in columns:
-        place = literal((lake.absolute() / name).as_uri()).replace("\\", "\\\\")
+        place = literal(lake.folder(name).absolute().as_uri()).replace("\\", "\\\\")
         texts.append(
             f"CREATE TABLE IF NOT EXISTS {_full(name, within)} USING delta LOCATION {place}"
         )
@@ -38,7 +39,7 @@ def statements(lake: Path, database: str) -> list[str]:
     return texts
 
 
-def register(spark: SparkSession, lake: Path, database: str) -> list[str]:
+def register(spark: SparkSession, lake: LakeLocation, database: str) -> list[str]:
     """Run the `statements`; the names that the catalog then has.
 
     Raises UsageError where it has a table of another lake by such a name.
@@ -47,7 +48,7 @@ def register(spark: SparkSession, lake: Path, database: str) -> list[str]:
     within = exp.to_table(database, dialect=DIALECT)
     spark.sql(texts[0])
     for name in tables(lake):
-        _refuse_another(spark, lake / name, _full(name, within))
+        _refuse_another(spark, lake.folder(name), _full(name, within))
     for statement in texts[1:]:
         spark.sql(statement)
     return [row.tableName for row in spark.sql(f"SHOW TABLES IN {within.sql(DIALECT)}").collect()]

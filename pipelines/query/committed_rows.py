@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import literal, tables
 from millrace.schemas.tables import QUARANTINE, UNITS
@@ -37,7 +37,7 @@ class Committed:
         return f"{units} committed, with {rows}"
 
 
-def of_run(lake: Path, predictions: str, run_id: str) -> Committed:
+def of_run(lake: LakeLocation, predictions: str, run_id: str) -> Committed:
     """What the tables hold of the run."""
     there, mine = set(tables(lake)), f"WHERE run_id = {literal(run_id)}"
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 from sqlglot import exp
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.table_features import check_readable
 from millrace.pipelines.query.read_only import names, read_only, relations, respelled
 from millrace.pipelines.query.views import Fields, View, quoted, tables, views
@@ -25,7 +25,7 @@ LONGEST = 200  # characters of an error that are shown
 CONFIG = {"datafusion.sql_parser.enable_ident_normalization": "false"}  # x_CostKind stays as it is
 
 
-def query(lake: Path, sql: str, *, limit: int | None = None, offset: int = 0) -> pa.Table:
+def query(lake: LakeLocation, sql: str, *, limit: int | None = None, offset: int = 0) -> pa.Table:
     """Return the rows of one read-only query over the tables and views of a lake.
 
     Of them ``limit``, from the one at ``offset`` on: what comes after is not computed. Names are found
@@ -55,7 +55,7 @@ def query(lake: Path, sql: str, *, limit: int | None = None, offset: int = 0) ->
     )
 
 
-def fields(lake: Path, table: str) -> Fields:
+def fields(lake: LakeLocation, table: str) -> Fields:
     """List a table's columns with their metadata, from its Delta log; no JVM is started."""
     return _fields(json.loads(_open(lake, table).schema().to_json()))
 
@@ -71,9 +71,9 @@ def _in_order(named: Iterable[str], allowed: Mapping[str, View]) -> list[str]:
     return [*sorted(wanted - set(allowed)), *(name for name in allowed if name in wanted)]
 
 
-def _open(lake: Path, table: str) -> DeltaTable:
+def _open(lake: LakeLocation, table: str) -> DeltaTable:
     try:
-        log = DeltaTable(str(lake / table))
+        log = DeltaTable(lake.uri(table))
     except (DeltaError, OSError) as error:
         raise QueryError(f"table {table} cannot be opened: {_first_line(error)}") from None
     check_readable(log, QueryError)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import literal, tables
 from millrace.schemas.figures import BEGINS
@@ -20,12 +20,12 @@ _NO_RUN: Row = {column.name: None for column in RUNS.columns}
 class LakeReader:
     """Queries over a lake's tables; a table that does not exist gives no row."""
 
-    path: Path
+    lake: LakeLocation
 
     @cached_property
     def there(self) -> set[str]:
         """The tables of the lake."""
-        return set(tables(self.path))
+        return set(tables(self.lake))
 
     def runs(self, sql: str) -> list[Row]:
         """The rows of a query for runs; columns that came after the lake was made are None."""
@@ -33,7 +33,7 @@ class LakeReader:
 
     def rows(self, sql: str, *needed: str) -> list[Row]:
         """The rows of a query that needs these tables."""
-        found: list[Row] = query(self.path, sql).to_pylist() if self.there >= {*needed} else []
+        found: list[Row] = query(self.lake, sql).to_pylist() if self.there >= {*needed} else []
         return found
 
     @cached_property

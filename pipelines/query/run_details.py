@@ -6,9 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from millrace.pipelines.lake.attempts import attempts
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.lake_reader import LakeReader, Row
 from millrace.pipelines.query.views import literal, quoted
 from millrace.schemas import figures
@@ -84,7 +84,7 @@ class RunDetails:
         return [event["at"] for event in self.events if event["state"] in BEGINS]
 
 
-def read(lake: Path, run_id: str) -> RunDetails:
+def read(lake: LakeLocation, run_id: str) -> RunDetails:
     """Read what the tables know about a run. Raises UsageError where there is no such run."""
     reader, run = LakeReader(lake), literal(run_id)
     events = reader.runs(f"SELECT * FROM runs WHERE run_id = {run} ORDER BY event")  # noqa: S608

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import tables
 from millrace.schemas.errors import UsageError
@@ -14,7 +14,7 @@ from millrace.schemas.tables import RUNS
 LISTED = 10  # candidates that an error names
 
 
-def the_run(prefix: str, known: Sequence[str], lake: Path) -> str:
+def the_run(prefix: str, known: Sequence[str], lake: LakeLocation) -> str:
     """Return the only one of the `known` ids that is, or begins with, `prefix`. Raises UsageError."""
     if prefix in known:
         return prefix
@@ -39,7 +39,7 @@ def _list(run_ids: Sequence[str]) -> str:
     return ", ".join(run_ids[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def find(lake: Path, prefix: str | None) -> str:
+def find(lake: LakeLocation, prefix: str | None) -> str:
     """Return the only run whose id is, or begins with, `prefix`; None: the latest. Raises UsageError."""
     known: list[str] = []
     if RUNS.name in tables(lake):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import Schema
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import tables, views
 
@@ -18,7 +18,7 @@ _COLUMNS = ("col_name", "data_type", "comment")  # as Spark says it
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
 
 
-def listed(lake: Path, sql: str) -> pa.Table | None:
+def listed(lake: LakeLocation, sql: str) -> pa.Table | None:
     """The rows of a statement that asks for names; None for any other. Raises QueryError."""
     if _SHOW.fullmatch(sql):
         return _tables(lake)
@@ -26,13 +26,13 @@ def listed(lake: Path, sql: str) -> pa.Table | None:
     return None if named is None else _columns(lake, named[1])
 
 
-def _tables(lake: Path) -> pa.Table:
+def _tables(lake: LakeLocation) -> pa.Table:
     existing = tables(lake)
     every = [*((name, "table") for name in existing), *((name, "view") for name in views(existing))]
     return pa.table({"name": [name for name, _ in every], "kind": [kind for _, kind in every]})
 
 
-def _columns(lake: Path, name: str) -> pa.Table:
+def _columns(lake: LakeLocation, name: str) -> pa.Table:
     schema = Schema.from_arrow(query(lake, f"SELECT * FROM {name}", limit=0).schema)  # noqa: S608 - checked there
     columns = [
         (one["name"], _type(one["type"]), one["metadata"].get("comment", ""))

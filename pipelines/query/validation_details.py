@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.lake_reader import LakeReader, Row
 from millrace.pipelines.query.views import literal
 from millrace.schemas.errors import UsageError
@@ -56,7 +56,7 @@ class ValidationDetails:
         return max(plain or [rule["checked"] or 0 for rule in self.rules])
 
 
-def read(lake: Path, run_id: str) -> ValidationDetails:
+def read(lake: LakeLocation, run_id: str) -> ValidationDetails:
     """Read what is known of a check. Raises UsageError where the lake has none under this id."""
     reader = LakeReader(lake)
     rules = reader.rows(_RULES.format(run=literal(run_id)), VALIDATIONS.name)
@@ -80,7 +80,7 @@ def read(lake: Path, run_id: str) -> ValidationDetails:
     )
 
 
-def _together(lake: Path, run_id: str) -> Counter[tuple[str, ...]]:
+def _together(lake: LakeLocation, run_id: str) -> Counter[tuple[str, ...]]:
     """How many refused rows broke exactly these rules; a batch of rows at a time."""
     found: Counter[tuple[str, ...]] = Counter()
     for batch in _refused(lake, run_id, "reasons"):
@@ -95,7 +95,7 @@ def _together(lake: Path, run_id: str) -> Counter[tuple[str, ...]]:
     return found
 
 
-def _examples(lake: Path, run_id: str, rules: Sequence[str]) -> dict[str, list[Example]]:
+def _examples(lake: LakeLocation, run_id: str, rules: Sequence[str]) -> dict[str, list[Example]]:
     """Of each rule, what the first rows had that broke it; no more is read once every rule has some."""
     found: dict[str, list[Example]] = {name: [] for name in rules}
     for batch in _refused(lake, run_id, "key", "payload", "reasons"):
@@ -127,8 +127,8 @@ def _object(text: str | None) -> Row:
     return found if isinstance(found, dict) else {}
 
 
-def _refused(lake: Path, run_id: str, *columns: str) -> Iterator[pa.RecordBatch]:
-    there = DeltaTable(str(lake / QUARANTINE.name))
+def _refused(lake: LakeLocation, run_id: str, *columns: str) -> Iterator[pa.RecordBatch]:
+    there = DeltaTable(lake.uri(QUARANTINE.name))
     mine = [("run_id", "=", run_id)]
     yield from (batch for batch in live_rows.batches(there, columns, mine) if len(batch))
 

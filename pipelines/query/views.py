@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from graphlib import TopologicalSorter
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlglot
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import QueryError
 
 if TYPE_CHECKING:
@@ -83,30 +83,26 @@ def for_spark(sql: str) -> str:
     return sqlglot.transpile(sql, write="spark")[0]
 
 
-def tables(lake: Path) -> list[str]:
+def tables(lake: LakeLocation) -> list[str]:
     """List the names of a lake's Delta tables; QueryError where there is no lake or none in it."""
-    if not lake.is_dir():
+    if not lake.exists:
         raise QueryError(
             f"no lake at {lake}",
-            got="a file" if lake.exists() else "nothing there",
+            got="a file" if lake.root.exists() else "nothing there",
             allowed="the folder that output.path in the job file names",
             next="run a job first, or name that folder",
         )
-    if (lake / "_delta_log").is_dir():
+    if lake.is_table:
         raise QueryError(
             f"{lake} is one table, not a lake",
-            next=f"name the folder that holds it: {lake.absolute().parent}",
+            next=f"name the folder that holds it: {lake.root.absolute().parent}",
         )
-    found = sorted(
-        folder.name
-        for folder in lake.iterdir()
-        if not folder.name.startswith(("_", ".")) and (folder / "_delta_log").is_dir()
-    )
+    found = lake.tables()
     if not found:
         raise QueryError(
             f"no tables in {lake}",
             got="an empty folder"
-            if not any(lake.iterdir())
+            if not any(lake.root.iterdir())
             else "no sub-folder that is a Delta table",
             next="run a job that writes there (output.path), or name another folder",
         )
@@ -147,7 +143,7 @@ def shown(fields: Mapping[str, Fields]) -> list[View]:
     return [view for view in made if not view.over or key_columns(fields[view.over])]
 
 
-def register(spark: SparkSession, lake: Path) -> list[str]:
+def register(spark: SparkSession, lake: LakeLocation) -> list[str]:
     """Make temporary views of all tables and views of a lake, and return their names.
 
     They read the tables as they are now.
@@ -155,7 +151,7 @@ def register(spark: SparkSession, lake: Path) -> list[str]:
     found = tables(lake)
     fields: dict[str, Fields] = {}
     for table in found:
-        frame = spark.read.format("delta").load(str(lake / table))
+        frame = spark.read.format("delta").load(lake.uri(table))
         fields[table] = [(field.name, field.metadata or {}) for field in frame.schema.fields]
         frame.createOrReplaceTempView(_backticked(table))
     made = shown(fields)

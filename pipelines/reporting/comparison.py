@@ -48,7 +48,7 @@ def _same(name: str, unit: str, found: Any, reported: Any) -> tuple[str, bool | 
     return name, found == reported, f"The table has {one}, the run reported {other}"
 
 
-def foretold(run: Row) -> list[Row]:
+def forecast_rows(run: Row) -> list[Row]:
     """Return forecast and outcome as texts; empty for a run without a forecast."""
     forecast = as_object(run["forecast"])
     if not forecast:

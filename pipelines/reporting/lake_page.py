@@ -14,8 +14,8 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from millrace.pipelines.console.formatting import count, day, duration, moment, money, percent
-from millrace.pipelines.lake import paths
 from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import run_details
 from millrace.pipelines.query.lake_reader import LakeReader, Row
 from millrace.pipelines.query.run_details import KINDS
@@ -30,23 +30,17 @@ from millrace.schemas.tables.ledger import LEDGER
 from millrace.schemas.tables.runs import UNITS
 from millrace.schemas.tables.validation import QUARANTINE, VALIDATIONS
 
-NAME = "index.html"
 SHOWN = 200  # runs of a job with a line of their own, the newest
 TRENDED = 100  # runs of a job that its trends are drawn of
 
 
-def path_of(lake: Path) -> Path:
-    """Say where the page is, or will be."""
-    return lake / "_reports" / NAME
-
-
-def write(lake: Path) -> Path:
+def write(lake: LakeLocation) -> Path:
     """Write the page and return its path; it appears whole or not at all.
 
     Raises UsageError where the lake has no run.
     """
     page = _page(LakeReader(lake))
-    path = path_of(lake)
+    path = lake.index_page
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path
@@ -55,9 +49,9 @@ def write(lake: Path) -> Path:
 def _page(lake: LakeReader) -> str:
     runs = lake.runs(_RUNS)
     if not runs:
-        raise UsageError(f"no runs in {lake.path}", next="run a job that writes there first")
+        raise UsageError(f"no runs in {lake.lake}", next="run a job that writes there first")
     known = _known(lake)
-    every = [_run(lake.path, run, known) for run in runs]
+    every = [_run(lake.lake, run, known) for run in runs]
     jobs = sorted({run["job"] for run in every}, key=str.lower)
     parts = [_job(job, [run for run in every if run["job"] == job]) for job in jobs]
     return _template().render(
@@ -86,7 +80,7 @@ def _known(lake: LakeReader) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _run(lake: Path, run: Row, every: dict[str, dict[str, Any]]) -> Row:
+def _run(lake: LakeLocation, run: Row, every: dict[str, dict[str, Any]]) -> Row:
     """A run with what the other tables say of it; None where nothing does."""
     known = every.get(run["run_id"], {})
 
@@ -122,12 +116,14 @@ def _run(lake: Path, run: Row, every: dict[str, dict[str, Any]]) -> Row:
         "flow": _flow(read, counts),
         "time": _time(kinds),
         "useful": kinds.get("useful", 0.0) / (sum(kinds.values()) or 1.0),
-        "report": _link(paths.report_page, lake, run["run_id"]),
-        "validation": _link(paths.validation_page, lake, run["run_id"]),
+        "report": _link(LakeLocation.report_page, lake, run["run_id"]),
+        "validation": _link(LakeLocation.validation_page, lake, run["run_id"]),
     }
 
 
-def _link(path_of: Callable[[Path, str], Path], lake: Path, run_id: str) -> str | None:
+def _link(
+    path_of: Callable[[LakeLocation, str], Path], lake: LakeLocation, run_id: str
+) -> str | None:
     """The name of a run's page, where there is one; an id that can name no file has none."""
     try:
         path = path_of(lake, run_id)

@@ -28,7 +28,7 @@ from millrace.pipelines.console.formatting import (
     size,
 )
 from millrace.pipelines.lake.atomic_file import whole
-from millrace.pipelines.lake.paths import report_page, validation_page
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.lake_reader import Row
 from millrace.pipelines.query.run_details import (
     KINDS,
@@ -41,7 +41,7 @@ from millrace.pipelines.query.run_details import (
 )
 from millrace.pipelines.reporting import charts
 from millrace.pipelines.reporting.charts import Segment
-from millrace.pipelines.reporting.comparison import as_object, books, drawn, foretold
+from millrace.pipelines.reporting.comparison import as_object, books, drawn, forecast_rows
 from millrace.pipelines.reporting.rendering import template
 from millrace.schemas import figures
 
@@ -65,13 +65,13 @@ _QUOTED = {
 }  # `got` has no row's value
 
 
-def write(lake: Path, run_id: str) -> Path:
+def write(lake: LakeLocation, run_id: str) -> Path:
     """Write the report of a run and return its path; the page appears whole or not at all.
 
     Raises UsageError where the lake has no such run.
     """
-    page = _page(read(lake, run_id), validation_page(lake, run_id))
-    path = report_page(lake, run_id)
+    page = _page(read(lake, run_id), lake.validation_page(run_id))
+    path = lake.report_page(run_id)
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path
@@ -116,7 +116,7 @@ def _page(details: RunDetails, validation: Path) -> str:
         books=compared,
         gates=gates_of(run),
         gates_text=gates_text,
-        foretold=foretold(run),
+        forecast=forecast_rows(run),
         drawn=drawn(details.energy),
         grid=as_object(run["price"]).get("grid"),
         pinned={

@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Template
 
 from millrace.pipelines.console.formatting import NONE, count, day, percent
-from millrace.pipelines.lake import paths
 from millrace.pipelines.lake.atomic_file import whole
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.lake_reader import Row
 from millrace.pipelines.query.validation_details import (
     CHECKS,
@@ -39,14 +39,14 @@ _TAGS = ("warn", "warning", "info")
 _ABOUT_THE_TABLE = "ExpectTable"  # what such an expectation observed is no row's value
 
 
-def write(lake: Path, run_id: str, *, show_examples: bool = False) -> Path:
+def write(lake: LakeLocation, run_id: str, *, show_examples: bool = False) -> Path:
     """Write the page of a check and return its path; the page appears whole or not at all.
 
     ``show_examples``: with values and keys of refused rows. Raises UsageError where the lake has no
     such check.
     """
     page = _page(read(lake, run_id), show_examples=show_examples)
-    path = paths.validation_page(lake, run_id)
+    path = lake.validation_page(run_id)
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")
     return path

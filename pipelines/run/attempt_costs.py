@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.accounting.rates import Rate, second
 from millrace.pipelines.lake.attempts import attempts
-from millrace.pipelines.lake.paths import logs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.spark.event_log import EventLog
 from millrace.schemas.prices import PLACES
 
@@ -62,12 +61,12 @@ def slot_times(
 
 
 def signs_of_life(
-    lake: Path, done: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
+    lake: LakeLocation, done: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
 ) -> list[tuple[str, datetime]]:
     """When earlier attempts were alive: units that they committed, tasks that Spark logged."""
     found = [(row["application"], row["at"]) for row in done]
     for application in {event["application"] for event in events} - {None}:
-        log = EventLog.named(logs(lake), application)
+        log = EventLog.named(lake.logs, application)
         tasks = log.all_tasks() if log else []
         found += [
             (application, datetime.fromtimestamp(task.finished_ms / 1000, UTC)) for task in tasks

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ from deltalake import DeltaTable
 from millrace.pipelines.accounting.ledger import SAVED
 from millrace.pipelines.job.prepared_job import PreparedJob
 from millrace.pipelines.lake import delta, live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import DONE, Run
 from millrace.schemas.ids import digest
 from millrace.schemas.prices import PLACES
@@ -122,10 +122,10 @@ def _earlier(prepared: PreparedJob, run: Run) -> tuple[list[dict[str, Any]], str
     return [], "no run has measured what a row costs"
 
 
-def _units(lake: Path, table: str, run_id: str) -> dict[int, _Unit]:
+def _units(lake: LakeLocation, table: str, run_id: str) -> dict[int, _Unit]:
     """The run's committed units, counted a batch at a time."""
     found: dict[int, _Unit] = {}
-    there = DeltaTable(str(lake / table))
+    there = DeltaTable(lake.uri(table))
     columns = ["unit", "error", "_meter"]
     for batch in live_rows.batches(there, columns, [("run_id", "=", run_id)]):
         for number in pc.unique(batch.column("unit")).to_pylist():

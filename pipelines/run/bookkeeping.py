@@ -18,7 +18,6 @@ from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference.inference_config import InferenceConfig
 from millrace.pipelines.job.prepared_job import PreparedJob
 from millrace.pipelines.lake import delta, runs
-from millrace.pipelines.lake.paths import logs
 from millrace.pipelines.lake.runs import Run
 from millrace.pipelines.run.avoided_cost import AvoidedCost, compute_avoided_cost
 from millrace.pipelines.spark import cluster
@@ -139,7 +138,7 @@ def close_attempt(
 ) -> None:
     """Price the slot time of an attempt that was stopped, refused or failed."""
     counted = Counted(0, 0, ())
-    if (prepared.lake / prepared.predictions.name).exists():
+    if prepared.lake.folder(prepared.predictions.name).exists():
         counted = ledger.counted(prepared.lake, prepared.predictions.name, run.run_id)
     close(prepared, run, resources, counted, closed)
 
@@ -160,7 +159,7 @@ def close(
     closed_attempts = closings(
         run.run_id,
         runs.closed_at(events, closed),
-        resources.log.path.parent if resources.log else logs(prepared.lake),
+        resources.log.path.parent if resources.log else prepared.lake.logs,
         current=resources.log,
         slots=resources.slots,
         wanted=mine,

@@ -110,4 +110,4 @@ def _say_begun(run: Run, progress: Progress) -> None:
     is_resumed = run.events > 1
     progress.tell("run", "resumed" if is_resumed else "started", job=run.job)
     if is_resumed:
-        progress.say(f"  run {run.run_id} goes on where it stopped")
+        progress.say(f"  run {run.run_id} resumes where it stopped")

@@ -11,7 +11,6 @@ from millrace.pipelines.console.error_text import one_line, without_values
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job.prepared_job import PreparedJob
 from millrace.pipelines.lake import runs
-from millrace.pipelines.lake.paths import spark_log
 from millrace.pipelines.lake.runs import Clock, Run
 from millrace.pipelines.query import committed_rows
 from millrace.pipelines.reporting.run_pages import write_report, write_rule_pages
@@ -37,7 +36,7 @@ def recorded_failure(
     Where recording fails too, Spark itself may be gone: the first error is the one that is raised.
     """
     try:
-        with translated(spark_log(prepared.job)), scratch_removed(run):
+        with translated(prepared.lake.spark_log), scratch_removed(run):
             yield
     except BaseException as error:
         run.driver.may_commit()  # else the run, its events and its bill are another driver's

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -18,6 +17,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job.prepared_job import PreparedJob, ReplayedRun, prepare
 from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.run_lock import LEASE, LeaseTimes, claimed
 from millrace.pipelines.lake.runs import Clock
 from millrace.pipelines.query.engine import query
@@ -58,7 +58,7 @@ def request(
 
     Raises UsageError for a run that is not the job's, has not ended well, or refused no row.
     """
-    lake = Path(job.output.path)
+    lake = LakeLocation.of(job)
     event = runs.events(lake, find(lake, run))[-1]
     run_id = event["run_id"]
     if event["job"] != job.name:
@@ -86,7 +86,7 @@ def request(
     return ReplayRequest(event, repaired, failed_too)
 
 
-def _check_key(job: Job, lake: Path, run_id: str) -> None:
+def _check_key(job: Job, lake: LakeLocation, run_id: str) -> None:
     """Raise UsageError where the run's rows have another key than the job gives them now."""
     for row in query(lake, _A_KEY.format(run=run_id)).to_pylist():
         if (names := tuple(json.loads(row["key"]))) != job.key:
@@ -112,7 +112,7 @@ def replay(
     Raises MillraceError, as `runner.run` does. One replay of a run at a time: two with different
     contracts would both score a row.
     """
-    lake, name = Path(job.output.path).absolute(), ids.digest({"replays of": target.run_id})
+    lake, name = LakeLocation.of(job), ids.digest({"replays of": target.run_id})
     with claimed(lake, name, job.name, watch=progress.say, lease=lease, forget=True):
         summary = runner.run(
             spark,
@@ -158,7 +158,9 @@ def prepare_replay(spark: SparkSession, job: Job, *, target: ReplayRequest) -> P
     return replace(prepared, replays=about, fingerprint=ids.digest(parts))
 
 
-def _notes(lake: Path, run_id: str, target: ReplayRequest, summary: RunSummary) -> Iterator[str]:
+def _notes(
+    lake: LakeLocation, run_id: str, target: ReplayRequest, summary: RunSummary
+) -> Iterator[str]:
     """What a user should know of the rows that were not scored, and of the model."""
     found = query(lake, _OUTCOMES.format(run=run_id)).to_pylist()
     counts = {row["outcome"]: row["rows"] for row in found}

@@ -15,7 +15,7 @@ from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference import worker_plan
 from millrace.pipelines.job.prepared_job import PreparedJob, prepare
 from millrace.pipelines.lake import runs
-from millrace.pipelines.lake.paths import spark_log
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.run_lock import LEASE, LeaseTimes
 from millrace.pipelines.lake.runs import Clock, Run
 from millrace.pipelines.monitoring.monitor import monitor_of
@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913 - what it takes from outside has defaults: clock, ids,
     ``prepare`` gives the job over its input, or over the rows of a replay. Raises MillraceError.
     """
     started, began = time.monotonic(), held_since(spark) or now()
-    with translated(spark_log(job)):
+    with translated(LakeLocation.of(job).spark_log):
         resources = SessionResources.of(spark)
         with progress.waiting("checking the model, the prices and the input"):
             prepared = prepare(spark, job)
@@ -108,7 +108,7 @@ def _scored(
         configured = worker_plan.configure(submit, spark, prepared, run.run_id, now())
         admitted = validation_pass.admit(spark, prepared, run, watch, submit, progress, now)
         verdict = admitted.verdict
-        with progress.waiting("measuring ways to compute, beside validation"):
+        with progress.waiting("measuring inference settings during validation"):
             config = configured.result()
         inputs = ScoringInputs.of(prepared, run, (admitted.marks, verdict), config)
         scored = inference_pass.score(spark, inputs, watch, progress, now)
@@ -133,7 +133,7 @@ def _scored(
 
 def check(spark: SparkSession, job: Job, progress: Progress, *, now: Clock = utc_now) -> Verdict:
     """Validation and gate only: refused rows and results are written, nothing is scored."""
-    with translated(spark_log(job)):
+    with translated(LakeLocation.of(job).spark_log):
         with progress.waiting("checking the model, the prices and the input"):
             prepared = prepare(spark, job)
         run = claiming.new_run(prepared, nonce())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote
 
 from deltalake.exceptions import DeltaError
@@ -27,12 +28,12 @@ _MAX_CHARS = 500
 
 
 @contextmanager
-def translated(log: str) -> Iterator[None]:
+def translated(log: Path) -> Iterator[None]:
     """Raise what Spark or delta-rs raise inside as a MillraceError; ``log`` is where the whole story is."""
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        raise translate(str(error), log) from error
+        raise translate(str(error), str(log)) from error
     except DeltaError as error:
         raise RunFailed(
             "a table of the lake cannot be read or written",

@@ -19,7 +19,7 @@ import psutil
 from pyspark.sql import SparkSession
 
 from millrace.pipelines.lake import store_guarantees, write_access
-from millrace.pipelines.lake.paths import logs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.spark import machine_check
 from millrace.pipelines.spark.job_tags import tagged
 from millrace.pipelines.spark.session import held_from, open_session
@@ -54,7 +54,7 @@ def session_for(
     check_before_start(job, master, scores=scores)
     spark = open_session(
         f"millrace {job.name}",
-        logs(Path(job.output.path)),
+        LakeLocation.of(job).logs,
         settings,
         master=master,
         preload=preload(job) if scores else (),
@@ -71,7 +71,7 @@ def session_for(
 def check_before_start(job: Job, master: str | None = None, *, scores: bool = True) -> None:
     """Raise UsageError where a run could not use the lake or, if it ``scores``, this machine."""
     store_guarantees.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
-    write_access.check_lake(Path(job.output.path))
+    write_access.check_lake(LakeLocation.of(job))
     if scores and machine_check.computes_here(master):
         machine_check.check_machine(job.engine)
 
@@ -90,7 +90,7 @@ def passing_session(name: str, settings: Mapping[str, str] | None = None) -> Ite
     """Yield a session without a job; its logs are deleted at the end, its errors are translated."""
     from millrace.pipelines.spark.error_translation import translated
 
-    with TemporaryDirectory() as folder, translated(str(Path(folder) / "spark.log")):
+    with TemporaryDirectory() as folder, translated(Path(folder) / "spark.log"):
         spark = open_session(f"millrace {name}", Path(folder), settings)
         try:
             yield spark

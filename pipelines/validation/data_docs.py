@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.validation.gx_adapter import build_data_docs
 from millrace.schemas.errors import RunFailed
 from millrace.schemas.tables import VALIDATIONS
@@ -17,12 +18,7 @@ from millrace.schemas.tables import VALIDATIONS
 _TUTORIAL = ("images/*.gif", "images/iterative-dev-loop.png")  # 3 MB that the pages do not show
 
 
-def path_of(lake: Path, run_id: str) -> Path:
-    """Where a run's Data Docs are, or will be."""
-    return lake / "_reports" / run_id / "data_docs" / "index.html"
-
-
-def write(lake: Path, run_id: str) -> Path | None:
+def write(lake: LakeLocation, run_id: str) -> Path | None:
     """Write the Data Docs of a run; None where its contract has no expectations.
 
     A run that is resumed writes them again. Raises RunFailed where Great Expectations cannot.
@@ -31,7 +27,7 @@ def write(lake: Path, run_id: str) -> Path | None:
     results = [row for row in rows if row["result"] is not None]
     if not results:
         return None
-    index = path_of(lake, run_id)
+    index = lake.data_docs(run_id)
     shutil.rmtree(index.parent, ignore_errors=True)
     stored = [json.loads(row["result"]) for row in results]
     build_data_docs(index.parent, run_id, stored, results[0]["at"])

@@ -58,7 +58,7 @@ RUNS = Table(
         Column(
             "forecast",
             "string",
-            "what was foretold before scoring, as JSON: seconds of inference and cost of the run, each "
+            "the forecast before scoring, as JSON: seconds of inference and cost of the run, each "
             "low, mid, high, and what that rests on; null without a forecast",
         ),
         Column("detail", "string", "why a run was refused or failed"),

@@ -1,4 +1,4 @@
-"""Drivers that die at every place where it matters, and signals: the next one goes on where they stopped."""
+"""Drivers that die at every place where it matters, and signals: the next one resumes where they stopped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from millrace.pipelines.accounting.ledger_rebuild import rebuild
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.config import Job
 from tests.chaos.driven import (
     INT,
@@ -72,7 +73,7 @@ def test_a_driver_killed_at_any_place_costs_what_was_not_committed_and_no_more(
     assert wasted
     assert not any(row["x_Committed"] for row in wasted)
     assert not last.open_books()
-    again = rebuild(Path(job.output.path), last.told()["run_id"])
+    again = rebuild(LakeLocation(Path(job.output.path)), last.told()["run_id"])
     assert (again.same, again.written, again.different) == (len(ledger), 0, ())
     # Two units were under way at the first death, one at the second, and none afterwards.
     assert ROWS <= scored_rows(calls) <= ROWS + 3 * ROWS // FILES

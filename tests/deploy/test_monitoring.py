@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability import metrics
 from tests.pipelines.observability.test_metrics import lake  # noqa: F401 - a fixture
 
@@ -40,7 +41,7 @@ def run(*words: str) -> None:
 
 
 def test_every_metric_and_label_that_is_asked_for_is_exposed(lake: Path) -> None:  # noqa: F811
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     there: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(millrace_\w+)\{(.*)\} ", told, re.MULTILINE):
         there.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
@@ -51,7 +52,7 @@ def test_every_metric_and_label_that_is_asked_for_is_exposed(lake: Path) -> None
 
 
 def test_every_family_has_its_type_and_help(lake: Path) -> None:  # noqa: F811
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     names = set(re.findall(r"^(millrace_\w+)\{", told, re.MULTILINE))
     for word in ("HELP", "TYPE"):
         assert set(re.findall(rf"^# {word} (\w+)", told, re.MULTILINE)) == names

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.profiling import profiler, sketches
 from millrace.pipelines.profiling.distances import RARE, compared
 from millrace.pipelines.profiling.profiles import measures_of
@@ -72,6 +73,6 @@ def test_the_sql_gives_what_drifted(tmp_path: Path) -> None:
     row = {"run_id": "a", "column": "amount", "measure": "value", "psi": 0.5, "drifted": True}
     at = {"at": datetime(2026, 1, 1, tzinfo=UTC)}
     rows = [row | at, row | at | {"unit": 3}, row | at | {"drifted": False}]
-    delta.append_values(rows, tmp_path, DRIFT, "test")
-    (found,) = query(tmp_path, SHOWN["drift.sql"]).to_pylist()
+    delta.append_values(rows, LakeLocation(tmp_path), DRIFT, "test")
+    (found,) = query(LakeLocation(tmp_path), SHOWN["drift.sql"]).to_pylist()
     assert (found["run_id"], found["column"], found["psi"]) == ("a", "amount", 0.5)

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.replay import replay, request
 from millrace.pipelines.run.runner import run
@@ -55,7 +56,7 @@ def test_the_page_replays_its_readings(
         in third.warnings
     )
     assert "keys that are not in the source, whose rows stay quarantined: 1" in third.warnings
-    outcomes = query(tmp_path / "lake", PAGE["outcomes.sql"]).to_pylist()
+    outcomes = query(LakeLocation(tmp_path / "lake"), PAGE["outcomes.sql"]).to_pylist()
     found = {(row["key"], row["run_id"]): (row["rule"], row["outcome"]) for row in outcomes}
     assert found == {
         ('{"line":3}', second.run_id): ("plausible", "scored"),
@@ -65,7 +66,9 @@ def test_the_page_replays_its_readings(
         ('{"line":4}', third.run_id): ("record.well_formed", "scored"),
         ('{"line":5}', third.run_id): ("plausible", "not in the source"),
     }
-    current = query(tmp_path / "lake", "SELECT line, sensor FROM readings_current ORDER BY line")
+    current = query(
+        LakeLocation(tmp_path / "lake"), "SELECT line, sensor FROM readings_current ORDER BY line"
+    )
     assert current.to_pylist() == [
         {"line": 2, "sensor": "a"}, {"line": 3, "sensor": "b"}, {"line": 4, "sensor": "c"},
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.schemas.config import Engine
 from millrace.schemas.tables import LEDGER
@@ -25,7 +26,7 @@ def test_the_sql_has_the_rows_and_seconds_that_a_run_saved(tmp_path: Path) -> No
     row = {"x_RunId": "a", "x_CostKind": "saved", "x_RowsIn": 45, "x_SlotMs": 1500}
     spent = {**row, "x_CostKind": "useful", "SkuMeter": "Core"}
     rows = [{**row, "SkuMeter": meter} for meter in ("Core", "Memory")]
-    delta.append_values([*rows, spent], tmp_path, LEDGER, "test")
-    assert query(tmp_path, PAGE["saved.sql"]).to_pylist() == [
+    delta.append_values([*rows, spent], LakeLocation(tmp_path), LEDGER, "test")
+    assert query(LakeLocation(tmp_path), PAGE["saved.sql"]).to_pylist() == [
         {"x_RunId": "a", "rows": 45, "task_s": 1.5}
     ]

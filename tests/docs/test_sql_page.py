@@ -21,6 +21,7 @@ from pyspark.sql import SparkSession
 
 from millrace.pipelines.api.spark_sql import fetch, with_model
 from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import RunSummary
 from millrace.pipelines.query.engine import query
 from millrace.schemas.config import Job
@@ -60,7 +61,7 @@ def job(
 @pytest.fixture(scope="module")
 def answers(job: Job) -> list[Answer]:
     """What ``millrace sql`` answers, none of it nothing."""
-    found = [same(query(Path(job.output.path), question)) for question in QUESTIONS]
+    found = [same(query(LakeLocation(Path(job.output.path)), question)) for question in QUESTIONS]
     assert len(found) == 5
     assert all(found)
     assert found[3][0][1:] == (ROWS, ROWS - 2, 2, 0)
@@ -69,7 +70,7 @@ def answers(job: Job) -> list[Answer]:
 
 def test_spark_answers_the_same(spark: SparkSession, job: Job, answers: list[Answer]) -> None:
     lake = Path(job.output.path)
-    assert [same(fetch(spark, lake, question)) for question in QUESTIONS] == answers
+    assert [same(fetch(spark, LakeLocation(lake), question)) for question in QUESTIONS] == answers
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "polars"])
@@ -88,7 +89,9 @@ def test_labels_outside_of_the_lake_are_joined_as_the_page_says(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(job.output.path).parent)
-    made = query(Path(job.output.path), "SELECT id, label FROM predictions_digits").to_pylist()
+    made = query(
+        LakeLocation(Path(job.output.path)), "SELECT id, label FROM predictions_digits"
+    ).to_pylist()
     labels = [(row["id"], row["label"] if at else row["label"] + 1) for at, row in enumerate(made)]
     Path("labels.csv").write_text(
         "id,digit\n" + "".join(f"{key},{digit}\n" for key, digit in labels)
@@ -105,7 +108,7 @@ def test_the_model_is_a_function_of_sql(spark: SparkSession, job: Job) -> None:
     try:
         found = fetch(
             spark,
-            Path(job.output.path),
+            LakeLocation(Path(job.output.path)),
             "SELECT i.id, classify(i.pixels).label AS label, p.label AS kept "
             "FROM input AS i JOIN predictions_digits AS p ON i.id = p.id ORDER BY i.id",
         ).to_pylist()

@@ -24,6 +24,7 @@ from millrace.examples.recipes import recipe_of, reusable
 from millrace.examples.training import SCALE, train_cnn, write_cnn_model
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
 from millrace.schemas.config import Job
@@ -337,7 +338,9 @@ def test_the_mnist_job_s_bill_closes_and_is_what_spark_logged(
     assert found.cost == summary.cost
     right = """SELECT AVG(CASE WHEN p.label = t.label THEN 1.0 ELSE 0.0 END) AS share
         FROM predictions_mnist p JOIN labels_mnist t ON p.index = t.index WHERE t.is_holdout"""
-    assert query(folder / "lake", right)["share"][0].as_py() == pytest.approx(accuracy, abs=0.002)
+    assert query(LakeLocation(folder / "lake"), right)["share"][0].as_py() == pytest.approx(
+        accuracy, abs=0.002
+    )
 
 
 # --- docs ---

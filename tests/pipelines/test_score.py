@@ -22,6 +22,7 @@ from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference import scoring
 from millrace.pipelines.job.prepared_job import PreparedJob, prepare
 from millrace.pipelines.lake import delta, live_rows, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.run.runner import check
 from millrace.pipelines.validation.gx_adapter import build_suite, validate_with_spark
 from millrace.schemas.config import Job
@@ -395,23 +396,25 @@ EVENT = {"run_id": "r", "event": 0, "state": "started"}
 
 def test_a_transaction_commits_once(spark: SparkSession, tmp_path: Path) -> None:
     for _ in range(2):
-        delta.append_values([EVENT], tmp_path, RUNS, "same")
+        delta.append_values([EVENT], LakeLocation(tmp_path), RUNS, "same")
 
-    assert delta.read(spark, tmp_path, "runs").count() == 1
-    assert runs.last_event(tmp_path, "other") is None
+    assert delta.read(spark, LakeLocation(tmp_path), "runs").count() == 1
+    assert runs.last_event(LakeLocation(tmp_path), "other") is None
 
 
 def test_of_two_drivers_with_one_transaction_the_later_one_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    delta.append_values([EVENT], tmp_path, RUNS, "before")
+    delta.append_values([EVENT], LakeLocation(tmp_path), RUNS, "before")
     seen_before = deltalake.DeltaTable(tmp_path / "runs")
-    delta.append_values([EVENT], tmp_path, RUNS, "same")
+    delta.append_values([EVENT], LakeLocation(tmp_path), RUNS, "same")
     monkeypatch.setattr(delta, "_opened", lambda *_: seen_before)  # it looked too early
 
     with pytest.raises(RunFailed, match="runs cannot be written"):
-        delta.append_values([EVENT], tmp_path, RUNS, "same")
-    delta.append_values([EVENT], tmp_path, RUNS, "another")  # the same early look hurts nobody else
+        delta.append_values([EVENT], LakeLocation(tmp_path), RUNS, "same")
+    delta.append_values(
+        [EVENT], LakeLocation(tmp_path), RUNS, "another"
+    )  # the same early look hurts nobody else
 
     assert live_rows.rows(deltalake.DeltaTable(tmp_path / "runs")).num_rows == 3
 
@@ -419,7 +422,8 @@ def test_of_two_drivers_with_one_transaction_the_later_one_fails(
 def test_drivers_that_make_a_table_at_the_same_moment_all_write_to_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as drivers:
         made = [
-            drivers.submit(delta.append_values, [EVENT], tmp_path, RUNS, f"t{i}") for i in range(8)
+            drivers.submit(delta.append_values, [EVENT], LakeLocation(tmp_path), RUNS, f"t{i}")
+            for i in range(8)
         ]
     for one in made:
         one.result()
@@ -454,7 +458,7 @@ def test_what_is_counted_is_what_was_committed_by_this_run(
             )
             deltalake.write_deltalake(lake / "made", rows, mode="append")
 
-    found = ledger.counted(lake, "made", "mine")
+    found = ledger.counted(LakeLocation(lake), "made", "mine")
 
     assert found.failed == sum(count for _, count, bad in batches if bad)
     assert found.scored == sum(count for _, count, bad in batches if not bad)

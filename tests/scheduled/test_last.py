@@ -11,6 +11,7 @@ import pytest
 
 from millrace.pipelines.lake import runs
 from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.runs import Run
 from millrace.pipelines.query.engine import query
 from tests.scheduled.home import ROOT
@@ -25,13 +26,13 @@ def told(lake: Path, run_id: str, hour: int, state: str, *, replays: str | None 
     facts = runs.facts(JOB["input"], "mlp:1", JOB["model_digest"], {}, replays=replays)  # type: ignore[arg-type]
     run = Run(run_id, f"of {run_id}", "digits", facts, Driver(lake), number=hour)
     at = NOON + timedelta(hours=hour)
-    run = runs.append_event(lake, run, "started", at)
-    runs.append_event(lake, run, state, at + timedelta(minutes=5), scored=hour)
+    run = runs.append_event(LakeLocation(lake), run, "started", at)
+    runs.append_event(LakeLocation(lake), run, state, at + timedelta(minutes=5), scored=hour)
 
 
 def asked(lake: Path, **how: Any) -> tuple[str, str] | None:
     """The run that the query finds, and its state."""
-    found = query(lake, last_of(JOB, **how)).to_pylist()
+    found = query(LakeLocation(lake), last_of(JOB, **how)).to_pylist()
     return (found[0]["run_id"], found[0]["state"]) if found else None
 
 
@@ -58,4 +59,4 @@ def test_the_last_run_that_is_done_is_published_and_none_of_another_input(tmp_pa
     assert asked(tmp_path, done=True) == ("second", "done")
 
     other = JOB | {"input": {"sha256": "ef" * 32}}
-    assert query(tmp_path, last_of(other, done=True)).num_rows == 0
+    assert query(LakeLocation(tmp_path), last_of(other, done=True)).num_rows == 0

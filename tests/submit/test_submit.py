@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from tests.submitted import ROOT, submit
 
@@ -34,7 +35,9 @@ def test_spark_submit_runs_the_job_with_nothing_but_the_package(
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["rows_read"], summary["scored"], summary["quarantined"]) == (1797, 1792, 5)
     assert summary["books_closed"] is True
-    (counted,) = query(tmp_path / "lake", "SELECT count(*) AS n FROM digits_current").to_pylist()
+    (counted,) = query(
+        LakeLocation(tmp_path / "lake"), "SELECT count(*) AS n FROM digits_current"
+    ).to_pylist()
     assert counted["n"] == 1792
 
 

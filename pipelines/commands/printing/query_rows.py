@@ -13,13 +13,14 @@ import pyarrow as pa
 from millrace.pipelines.api.lake import Lake
 from millrace.pipelines.console import output, safe_csv
 from millrace.pipelines.console.strict_json import json_text
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.errors import QueryError, UsageError
 
 Fetch = Callable[[int | None, int], pa.Table]  # limit, None: all rows; offset
 
 
 def answer(
-    lake: Path,
+    lake: LakeLocation,
     sql: str,
     kind: str,
     out: Path | None = None,

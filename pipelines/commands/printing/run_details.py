@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.api.lake import Lake
 from millrace.pipelines.api.run_record import cost_text, report_of, rule_of
 from millrace.pipelines.console import output
 from millrace.pipelines.console.formatting import drawn, duration, exact, gates_text, moment, money
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_details import RunDetails, gates_of, read
 from millrace.pipelines.query.run_lookup import find
 from millrace.pipelines.reporting import run_page
@@ -21,7 +21,7 @@ NO_PRICES = "not priced: the job names no price book"
 _DRAWN = ("energy_wh", "energy_wh_low", "energy_wh_high", "carbon_g")
 
 
-def print_run(lake: Path, run_id: str | None, *, as_json: bool) -> None:
+def print_run(lake: LakeLocation, run_id: str | None, *, as_json: bool) -> None:
     """Print one run, or the latest.
 
     ``run_id`` may be cut short. Raises UsageError where it matches no run, or several.
@@ -32,7 +32,7 @@ def print_run(lake: Path, run_id: str | None, *, as_json: bool) -> None:
         _print(lake, read(lake, find(lake, run_id)))
 
 
-def _print(lake: Path, facts: RunDetails) -> None:
+def _print(lake: LakeLocation, facts: RunDetails) -> None:
     run = facts.run
     output.echo(f"run {run['run_id']} of job {run['job']}: {run['state']}")
     if run["detail"]:
@@ -50,7 +50,7 @@ def _print(lake: Path, facts: RunDetails) -> None:
     energy = drawn(*(run[name] for name in _DRAWN)) if run.get("price") else NO_PRICES
     output.echo(f"energy    {energy}")
     if forecast := _forecast(run):
-        output.echo(f"foretold  {forecast}")
+        output.echo(f"forecast  {forecast}")
     if facts.saved["rows"]:
         output.echo(f"saved     {_saved(facts.saved)}")
     output.echo(f"model     {run['model']}")

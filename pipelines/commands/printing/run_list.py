@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from millrace.pipelines.console import output
 from millrace.pipelines.console.formatting import NONE, count, duration, rough
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.lake_reader import LakeReader
 
 _LEAST = 4  # characters of the fingerprint that a short id has
@@ -19,7 +19,7 @@ _DROPPED = ("read", "time", "failed", "when")
 _GAP = 2  # columns that a table puts between two of ours
 
 
-def print_runs(lake: Path, now: datetime, width: int | None = None) -> None:
+def print_runs(lake: LakeLocation, now: datetime, width: int | None = None) -> None:
     """Print the runs of a lake, the newest first."""
     runs = LakeReader(lake).runs("SELECT * FROM runs_current ORDER BY at DESC, run_id")
     lines = [_line(run, short, now) for run, short in zip(runs, short_ids(runs), strict=True)]

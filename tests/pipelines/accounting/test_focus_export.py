@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from millrace.pipelines.accounting.focus_export import export
 from millrace.pipelines.accounting.repricing import reprice
 from millrace.pipelines.console.safe_csv import cell
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas import focus
 from millrace.schemas.errors import QueryError, UsageError
 from tests.ledgers import BEGAN, book, charge, entry, lake_of
@@ -64,7 +65,7 @@ def parquet(folder: Path) -> pa.Table:
 def test_every_column_is_the_specifications_or_has_the_prefix_of_custom_ones(
     lake: Path, tmp_path: Path
 ) -> None:
-    export(lake, tmp_path / "out")
+    export(LakeLocation(lake), tmp_path / "out")
     schema = parquet(tmp_path / "out").schema
     for field in schema:
         known = focus.BY_NAME.get(field.name)
@@ -78,7 +79,7 @@ def test_every_column_is_the_specifications_or_has_the_prefix_of_custom_ones(
 def test_every_mandatory_column_is_there_or_its_absence_is_explained(
     lake: Path, tmp_path: Path
 ) -> None:
-    export(lake, tmp_path / "out")
+    export(LakeLocation(lake), tmp_path / "out")
     told = json.loads((tmp_path / "out" / "metadata.json").read_text())
     names = {column["ColumnName"] for column in told["Schema"]["ColumnDefinition"]}
     mandatory = {column.name for column in focus.COLUMNS if column.level == "Mandatory"}
@@ -92,7 +93,7 @@ def test_every_mandatory_column_is_there_or_its_absence_is_explained(
 def test_tags_are_an_object_and_energy_and_carbon_are_columns_of_ours(
     lake: Path, tmp_path: Path
 ) -> None:
-    export(lake, tmp_path / "out", "sms")
+    export(LakeLocation(lake), tmp_path / "out", "sms")
     rows = read_csv(tmp_path / "out")
     assert {row["Tags"] for row in rows} == {'{"env": "a=b", "team": "mail"}'}
     assert {(row["x_EnergyWh"], row["x_CarbonG"]) for row in rows} == {("0.25", "0.1")}
@@ -102,8 +103,8 @@ def test_tags_are_an_object_and_energy_and_carbon_are_columns_of_ours(
 
 
 def test_a_column_that_may_not_be_null_never_is(lake: Path, tmp_path: Path) -> None:
-    reprice(lake, "digits", book(entry("0.5")))
-    export(lake, tmp_path / "out")
+    reprice(LakeLocation(lake), "digits", book(entry("0.5")))
+    export(LakeLocation(lake), tmp_path / "out")
     table = parquet(tmp_path / "out")
     nulls = {name: table[name].null_count for name in table.column_names if name in focus.BY_NAME}
     assert {n for n, count in nulls.items() if count and not focus.BY_NAME[n].nulls} == set()
@@ -111,9 +112,9 @@ def test_a_column_that_may_not_be_null_never_is(lake: Path, tmp_path: Path) -> N
 
 
 def test_the_sums_are_the_ledgers_before_and_after_repricing(lake: Path, tmp_path: Path) -> None:
-    first = export(lake, tmp_path / "out", "digits")
-    done = reprice(lake, "digits", book(entry("0.5")))
-    second = export(lake, tmp_path / "out", "digits")
+    first = export(LakeLocation(lake), tmp_path / "out", "digits")
+    done = reprice(LakeLocation(lake), "digits", book(entry("0.5")))
+    second = export(LakeLocation(lake), tmp_path / "out", "digits")
 
     assert first.cost == done.before
     assert second.cost == done.after
@@ -124,7 +125,7 @@ def test_the_sums_are_the_ledgers_before_and_after_repricing(lake: Path, tmp_pat
 
 
 def test_cost_is_quantity_times_price_in_every_row(lake: Path, tmp_path: Path) -> None:
-    export(lake, tmp_path / "out")
+    export(LakeLocation(lake), tmp_path / "out")
     for row in read_csv(tmp_path / "out"):
         cost = Decimal(row["PricingQuantity"]) * Decimal(row["ListUnitPrice"])
         assert abs(cost - Decimal(row["EffectiveCost"])) <= Decimal("1e-12")
@@ -140,7 +141,7 @@ def test_cost_is_quantity_times_price_in_every_row(lake: Path, tmp_path: Path) -
 def test_a_period_is_whole_seconds_and_the_exact_time_is_beside_it(
     lake: Path, tmp_path: Path
 ) -> None:
-    export(lake, tmp_path / "out")
+    export(LakeLocation(lake), tmp_path / "out")
     found = {row["x_TaskId"]: row for row in read_csv(tmp_path / "out")}
     whole = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     for row in found.values():
@@ -157,9 +158,9 @@ def test_a_period_is_whole_seconds_and_the_exact_time_is_beside_it(
 
 
 def test_rows_without_a_price_are_left_out_and_counted(lake: Path, tmp_path: Path) -> None:
-    done = export(lake, tmp_path / "out")
+    done = export(LakeLocation(lake), tmp_path / "out")
     assert (done.rows, done.unpriced) == (8, 2)
-    nothing = export(lake, tmp_path / "free", "free-c3")
+    nothing = export(LakeLocation(lake), tmp_path / "free", "free-c3")
     assert (nothing.rows, nothing.unpriced, nothing.cost) == (0, 2, {})
     assert read_csv(tmp_path / "free") == []
 
@@ -169,8 +170,8 @@ def test_the_same_ledger_gives_the_same_bytes_and_leaves_no_other_file(
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
-        export(lake, folder)
-        export(lake, folder)
+        export(LakeLocation(lake), folder)
+        export(LakeLocation(lake), folder)
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert one == two
     assert sorted(one) == ["cost_and_usage.csv", "cost_and_usage.parquet", "metadata.json"]
@@ -179,7 +180,7 @@ def test_the_same_ledger_gives_the_same_bytes_and_leaves_no_other_file(
 def test_a_text_that_a_spreadsheet_takes_for_a_formula_is_quoted_in_the_csv_alone(
     lake: Path, tmp_path: Path
 ) -> None:
-    export(lake, tmp_path / "out")
+    export(LakeLocation(lake), tmp_path / "out")
     assert "'=cmd()" in {row["x_ExecutorId"] for row in read_csv(tmp_path / "out")}
     assert "=cmd()" in parquet(tmp_path / "out")["x_ExecutorId"].to_pylist()
 
@@ -217,14 +218,14 @@ def test_a_cell_has_the_form_that_the_specification_asks_for(value: Any, shown: 
 def test_what_cannot_be_exported_is_said(lake: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
-        export(lake, tmp_path / "file")
+        export(LakeLocation(lake), tmp_path / "file")
     with pytest.raises(UsageError, match="no run of this id"):
-        export(lake, tmp_path / "out", "nope")
+        export(LakeLocation(lake), tmp_path / "out", "nope")
     with pytest.raises(QueryError, match="no lake"):
-        export(tmp_path / "nowhere", tmp_path / "out")
+        export(LakeLocation(tmp_path / "nowhere"), tmp_path / "out")
     (lake / "ledger").rename(lake / "other")
     with pytest.raises(UsageError, match="has no ledger"):
-        export(lake, tmp_path / "out")
+        export(LakeLocation(lake), tmp_path / "out")
 
 
 def test_the_command_says_what_it_wrote_and_what_is_absent(lake: Path, tmp_path: Path) -> None:

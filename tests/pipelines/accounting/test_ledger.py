@@ -22,6 +22,7 @@ from millrace.pipelines.accounting.pricing import priced
 from millrace.pipelines.accounting.rates import Rate
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.lake.attempts import attempts
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.run.runner import run
 from millrace.pipelines.spark.event_log import EventLog
 from millrace.pipelines.spark.session import held_from
@@ -116,14 +117,16 @@ def test_a_ledger_that_was_lost_is_made_again_row_by_row_as_it_was(
     lake, summary = tmp_path / "lake", run(spark, job_in(tmp_path, model), QUIET)
     logs = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
     before = in_order(table(lake, "ledger"))
-    assert rebuild(lake, summary.run_id, logs) == Rebuilt(summary.run_id, len(before), 0, ())
+    assert rebuild(LakeLocation(lake), summary.run_id, logs) == Rebuilt(
+        summary.run_id, len(before), 0, ()
+    )
     shutil.rmtree(lake / "ledger")
 
-    found = rebuild(lake, summary.run_id, logs)
+    found = rebuild(LakeLocation(lake), summary.run_id, logs)
 
     assert found == Rebuilt(summary.run_id, 0, len(before), ())
     assert in_order(table(lake, "ledger")) == before
-    assert rebuild(lake, summary.run_id, logs).written == 0
+    assert rebuild(LakeLocation(lake), summary.run_id, logs).written == 0
 
 
 def event(number: int, state: str, minute: int, application: str = "a") -> dict[str, Any]:
@@ -211,4 +214,4 @@ def test_what_a_session_did_before_its_first_run_is_on_that_runs_bill_once(
     lake, logs = tmp_path / "lake", Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
     written = len(table(lake, "ledger"))
     assert done.books_closed is True
-    assert rebuild(lake, done.run_id, logs) == Rebuilt(done.run_id, written, 0, ())
+    assert rebuild(LakeLocation(lake), done.run_id, logs) == Rebuilt(done.run_id, written, 0, ())

@@ -23,6 +23,7 @@ from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference import deduplication
 from millrace.pipelines.job import work_units
 from millrace.pipelines.lake import delta, live_rows, vacuum
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_details import read
 from millrace.pipelines.reporting.run_page import books
 from millrace.pipelines.run import avoided_cost, inference_pass
@@ -190,12 +191,15 @@ def test_what_was_saved_is_in_the_ledger_at_the_runs_own_price_and_in_no_sum(
     assert json.loads(told)["saved"]["rows"] == ROWS - DISTINCT
     kinds = {one["kind"] for one in json.loads(told)["cost_by_kind"]}
     assert "saved" not in kinds
-    exported = export(lake, tmp_path / "focus")
+    exported = export(LakeLocation(lake), tmp_path / "focus")
     assert (exported.cost, exported.unpriced) == ({"USD": summary.cost}, 0)
-    said = {name: holds for name, holds, _ in books(read(lake, summary.run_id))}
+    said = {name: holds for name, holds, _ in books(read(LakeLocation(lake), summary.run_id))}
     assert said["The ledger agrees on cost"] is True
     again = reprice(
-        lake, summary.run_id, load(PRICES, PriceBook), PricingOverrides(instance="laptop")
+        LakeLocation(lake),
+        summary.run_id,
+        load(PRICES, PriceBook),
+        PricingOverrides(instance="laptop"),
     )
     assert (again.before, again.unpriceable) == ({"USD": summary.cost}, 0)
 
@@ -453,8 +457,8 @@ def test_a_lake_with_a_cache_can_be_vacuumed(
     score(make("first", cache="table", dedupe="unit"), now=at(0))
     score(make("second", cache="table", dedupe="unit"), now=at(40))
     lake = tmp_path / "lake"
-    found = vacuum.find_leftovers(lake, timedelta(hours=1))
-    assert not vacuum.remove_leftovers(lake, found)
+    found = vacuum.find_leftovers(LakeLocation(lake), timedelta(hours=1))
+    assert not vacuum.remove_leftovers(LakeLocation(lake), found)
     calls.again()
 
     assert score(make("third", cache="table"), now=at(41)).saved_rows == ROWS

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from millrace.pipelines.api.spark_sql import INPUT, SUBSTITUTE, fetch, with_model
 from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake.location import LakeLocation
 from tests.helpers import columns_mlp, job_of, write_parquet
 
 pytestmark = [pytest.mark.spark]
@@ -23,7 +24,7 @@ def test_nothing_is_filled_in_where_a_text_looks_like_a_variable(
 ) -> None:
     before = spark.conf.get(SUBSTITUTE)
 
-    found = fetch(spark, tmp_path / "no lake", f"SELECT '{text}' AS \"is {text}\"")
+    found = fetch(spark, LakeLocation(tmp_path / "no lake"), f"SELECT '{text}' AS \"is {text}\"")
 
     assert found.to_pylist() == [{f"is {text}": text}]
     assert spark.conf.get(SUBSTITUTE) == before
@@ -43,7 +44,9 @@ def test_the_model_takes_the_types_of_the_contract_where_they_are_not_its_own(
 
     with_model(spark, prepare(spark, job_of(tmp_path, model, contract=contract)))
     asked = f'SELECT id, classify(price, "count") AS found FROM {INPUT} ORDER BY id'
-    found = [row["found"] for row in fetch(spark, tmp_path / "no lake", asked).to_pylist()]
+    found = [
+        row["found"] for row in fetch(spark, LakeLocation(tmp_path / "no lake"), asked).to_pylist()
+    ]
 
     assert [one["error"] is None for one in found] == [True, False, False]
     assert found[0]["value"] is not None

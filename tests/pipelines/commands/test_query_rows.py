@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.pipelines.cli import main
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.schemas.errors import UsageError
 from millrace.schemas.tables import RUNS
@@ -95,7 +96,7 @@ def test_parquet_keeps_the_types_and_wants_a_file(
     path = tmp_path / "rows.parquet"
 
     assert said(lake, capsys, ASKED, "--format", "parquet", "--out", str(path))[0] == 0
-    assert pq.read_table(path).to_pylist() == query(lake, ASKED).to_pylist()
+    assert pq.read_table(path).to_pylist() == query(LakeLocation(lake), ASKED).to_pylist()
     code, _, err = said(lake, capsys, ASKED, "--format", "parquet")
     assert code == 2
     assert "--out FILE" in err
@@ -137,7 +138,7 @@ def test_a_cell_cannot_speak_to_the_terminal(
 def test_a_page_is_those_rows_of_the_whole(lake: Path, limit: int, offset: int) -> None:
     asked = "SELECT n FROM labels_many ORDER BY n"
 
-    found = query(lake, asked, limit=limit, offset=offset)
+    found = query(LakeLocation(lake), asked, limit=limit, offset=offset)
 
     assert found["n"].to_pylist() == list(range(1000))[offset : offset + limit]
 

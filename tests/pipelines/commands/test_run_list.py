@@ -19,6 +19,7 @@ from millrace.pipelines.commands.printing import run_list
 from millrace.pipelines.console import output
 from millrace.pipelines.console.formatting import rough
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.tables import RUNS
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -39,12 +40,12 @@ def lake(tmp_path: Path) -> Path:
     """Six runs, of which two have ids that begin alike and one has ended without any count."""
     unknown = dict.fromkeys(("rows_read", "scored", "quarantined", "failed", "wall_s", "cost"))
     events = [event(n) for n in range(5)] + [event(5, run_id="payments-00000004-aaaaaa", **unknown)]
-    delta.append_values(events, tmp_path, RUNS, "test:0")
+    delta.append_values(events, LakeLocation(tmp_path), RUNS, "test:0")
     return tmp_path
 
 
 def printed(lake: Path, width: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    run_list.print_runs(lake, NOW, width)
+    run_list.print_runs(LakeLocation(lake), NOW, width)
     return capsys.readouterr().out.splitlines()
 
 

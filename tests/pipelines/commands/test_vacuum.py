@@ -19,6 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from millrace.pipelines.cli import main
 from millrace.pipelines.lake import live_rows, run_lock
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.run_lock import LeaseTimes, claimed
 from millrace.pipelines.lake.vacuum import find_leftovers, remove_leftovers
 from millrace.schemas.errors import UsageError
@@ -86,12 +87,18 @@ def lake(tmp_path: Path) -> Path:
 
 def paths(lake: Path, older_than: timedelta = WEEK) -> dict[str, str]:
     return {
-        str(one.path.relative_to(lake)): one.kind for one in find_leftovers(lake, older_than, LEASE)
+        str(one.path.relative_to(lake)): one.kind
+        for one in find_leftovers(LakeLocation(lake), older_than, LEASE)
     }
 
 
 def clean(lake: Path, older_than: timedelta = WEEK) -> None:
-    assert remove_leftovers(lake, find_leftovers(lake, older_than, LEASE), LEASE) == {}
+    assert (
+        remove_leftovers(
+            LakeLocation(lake), find_leftovers(LakeLocation(lake), older_than, LEASE), LEASE
+        )
+        == {}
+    )
 
 
 def test_a_lake_in_order_has_nothing_to_remove(lake: Path) -> None:
@@ -181,7 +188,7 @@ def test_scratch_of_dead_runs_goes_and_that_of_a_live_one_stays(lake: Path) -> N
         "_staging/check-old": "scratch",
     }
 
-    with claimed(lake, fingerprint("live"), "live", lease=LEASE) as live:
+    with claimed(LakeLocation(lake), fingerprint("live"), "live", lease=LEASE) as live:
         assert paths(lake) == found
         clean(lake)
         live.check()
@@ -192,10 +199,10 @@ def test_scratch_of_dead_runs_goes_and_that_of_a_live_one_stays(lake: Path) -> N
 
 def test_scratch_that_a_driver_took_up_after_the_search_stays(lake: Path) -> None:
     part = aged(lake / "_staging" / "dead" / "part.parquet", timedelta(0))
-    found = find_leftovers(lake, WEEK, LEASE)
+    found = find_leftovers(LakeLocation(lake), WEEK, LEASE)
 
-    with claimed(lake, fingerprint("dead"), "dead", lease=LEASE) as ours:
-        left = remove_leftovers(lake, found, LEASE)
+    with claimed(LakeLocation(lake), fingerprint("dead"), "dead", lease=LEASE) as ours:
+        left = remove_leftovers(LakeLocation(lake), found, LEASE)
         ours.check()
 
     assert part.exists()
@@ -204,12 +211,12 @@ def test_scratch_that_a_driver_took_up_after_the_search_stays(lake: Path) -> Non
 
 def test_claims_of_finished_runs_go_and_others_stay(lake: Path) -> None:
     for run in ("done", "dead", "never"):
-        with claimed(lake, fingerprint(run), run, lease=LEASE):
+        with claimed(LakeLocation(lake), fingerprint(run), run, lease=LEASE):
             pass
     folder = lake / "_claims"
     name = run_lock.key(fingerprint("done"))
 
-    with claimed(lake, "li" * 32, "live", lease=LEASE) as live:
+    with claimed(LakeLocation(lake), "li" * 32, "live", lease=LEASE) as live:
         assert paths(lake) == {f"_claims/{name}": "claim"}
         clean(lake)
         live.check()
@@ -249,7 +256,7 @@ def test_event_logs_go_when_their_application_is_gone(lake: Path) -> None:
 
 def test_an_age_below_the_longest_attempt_is_refused_with_its_run(lake: Path) -> None:
     with pytest.raises(UsageError, match="run done took 2.0 h"):
-        find_leftovers(lake, 2 * HOUR, LEASE)
+        find_leftovers(LakeLocation(lake), 2 * HOUR, LEASE)
 
     assert paths(lake, 3 * HOUR) == {}  # the dead run says nothing of how long it lived
 
@@ -258,10 +265,10 @@ def test_a_live_run_s_own_age_counts_also_where_the_clock_was_set(lake: Path) ->
     tell(lake, event("live", 0, "started", NOW - 10 * 24 * HOUR))
 
     with (
-        claimed(lake, fingerprint("live"), "live", lease=LEASE),
+        claimed(LakeLocation(lake), fingerprint("live"), "live", lease=LEASE),
         pytest.raises(UsageError, match=r"run live took 240\.\d h"),
     ):
-        find_leftovers(lake, WEEK, LEASE)
+        find_leftovers(LakeLocation(lake), WEEK, LEASE)
 
 
 def test_a_table_s_own_retention_is_kept_to(lake: Path) -> None:
@@ -269,7 +276,7 @@ def test_a_table_s_own_retention_is_kept_to(lake: Path) -> None:
     table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 30 days"})
 
     with pytest.raises(UsageError, match="table predictions_j cannot be vacuumed at that age"):
-        find_leftovers(lake, WEEK, LEASE)
+        find_leftovers(LakeLocation(lake), WEEK, LEASE)
     assert paths(lake, timedelta(days=31)) == {}
 
 

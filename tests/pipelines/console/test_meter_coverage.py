@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
 from tests.helpers import image_table, images, job_of, model_folder, write_parquet
@@ -50,7 +51,7 @@ def executor_run_s(spark: SparkSession, task_ids: set[int]) -> float:
 
 def coverage(spark: SparkSession, lake: Path) -> float:
     meters = query(
-        lake,
+        LakeLocation(lake),
         "SELECT _meter.task_id AS task_id, _meter.wall_s AS wall_s FROM predictions_tiny WHERE _meter IS NOT NULL",
     ).to_pylist()
     assert len(meters) >= 2
@@ -60,7 +61,7 @@ def coverage(spark: SparkSession, lake: Path) -> float:
 def unattributed(lake: Path) -> float:
     """Share of the run's task time of which the ledger does not say what it was for."""
     (found,) = query(
-        lake,
+        LakeLocation(lake),
         "SELECT SUM(CASE WHEN x_CostKind = 'unattributed' THEN x_SlotMs ELSE 0 END) * 1.0"
         " / SUM(x_SlotMs) AS share FROM ledger WHERE SkuMeter = 'Core' AND x_TaskId IS NOT NULL",
     ).to_pylist()

@@ -26,6 +26,7 @@ from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.console.progress_display import Display
 from millrace.pipelines.console.progress_state import Spent, Tally, Tasks
 from millrace.pipelines.job import work_units
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
 from millrace.schemas.config import Job
@@ -190,7 +191,9 @@ def test_what_a_model_says_of_a_row_is_told_to_people_and_the_table_and_to_no_lo
     told = capsys.readouterr().err
     assert "TooManyFailed: too many rows have failed in one task" in told
     assert quoted not in told
-    (last,) = query(tmp_path / "lake", "SELECT detail FROM runs WHERE state = 'failed'").to_pylist()
+    (last,) = query(
+        LakeLocation(tmp_path / "lake"), "SELECT detail FROM runs WHERE state = 'failed'"
+    ).to_pylist()
     assert quoted in last["detail"]
     output.print_error(failed.value, as_json=False)
     assert quoted in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from millrace.examples.docs import write_model
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
 from millrace.schemas.config import Job
@@ -50,7 +51,9 @@ def messages(path: str) -> list[str]:
 
 def embeddings(lake: Path, job: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Lines and their embeddings, by line; no row has an error."""
-    found = query(lake, f"SELECT line, embedding, error FROM predictions_{job} ORDER BY line")
+    found = query(
+        LakeLocation(lake), f"SELECT line, embedding, error FROM predictions_{job} ORDER BY line"
+    )
     assert found["error"].null_count == len(found)
     return np.array(found["line"]), np.stack(found["embedding"].to_pylist())
 

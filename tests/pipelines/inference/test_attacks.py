@@ -21,6 +21,7 @@ from millrace.pipelines.inference.scoring import plan_of
 from millrace.pipelines.job.model_check import VerifiedModel, verified_model
 from millrace.pipelines.job.prepared_job import prepare
 from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.schemas.config import Job
 from millrace.schemas.errors import InputCorrupt, MillraceError, ModelError
@@ -236,7 +237,9 @@ def test_what_is_refused_can_be_read_back_from_its_json_whatever_it_holds(
 
     score(job_of(tmp_path, model, contract=extra))
 
-    found = query(tmp_path / "lake", "SELECT payload FROM quarantine ORDER BY key").to_pylist()
+    found = query(
+        LakeLocation(tmp_path / "lake"), "SELECT payload FROM quarantine ORDER BY key"
+    ).to_pylist()
     payloads = [json.loads(row["payload"]) for row in found]
     assert [p["text"] for p in payloads] == ['"\\ 😀 \u0000 שלום', "</script>"]
     assert [str(p["x"]) for p in payloads] == ["NaN", "-Infinity"]

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from millrace.pipelines.inference import scoring
 from millrace.pipelines.job.prepared_job import prepare
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.spark.error_translation import translated
 from millrace.schemas.config import Job
@@ -78,7 +79,7 @@ def test_no_rows_is_a_run_of_no_rows(score: Score, model: Path, tmp_path: Path, 
     assert counts(summary) == (0, 0, 0, 0)
     assert summary.state == "done"
     for table in ("tiny_current", "quarantine", "ledger", "validations"):
-        query(tmp_path / "lake", f"SELECT * FROM {table}")
+        query(LakeLocation(tmp_path / "lake"), f"SELECT * FROM {table}")
 
 
 def test_one_row(score: Score, model: Path, tmp_path: Path) -> None:
@@ -170,7 +171,10 @@ def test_a_model_that_is_swapped_after_the_check_fails_in_the_worker(
         spark.read.parquet(str(tmp_path / "input")), prepared.rules, job, prepared.model
     )
 
-    with pytest.raises(RunFailed, match=r"weights\.safetensors") as failed, translated("the log"):
+    with (
+        pytest.raises(RunFailed, match=r"weights\.safetensors") as failed,
+        translated(Path("the log")),
+    ):
         scoring.scored(accepted, job, prepared.contract, prepared.model, scorer).collect()
     assert failed.value.exit_code == 5
 
@@ -291,7 +295,7 @@ def test_a_kept_column_that_is_not_declared_has_the_type_of_the_input(
 
     score(job_of(tmp_path, model, keep=["price"]))
 
-    found = query(tmp_path / "lake", "SELECT price FROM tiny_current ORDER BY id")
+    found = query(LakeLocation(tmp_path / "lake"), "SELECT price FROM tiny_current ORDER BY id")
     assert found.schema.field("price").type == pa.float32()
     assert found["price"].to_pylist() == [1.5, None]
     with pytest.raises(UsageError, match="no such column to keep: prize; did you mean 'price'"):

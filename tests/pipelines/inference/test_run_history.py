@@ -18,6 +18,7 @@ from millrace.pipelines.inference.run_history import (
     sampled_range,
 )
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.tables import LEDGER, RUNS
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -78,7 +79,7 @@ def test_only_runs_that_were_done_in_one_attempt_with_this_model_tell(tmp_path: 
         event("f", 6, "done", **{**done, "scored": 0, "failed": 0}),
         event("g", 7, "done", **done, settings='{"slots": 3, "instance": "x", "cache": "table"}'),
     ]  # fmt: skip
-    delta.append_values(events, tmp_path, RUNS, "t")
+    delta.append_values(events, LakeLocation(tmp_path), RUNS, "t")
     charged = [
         {"x_RunId": run, "x_Job": "j", "SkuMeter": meter, "x_CostKind": kind, "x_SlotMs": ms}
         for run, meter, kind, ms in [
@@ -86,7 +87,9 @@ def test_only_runs_that_were_done_in_one_attempt_with_this_model_tell(tmp_path: 
             ("a", "Core", "startup", 70_000), ("a", "Memory", "useful", 110_000), ("b", "Core", "useful", 1),
         ]
     ]  # fmt: skip
-    delta.append_values(charged, tmp_path, LEDGER, "t")
+    delta.append_values(charged, LakeLocation(tmp_path), LEDGER, "t")
 
-    assert past_runs(tmp_path, "j", "d") == [PastRun("a", 97, 2, 11.0, 5.0, 3, "x", 10.0)]
-    assert past_runs(tmp_path / "nothing", "j", "d") == []
+    assert past_runs(LakeLocation(tmp_path), "j", "d") == [
+        PastRun("a", 97, 2, 11.0, 5.0, 3, "x", 10.0)
+    ]
+    assert past_runs(LakeLocation(tmp_path / "nothing"), "j", "d") == []

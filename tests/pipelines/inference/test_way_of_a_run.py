@@ -20,6 +20,7 @@ from millrace.pipelines.inference.calibration import choose_config
 from millrace.pipelines.job.model_check import verified_model
 from millrace.pipelines.job.prepared_job import prepare
 from millrace.pipelines.lake import live_rows
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.reporting.run_page import _way
 from millrace.pipelines.run.runner import run
 from millrace.schemas.calibration import CalibrationRequest, Measurement
@@ -48,8 +49,11 @@ def test_what_an_earlier_version_converted_otherwise_is_neither_measured_nor_tak
     step = {"name": "pixels", "options": {"scale": 0.5, "mean": [0.5]}}
     moved = verified_model(job_of(tmp_path, pixel_mlp(tmp_path / "moved", preprocess=step)))
 
-    assert calibration.conversions(tmp_path, plain) == tmp_path / "_models" / plain.digest[:16]
-    made = calibration.conversions(tmp_path, moved)
+    assert (
+        calibration.conversions(LakeLocation(tmp_path), plain)
+        == tmp_path / "_models" / plain.digest[:16]
+    )
+    made = calibration.conversions(LakeLocation(tmp_path), moved)
     assert made == tmp_path / "_models" / moved.digest[:16] / "2"
     asked = CalibrationRequest(folder=str(moved.folder), digest=moved.digest, device="cpu", backend="auto",
                     precision="auto", expected_rows=9, slots=1, converted=str(made))  # fmt: skip
@@ -141,7 +145,7 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
 ) -> None:
     prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
     first = choose_config(spark, prepared, "tiny-1", AT)
-    measured = calibrations(prepared.lake)
+    measured = calibrations(prepared.lake.root)
 
     def never(*_: Any) -> Any:
         raise AssertionError("in one machine no worker has to be asked")
@@ -150,7 +154,7 @@ def test_a_later_run_of_the_model_on_the_same_machine_starts_from_what_was_measu
     second = choose_config(spark, prepared, "tiny-2", AT)
 
     assert second == first
-    rows = calibrations(prepared.lake)
+    rows = calibrations(prepared.lake.root)
     assert len(rows) == 2 * len(measured)
     assert len({row["rows_per_s"] for row in rows}) == len(measured)  # the very same figures
 
@@ -168,7 +172,7 @@ def test_a_difference_that_is_not_finite_is_kept_as_json_and_read_back(
     ]
     calibration_store.store_measurements(prepared, "tiny-1", asked, "this machine", seen, AT)
 
-    kept = calibrations(prepared.lake)
+    kept = calibrations(prepared.lake.root)
     config = choose_config(spark, prepared, "tiny-1", AT)
     known = json.loads(calibration_store.known_measurements(prepared, asked)["this machine"])
 
@@ -185,7 +189,7 @@ def test_measurements_of_another_machine_are_not_taken_over(
 ) -> None:
     prepared = prepare(spark, job_with(tmp_path, model, **OPENVINO))
     choose_config(spark, prepared, "tiny-1", AT)
-    before = {row["rows_per_s"] for row in calibrations(prepared.lake)}
+    before = {row["rows_per_s"] for row in calibrations(prepared.lake.root)}
     known = calibration_store.known_measurements(
         prepared, calibration._request(spark, prepared, 40, 2)
     )
@@ -196,7 +200,9 @@ def test_measurements_of_another_machine_are_not_taken_over(
     )
     choose_config(spark, prepared, "tiny-2", AT)
 
-    after = {row["rows_per_s"] for row in calibrations(prepared.lake) if row["run_id"] == "tiny-2"}
+    after = {
+        row["rows_per_s"] for row in calibrations(prepared.lake.root) if row["run_id"] == "tiny-2"
+    }
     assert known
     assert not after & before
 

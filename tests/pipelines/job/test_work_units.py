@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job import work_units
 from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run import unit_scoring
 from millrace.pipelines.run.runner import run
@@ -54,7 +55,10 @@ def min_size(folder: Path) -> int:
 
 
 def ids(lake: Path) -> Counter[int]:
-    return Counter(row["id"] for row in query(lake, "SELECT id FROM predictions_tiny").to_pylist())
+    return Counter(
+        row["id"]
+        for row in query(LakeLocation(lake), "SELECT id FROM predictions_tiny").to_pylist()
+    )
 
 
 def breaking_at(number: int) -> Callable[..., None]:
@@ -65,7 +69,7 @@ def breaking_at(number: int) -> Callable[..., None]:
         seen.append(name)
         if len(seen) > number:
             raise RunFailed("the disk is full")
-        real(frame, lake, table, name, run_id)
+        real(frame, LakeLocation(lake), table, name, run_id)
 
     return breaks
 
@@ -319,7 +323,7 @@ def test_what_memory_does_not_hold_is_known_to_the_workers_of_later_runs(
 
 
 def test_a_runs_speed_is_read_from_its_own_events(tmp_path: Path) -> None:
-    assert runs.rows_per_s(tmp_path, "tiny", "digest") is None
+    assert runs.rows_per_s(LakeLocation(tmp_path), "tiny", "digest") is None
 
 
 def test_a_driver_does_not_hold_the_plans_of_units_that_are_over(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.pipelines.lake import live_rows
 from millrace.pipelines.lake.delta_history import Commits
+from millrace.pipelines.lake.location import LakeLocation
 
 
 def append(folder: Path, name: str) -> None:
@@ -45,7 +46,7 @@ def test_a_unit_is_committed_again_only_where_a_restore_took_its_rows(
                 if latest - step >= 0:
                     DeltaTable(table).restore(latest - step)
                 continue
-            name = Commits.of(Path(lake), "t").name(step)
+            name = Commits.of(LakeLocation(Path(lake)), "t").name(step)
             if DeltaTable(table).transaction_version(name) is None:  # as the sink asks
                 append(table, name)
             rows = [one.partition(":")[0] for one in names(table)]
@@ -54,7 +55,7 @@ def test_a_unit_is_committed_again_only_where_a_restore_took_its_rows(
 
 def test_what_was_never_restored_keeps_its_name(tmp_path: Path) -> None:
     append(tmp_path / "t", "a")
-    found = Commits.of(tmp_path, "t")
+    found = Commits.of(LakeLocation(tmp_path), "t")
     assert (found.name("a"), found.name("b")) == ("a", "b")
     assert not found.lost("a")
     assert not found.lost("b")
@@ -64,10 +65,10 @@ def test_a_commit_that_a_restore_took_is_lost_until_it_is_made_again(tmp_path: P
     append(tmp_path / "t", "first")
     append(tmp_path / "t", "a")
     DeltaTable(tmp_path / "t").restore(0)
-    found = Commits.of(tmp_path, "t")
+    found = Commits.of(LakeLocation(tmp_path), "t")
     assert found.lost("a")
     append(tmp_path / "t", found.name("a"))
-    assert not Commits.of(tmp_path, "t").lost("a")
+    assert not Commits.of(LakeLocation(tmp_path), "t").lost("a")
 
 
 def test_a_restore_asked_for_by_time_is_understood(tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def test_a_restore_asked_for_by_time_is_understood(tmp_path: Path) -> None:
     append(tmp_path / "t", "a")
     DeltaTable(tmp_path / "t").restore(moment)
     assert names(tmp_path / "t") == ["first"]
-    assert Commits.of(tmp_path, "t").lost("a")
+    assert Commits.of(LakeLocation(tmp_path), "t").lost("a")
 
 
 def test_a_table_that_is_not_there_has_no_commits(tmp_path: Path) -> None:
-    assert Commits.of(tmp_path, "t").name("a") == "a"
+    assert Commits.of(LakeLocation(tmp_path), "t").name("a") == "a"

@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from millrace.pipelines.lake import delta, live_rows
 from millrace.pipelines.lake.fencing import Driver
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.parquet_files import adding
 from millrace.schemas.errors import ClaimLost, UsageError
 from millrace.schemas.tables import QUARANTINE, Column, Table
@@ -55,7 +56,7 @@ ROWS = st.lists(
 
 
 def by(tmp_path: Path) -> Driver:
-    return Driver.at(tmp_path, "run")
+    return Driver.at(LakeLocation(tmp_path), "run")
 
 
 def read(name: str, told: Any) -> Any:
@@ -127,7 +128,7 @@ def test_statistics_are_those_of_deltas_own_writer(spark: SparkSession, tmp_path
         for key, length in (("b", 1), ("a", 2), (None, 30))
     ]
     frame = spark.createDataFrame(rows, delta.spark_schema(QUARANTINE.arrow_schema)).coalesce(1)
-    delta.append(frame, tmp_path, QUARANTINE, "once", by(tmp_path))
+    delta.append(frame, LakeLocation(tmp_path), QUARANTINE, "once", by(tmp_path))
     frame.write.format("delta").save(str(tmp_path / "theirs"))
 
     mine, theirs = (
@@ -164,8 +165,8 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
 ) -> None:
     table = Table("numbers", "a number", (Column("n", "bigint", "one"),))
     frame = spark.range(3).toDF("n")
-    delta.append(frame, tmp_path, table, "first", by(tmp_path))
-    delta.append(frame, tmp_path, table, "first", by(tmp_path))
+    delta.append(frame, LakeLocation(tmp_path), table, "first", by(tmp_path))
+    delta.append(frame, LakeLocation(tmp_path), table, "first", by(tmp_path))
     assert live_rows.rows(DeltaTable(str(tmp_path / "numbers"))).num_rows == 3
 
     original = delta._computed
@@ -177,16 +178,16 @@ def test_a_transaction_is_committed_once_and_of_two_at_once_one_fails(
                 pytest.MonkeyPatch.context() as patch
             ):  # another driver, while this one has computed
                 patch.setattr(delta, "_computed", original)
-                delta.append(frame, tmp_path, table, name, by(tmp_path))
+                delta.append(frame, LakeLocation(tmp_path), table, name, by(tmp_path))
             yield files
 
     monkeypatch.setattr(delta, "_computed", meanwhile)
     name = "second"
     with pytest.raises(delta.RunFailed, match="numbers cannot be written"):
-        delta.append(frame, tmp_path, table, name, by(tmp_path))
+        delta.append(frame, LakeLocation(tmp_path), table, name, by(tmp_path))
     table, name = Table("new", "a number", table.columns), "first"
     with pytest.raises(delta.RunFailed, match="another driver has committed first"):
-        delta.append(frame, tmp_path, table, name, by(tmp_path))
+        delta.append(frame, LakeLocation(tmp_path), table, name, by(tmp_path))
     assert live_rows.rows(DeltaTable(str(tmp_path / "new"))).num_rows == 3
     found = DeltaTable(str(tmp_path / "numbers"))
     assert live_rows.rows(found).num_rows == 6
@@ -213,10 +214,14 @@ def test_a_driver_whose_run_was_taken_over_while_it_computed_commits_nothing(
 
     with pytest.raises(ClaimLost):
         delta.append(
-            spark.range(3).toDF("n"), tmp_path, table, "once", replace(mine, may_commit=lost)
+            spark.range(3).toDF("n"),
+            LakeLocation(tmp_path),
+            table,
+            "once",
+            replace(mine, may_commit=lost),
         )
 
-    assert not delta.committed(tmp_path, "numbers", "once")
+    assert not delta.committed(LakeLocation(tmp_path), "numbers", "once")
     assert not list((tmp_path / "numbers").glob("*.parquet"))
 
 
@@ -226,12 +231,20 @@ def test_a_table_with_other_columns_is_refused_before_anything_is_written(
 ) -> None:
     columns = (Column("n", "bigint", "one"),)
     delta.append(
-        spark.range(3).toDF("n"), tmp_path, Table("t", "a number", columns), "first", by(tmp_path)
+        spark.range(3).toDF("n"),
+        LakeLocation(tmp_path),
+        Table("t", "a number", columns),
+        "first",
+        by(tmp_path),
     )
     wider = Table("t", "a number", (*columns, Column("text", "string", "more")))
     with pytest.raises(UsageError, match="other columns") as refused:
         delta.append(
-            spark.sql("SELECT 1L AS n, 'a' AS text"), tmp_path, wider, "second", by(tmp_path)
+            spark.sql("SELECT 1L AS n, 'a' AS text"),
+            LakeLocation(tmp_path),
+            wider,
+            "second",
+            by(tmp_path),
         )
     assert "text absent" in str(refused.value.got)
     assert (
@@ -248,7 +261,11 @@ def test_not_a_number_is_found_though_no_bound_holds_it(
     columns = (Column("x", "double", "one"), Column("y", "float", "one"))
     numbers = spark.sql("SELECT * FROM VALUES (1D, 1F), (double('NaN'), float('NaN')) AS (x, y)")
     delta.append(
-        numbers.coalesce(1), tmp_path, Table("t", "numbers", columns), "once", by(tmp_path)
+        numbers.coalesce(1),
+        LakeLocation(tmp_path),
+        Table("t", "numbers", columns),
+        "once",
+        by(tmp_path),
     )
     there = spark.read.format("delta").load(str(tmp_path / "t"))
     for name in ("x", "y"):

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from millrace.pipelines.lake import run_lock
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.lock_holder import FREE, HELD, latest, me
 from millrace.pipelines.lake.run_lock import LeaseTimes, claimed, holders
 from millrace.schemas.errors import ClaimHeld, ClaimLost, RunFailed
@@ -39,7 +40,7 @@ def drive(lake: Path, notes: Path, barrier: Barrier, rounds: int, lease: LeaseTi
     for _ in range(rounds):
         barrier.wait()
         try:
-            with claimed(lake, FINGERPRINT, str(os.getpid()), lease=lease) as ours:
+            with claimed(LakeLocation(lake), FINGERPRINT, str(os.getpid()), lease=lease) as ours:
                 os.write(line, f"enter {os.getpid()}\n".encode())
                 time.sleep(0.02)
                 ours.check()
@@ -50,7 +51,7 @@ def drive(lake: Path, notes: Path, barrier: Barrier, rounds: int, lease: LeaseTi
 
 def hold(lake: Path, notes: Path, lease: LeaseTimes) -> None:
     """A driver that keeps its claim for as long as it may, and notes how that ended."""
-    with claimed(lake, FINGERPRINT, "long", lease=lease) as ours:
+    with claimed(LakeLocation(lake), FINGERPRINT, "long", lease=lease) as ours:
         notes.write_text("holds")
         while True:
             time.sleep(0.05)
@@ -129,7 +130,9 @@ def test_a_claim_that_is_held_is_refused_with_who_holds_it(tmp_path: Path) -> No
     with (
         other_driver(tmp_path) as other,
         pytest.raises(ClaimHeld) as refused,
-        claimed(tmp_path / "lake", FINGERPRINT, "second", watch=told.append, lease=QUICK),
+        claimed(
+            LakeLocation(tmp_path / "lake"), FINGERPRINT, "second", watch=told.append, lease=QUICK
+        ),
     ):
         pytest.fail("two have it")
 
@@ -145,7 +148,9 @@ def test_a_killed_driver_is_followed_at_once(tmp_path: Path) -> None:
         os.kill(other.pid, signal.SIGKILL)
         wait_for(lambda: Path(f"/proc/{other.pid}/stat").read_text().split()[2] == "Z")
         started = time.monotonic()
-        with claimed(tmp_path / "lake", FINGERPRINT, "next") as ours:  # the lease of 60 s
+        with claimed(
+            LakeLocation(tmp_path / "lake"), FINGERPRINT, "next"
+        ) as ours:  # the lease of 60 s
             assert ours.holder.number == 2
         assert time.monotonic() - started < 30
 
@@ -153,7 +158,7 @@ def test_a_killed_driver_is_followed_at_once(tmp_path: Path) -> None:
 def test_a_stopped_driver_loses_its_claim_and_is_told_so(tmp_path: Path) -> None:
     with other_driver(tmp_path) as other:
         os.kill(other.pid, signal.SIGSTOP)
-        with claimed(tmp_path / "lake", FINGERPRINT, "next", lease=QUICK) as ours:
+        with claimed(LakeLocation(tmp_path / "lake"), FINGERPRINT, "next", lease=QUICK) as ours:
             os.kill(other.pid, signal.SIGCONT)
             other.join(60)
             assert other.exitcode == 6
@@ -162,7 +167,7 @@ def test_a_stopped_driver_loses_its_claim_and_is_told_so(tmp_path: Path) -> None
 
     assert lost["exit_code"] == 6
     assert "run next in process" in lost["got"]
-    with claimed(tmp_path / "lake", FINGERPRINT, "third") as third:
+    with claimed(LakeLocation(tmp_path / "lake"), FINGERPRINT, "third") as third:
         assert third.holder.number == 3
 
 
@@ -183,13 +188,13 @@ def test_a_wrong_clock_changes_nothing(tmp_path: Path, shift_s: int) -> None:
         shift()
         with (
             pytest.raises(ClaimHeld),
-            claimed(tmp_path / "lake", FINGERPRINT, "next", lease=QUICK),
+            claimed(LakeLocation(tmp_path / "lake"), FINGERPRINT, "next", lease=QUICK),
         ):
             pytest.fail("two have it")
         os.kill(other.pid, signal.SIGKILL)
         other.join()
         shift()
-        with claimed(tmp_path / "lake", FINGERPRINT, "next", lease=QUICK) as ours:
+        with claimed(LakeLocation(tmp_path / "lake"), FINGERPRINT, "next", lease=QUICK) as ours:
             shift()
             ours.check()
 
@@ -207,7 +212,7 @@ def test_a_silent_driver_elsewhere_is_followed_after_its_lease(tmp_path: Path) -
     elsewhere(tmp_path)
     started = time.monotonic()
 
-    with claimed(tmp_path, FINGERPRINT, "next", lease=QUICK) as ours:
+    with claimed(LakeLocation(tmp_path), FINGERPRINT, "next", lease=QUICK) as ours:
         assert time.monotonic() - started >= QUICK.expires_s
         assert ours.holder.number == 8
 
@@ -217,7 +222,7 @@ def test_a_driver_elsewhere_that_beats_keeps_its_claim(tmp_path: Path) -> None:
     threading.Timer(0.3, beat.write_text, args=["1"]).start()
 
     with pytest.raises(ClaimHeld, match="run far in process"):  # noqa: SIM117 - the with is what raises
-        with claimed(tmp_path, FINGERPRINT, "next", lease=QUICK):
+        with claimed(LakeLocation(tmp_path), FINGERPRINT, "next", lease=QUICK):
             pytest.fail("two have it")
 
 
@@ -228,16 +233,16 @@ def test_a_process_id_that_was_used_again_is_not_the_holder(tmp_path: Path) -> N
         json.dumps(asdict(me(1, FINGERPRINT, "before")) | {"started": "1"})
     )
 
-    with claimed(tmp_path, FINGERPRINT, "next") as ours:
+    with claimed(LakeLocation(tmp_path), FINGERPRINT, "next") as ours:
         assert ours.holder.number == 2
 
 
 def test_a_claim_is_released_whatever_happens_inside(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), claimed(tmp_path, FINGERPRINT, "one"):
+    with pytest.raises(KeyboardInterrupt), claimed(LakeLocation(tmp_path), FINGERPRINT, "one"):
         raise KeyboardInterrupt
 
-    assert holders(tmp_path)[run_lock.key(FINGERPRINT)][0] == FREE
-    with claimed(tmp_path, FINGERPRINT, "two") as ours:
+    assert holders(LakeLocation(tmp_path))[run_lock.key(FINGERPRINT)][0] == FREE
+    with claimed(LakeLocation(tmp_path), FINGERPRINT, "two") as ours:
         assert ours.holder.number == 2
     assert sorted(path.name for path in folder_of(tmp_path).iterdir()) == sorted(
         ["2.json", ours.holder.mark(folder_of(tmp_path), "released").name]
@@ -245,13 +250,13 @@ def test_a_claim_is_released_whatever_happens_inside(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_claim_leaves_nothing_and_an_older_holder_still_learns(tmp_path: Path) -> None:
-    with claimed(tmp_path, FINGERPRINT, "old", lease=LeaseTimes(60, 600)) as old:
+    with claimed(LakeLocation(tmp_path), FINGERPRINT, "old", lease=LeaseTimes(60, 600)) as old:
         (folder_of(tmp_path) / "1.json").rename(tmp_path / "kept")  # as if that one was stopped
         shutil.rmtree(folder_of(tmp_path))
-        with claimed(tmp_path, FINGERPRINT, "vacuum", forget=True) as again:
+        with claimed(LakeLocation(tmp_path), FINGERPRINT, "vacuum", forget=True) as again:
             assert again.holder.number == old.holder.number
         assert list((tmp_path / "_claims").iterdir()) == []
-        with claimed(tmp_path, FINGERPRINT, "new") as new:
+        with claimed(LakeLocation(tmp_path), FINGERPRINT, "new") as new:
             assert new.holder.number == old.holder.number
             with pytest.raises(ClaimLost):
                 old.check()
@@ -262,14 +267,14 @@ def test_a_broken_claim_is_waited_for_like_a_stranger_s(tmp_path: Path) -> None:
     folder_of(tmp_path).mkdir(parents=True)
     (folder_of(tmp_path) / "3.json").write_text("")
 
-    with claimed(tmp_path, FINGERPRINT, "next", lease=QUICK) as ours:
+    with claimed(LakeLocation(tmp_path), FINGERPRINT, "next", lease=QUICK) as ours:
         assert ours.holder.number == 4
 
 
 def test_a_heartbeat_that_cannot_be_written_is_told_once_and_ends_no_run(tmp_path: Path) -> None:
     told: list[str] = []
     with claimed(
-        tmp_path, FINGERPRINT, "one", watch=told.append, lease=LeaseTimes(60, 0.2)
+        LakeLocation(tmp_path), FINGERPRINT, "one", watch=told.append, lease=LeaseTimes(60, 0.2)
     ) as ours:
         beat = ours.holder.mark(folder_of(tmp_path), "beat")
         in_the_way = beat.with_name(f"{beat.name}.tmp")
@@ -288,16 +293,16 @@ def test_a_lake_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "_claims").write_text("a file")
 
     with pytest.raises(RunFailed, match="the run cannot be claimed"):  # noqa: SIM117 - as above
-        with claimed(tmp_path, FINGERPRINT, "one"):
+        with claimed(LakeLocation(tmp_path), FINGERPRINT, "one"):
             pytest.fail("it has")
 
 
 def test_holders_says_who_is_at_work(tmp_path: Path) -> None:
     elsewhere(tmp_path)
-    with claimed(tmp_path, "cd" * 32, "here", lease=QUICK):
-        found = holders(tmp_path, QUICK)
+    with claimed(LakeLocation(tmp_path), "cd" * 32, "here", lease=QUICK):
+        found = holders(LakeLocation(tmp_path), QUICK)
 
     assert found[run_lock.key(FINGERPRINT)][0] == FREE
     state, holder = found[run_lock.key("cd" * 32)]
     assert (state, holder and holder.run_id) == (HELD, "here")
-    assert holders(tmp_path / "nothing") == {}
+    assert holders(LakeLocation(tmp_path / "nothing")) == {}

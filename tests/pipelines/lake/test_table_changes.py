@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.cli import main
 from millrace.pipelines.job.size_estimate import counted
 from millrace.pipelines.lake import delta, garbage
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.sources.row_counts import stated
 from millrace.pipelines.sources.snapshot import pin
@@ -48,7 +49,7 @@ def row(number: int, at: datetime = AT) -> dict[str, Any]:
 def made(lake: Path, name: str, *numbers: int) -> Table:
     """A table of ours with such rows."""
     table = Table(name, "a row", COLUMNS)
-    delta.append_values(map(row, numbers), lake, table, f"made {name}")
+    delta.append_values(map(row, numbers), LakeLocation(lake), table, f"made {name}")
     return table
 
 
@@ -72,28 +73,32 @@ def test_a_table_with_many_features_is_read_written_and_vacuumed(
 ) -> None:
     there = f"delta.`{tmp_path / 'many'}`"
     table = made(tmp_path, "many", 1, 2, 3, 4)
-    delta.append_values([row(0, OLD)], tmp_path, table, "old")
+    delta.append_values([row(0, OLD)], LakeLocation(tmp_path), table, "old")
     alter("many", on(*EVERY), "ADD COLUMN remark string")
     spark.sql(f"DELETE FROM {there} WHERE id = 3")
     spark.sql(f"UPDATE {there} SET remark = 'seen' WHERE id = 4")
 
-    delta.append_values([row(5)], tmp_path, table, "again")
-    delta.remove_older(tmp_path, table, "at", OLD + timedelta(days=1))
+    delta.append_values([row(5)], LakeLocation(tmp_path), table, "again")
+    delta.remove_older(LakeLocation(tmp_path), table, "at", OLD + timedelta(days=1))
 
     live = [{**row(number), "remark": "seen" if number == 4 else None} for number in (1, 2, 4, 5)]
-    assert sorted(delta.values(tmp_path, table), key=lambda one: one["id"]) == live
-    assert query(tmp_path, "SELECT id, remark FROM many ORDER BY id").to_pylist() == [
+    assert sorted(delta.values(LakeLocation(tmp_path), table), key=lambda one: one["id"]) == live
+    assert query(LakeLocation(tmp_path), "SELECT id, remark FROM many ORDER BY id").to_pylist() == [
         {"id": one["id"], "remark": one["remark"]} for one in live
     ]
     by_spark = spark.sql(f"SELECT id, remark FROM {there} ORDER BY id").collect()
     assert [tuple(one) for one in by_spark] == [(one["id"], one["remark"]) for one in live]
-    told = [one.path for one in garbage.data(tmp_path, [], timedelta(0))]
+    told = [one.path for one in garbage.data(LakeLocation(tmp_path), [], timedelta(0))]
     assert len(told) == len(set(told)) > 0, "a file is listed once"
     for path in told:
         path.unlink()
     spark.catalog.clearCache()
-    assert len(delta.values(tmp_path, table)) == spark.sql(f"SELECT * FROM {there}").count() == 4
-    assert delta.count(tmp_path, "many", id=4) == 1
+    assert (
+        len(delta.values(LakeLocation(tmp_path), table))
+        == spark.sql(f"SELECT * FROM {there}").count()
+        == 4
+    )
+    assert delta.count(LakeLocation(tmp_path), "many", id=4) == 1
 
 
 @pytest.mark.spark
@@ -108,17 +113,17 @@ def test_features_that_are_not_read_or_written_exactly_are_refused_by_name(
     )
     names = "clustering, domainMetadata, inCommitTimestamp, rowTracking"
     with pytest.raises(UsageError, match="features that Millrace does not write") as refused:
-        delta.append_values([row(2)], tmp_path, unwritable, "more")
+        delta.append_values([row(2)], LakeLocation(tmp_path), unwritable, "more")
     assert refused.value.got == names, "all of them, at once"
-    assert len(delta.values(tmp_path, unwritable)) == 1, "it can be read all the same"
+    assert len(delta.values(LakeLocation(tmp_path), unwritable)) == 1, "it can be read all the same"
 
     unreadable = made(tmp_path, "runs", 1)
     alter("runs", on("delta.enableTypeWidening = true"))
     for read in (
-        lambda: delta.values(tmp_path, unreadable),
-        lambda: delta.count(tmp_path, "runs", id=1),
-        lambda: query(tmp_path, "SELECT * FROM runs"),
-        lambda: delta.append_values([row(2)], tmp_path, unreadable, "more"),
+        lambda: delta.values(LakeLocation(tmp_path), unreadable),
+        lambda: delta.count(LakeLocation(tmp_path), "runs", id=1),
+        lambda: query(LakeLocation(tmp_path), "SELECT * FROM runs"),
+        lambda: delta.append_values([row(2)], LakeLocation(tmp_path), unreadable, "more"),
     ):
         with pytest.raises(UsageError, match="features that Millrace does not read") as refused:
             read()
@@ -137,7 +142,7 @@ def test_a_constraint_that_nobody_would_check_is_refused(
     table = made(tmp_path, "checked", 1)
     alter("checked", "ADD CONSTRAINT small CHECK (id < 100)")
     with pytest.raises(UsageError, match="constraints") as refused:
-        delta._opened(tmp_path, table)
+        delta._opened(LakeLocation(tmp_path), table)
     assert refused.value.got == "small: id < 100"
 
 
@@ -150,7 +155,7 @@ def test_fields_of_structs_that_changed_their_names_are_found(
     changes = ("pairs.element.a TO c", "pairs.element.b TO a", "pairs.element.c TO b")
     alter("nested", on(EVERY[1]), *(f"RENAME COLUMN {one}" for one in changes))
     with pytest.raises(UsageError, match="renamed columns") as refused:
-        delta._opened(tmp_path, table)
+        delta._opened(LakeLocation(tmp_path), table)
     assert refused.value.got == "pairs.element.b, in its files a, pairs.element.a, in its files b"
 
 
@@ -161,10 +166,10 @@ def test_a_column_that_was_renamed_is_named_where_it_is_read(
     table = made(tmp_path, "moved", 1)
     alter("moved", on(EVERY[1]), "RENAME COLUMN id TO number")
     for read in (
-        lambda: delta.values(tmp_path, table),
-        lambda: delta.values(tmp_path, table, [("id", "=", 1)]),
-        lambda: delta.values(tmp_path, table, columns=["id"]),
-        lambda: delta.count(tmp_path, "moved", id=1),
+        lambda: delta.values(LakeLocation(tmp_path), table),
+        lambda: delta.values(LakeLocation(tmp_path), table, [("id", "=", 1)]),
+        lambda: delta.values(LakeLocation(tmp_path), table, columns=["id"]),
+        lambda: delta.count(LakeLocation(tmp_path), "moved", id=1),
     ):
         with pytest.raises(UsageError, match="moved has no column id"):
             read()

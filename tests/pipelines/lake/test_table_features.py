@@ -25,6 +25,7 @@ from millrace.pipelines.job import work_units
 from millrace.pipelines.job.preflight import checked
 from millrace.pipelines.job.size_estimate import counted
 from millrace.pipelines.lake import delta, garbage, live_rows, own_tables
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import validation_details
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.replay import replay, request
@@ -77,7 +78,7 @@ def lake_of(job: Job) -> Path:
 
 
 def of(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    found: list[dict[str, Any]] = query(LakeLocation(lake), sql).to_pylist()
     return found
 
 
@@ -85,24 +86,30 @@ def of(lake: Path, sql: str) -> list[dict[str, Any]]:
 @pytest.mark.spark
 def test_live_rows_alone_are_read(spark: SparkSession, job: Job) -> None:
     lake = lake_of(job)
-    run_id = delta.values(lake, RUNS)[0]["run_id"]
+    run_id = delta.values(LakeLocation(lake), RUNS)[0]["run_id"]
     vectors = DeltaTable(lake / "quarantine")
     assert not live_rows.is_plain(vectors)
     assert sum(live_rows.deleted(vectors).values()) == 1, "the file was written anew: no vector"
 
-    (left,) = delta.values(lake, QUARANTINE)
+    (left,) = delta.values(LakeLocation(lake), QUARANTINE)
     assert (left["key"], [one["rule"] for one in left["reasons"]]) == ('{"id":5}', ["whole"])
     assert of(lake, "SELECT key FROM quarantine") == [{"key": '{"id":5}'}]
-    assert delta.count(lake, job.table, run_id=run_id) == 9
-    assert ledger.counted(lake, job.table, run_id).scored == 9
-    (batch,) = validation_details._refused(lake, run_id, "key")
+    assert delta.count(LakeLocation(lake), job.table, run_id=run_id) == 9
+    assert ledger.counted(LakeLocation(lake), job.table, run_id).scored == 9
+    (batch,) = validation_details._refused(LakeLocation(lake), run_id, "key")
     assert batch.column("key").to_pylist() == ['{"id":5}']
-    charged = [row["EffectiveCost"] for row in delta.values(lake, LEDGER)]
+    charged = [row["EffectiveCost"] for row in delta.values(LakeLocation(lake), LEDGER)]
     assert len(charged) == len(of(lake, "SELECT * FROM ledger")) > 3
-    assert _ledger(lake, None).num_rows == len(charged)
-    told = [name for name, value in delta.values(lake, RUNS)[-1].items() if value is not None]
+    assert _ledger(LakeLocation(lake), None).num_rows == len(charged)
+    told = [
+        name
+        for name, value in delta.values(LakeLocation(lake), RUNS)[-1].items()
+        if value is not None
+    ]
     assert {"run_id", "state", "at", "fingerprint"} <= set(told)
-    rebuilt = rebuild(lake, run_id, Path(urlparse(spark.conf.get("spark.eventLog.dir")).path))
+    rebuilt = rebuild(
+        LakeLocation(lake), run_id, Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
+    )
     assert (rebuilt.same, rebuilt.written, rebuilt.different) == (len(charged), 0, ())
 
 
@@ -131,7 +138,7 @@ def test_a_run_goes_on_writing_such_tables(spark: SparkSession, job: Job) -> Non
     again = run(spark, job, QUIET, fresh=True)
 
     assert (again.scored, again.quarantined) == (10, 2)
-    assert delta.count(lake, job.table, run_id=again.run_id) == 10
+    assert delta.count(LakeLocation(lake), job.table, run_id=again.run_id) == 10
     (seen,) = of(lake, f"SELECT count(id) AS ids, count(DISTINCT id) AS other FROM {job.table} WHERE run_id = '{again.run_id}'")  # fmt: skip
     assert (seen["ids"], seen["other"]) == (10, 10)
     by_spark = spark.read.format("delta").load(str(lake / job.table))
@@ -242,7 +249,7 @@ def test_every_command_is_exact_on_a_lake_that_got_features_while_a_run_was_down
     command("show", done.run_id, "--lake", lake)
     drift = command("drift", done.run_id, "--baseline", done.run_id, "--lake", lake)
     assert drift["drifted"] is False
-    found = garbage.data(lake, garbage.runs(lake, set()), timedelta(0))
+    found = garbage.data(LakeLocation(lake), garbage.runs(LakeLocation(lake), set()), timedelta(0))
     for file in {one.path for one in found}:
         file.unlink()
     for table in lake.glob("[a-z]*/_delta_log"):

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from millrace.pipelines.cli import main
 from millrace.pipelines.job.preflight import checked
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.write_access import check_file, check_lake, explained
 from millrace.pipelines.spark.job_session import session_for
 from millrace.schemas.config import Job
@@ -51,7 +52,7 @@ def test_folders_of_others_in_a_lake_are_not_written_to(tmp_path: Path, frozen: 
     lake.mkdir()
     (lake / "lost+found").symlink_to(frozen)
 
-    check_lake(lake)
+    check_lake(LakeLocation(lake))
 
 
 def into(job: Job, lake: Path) -> Job:
@@ -94,7 +95,7 @@ def test_a_lake_whose_name_no_file_system_takes_is_refused(
     job: Job, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(UsageError, match="output.path cannot be written"):
-        check_lake(tmp_path / name)
+        check_lake(LakeLocation(tmp_path / name))
 
 
 def test_a_table_of_the_lake_that_cannot_be_written_is_found(tmp_path: Path, frozen: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_table_of_the_lake_that_cannot_be_written_is_found(tmp_path: Path, fro
     (lake / "ledger").symlink_to(frozen)
 
     with pytest.raises(UsageError) as found:
-        check_lake(lake)
+        check_lake(LakeLocation(lake))
     assert "ledger" in (found.value.got or "")
 
 

@@ -18,10 +18,12 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+import millrace
 from millrace.pipelines.accounting.reconciliation import CLOCKS
 from millrace.pipelines.cli import main
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job import work_units
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.monitoring import baseline
 from millrace.pipelines.profiling import profiler, profiles
 from millrace.pipelines.profiling.profiler import Sampling
@@ -211,7 +213,13 @@ def test_planted_drift_is_told_with_its_column_and_none_where_nothing_changed(
     assert len(told_of(warned)) == 4
     assert all(f"drifted from run {first.run_id}" in warning for warning in told_of(warned))
 
+    found = millrace.read(lake).drift(warned.run_id)
+    assert (found.run_id, found.baseline) == (warned.run_id, first.run_id)
+    assert {one["column"] for one in found.drifted} == {"amount"}
+    assert millrace.read(lake).baselines()[-1]["applies"] is True
+    assert "<table>" in found._repr_html_()
     shown = CliRunner().invoke(main, ["drift", warned.run_id, "--lake", str(lake), "--json"])
+    assert json.loads(shown.output) == found.as_json()
     as_json = json.loads(shown.output)
     assert (as_json["baseline"], as_json["drifted"]) == (first.run_id, True)
     assert sum(row["drifted"] for row in as_json["columns"]) == 4
@@ -372,7 +380,7 @@ def test_a_driver_that_dies_between_a_commit_and_its_profile_leaves_the_profiles
     quiet = score(job.model_copy(update={"output": type(job.output)(path=str(tmp_path / "other"))}))
 
     one, other = (
-        profiles.of_units(lake, run_id)
+        profiles.of_units(LakeLocation(lake), run_id)
         for lake, run_id in (
             (tmp_path / "lake", resumed.run_id),
             (tmp_path / "other", quiet.run_id),
@@ -390,7 +398,8 @@ def test_a_driver_that_dies_between_a_commit_and_its_profile_leaves_the_profiles
     assert isinstance(whole.sketch, Categories)
     assert len(whole.sketch.counts or {}) <= CLASSES
     inputs = [
-        profiles.of_input(tmp_path / n, r.run_id) for n, r in (("lake", resumed), ("other", quiet))
+        profiles.of_input(LakeLocation(tmp_path / n), r.run_id)
+        for n, r in (("lake", resumed), ("other", quiet))
     ]
     assert inputs[0] == inputs[1]
     assert len(rows(tmp_path / "lake", "SELECT unit FROM profiles WHERE side = 'input'")) == 1
@@ -403,13 +412,13 @@ def test_a_baseline_is_a_run_that_is_done_and_was_measured(tmp_path: Path) -> No
     at = datetime(2026, 1, 1, tzinfo=UTC)
     for run_id, state in (("tiny-1", "done"), ("tiny-2", "stopped")):
         event = {"run_id": run_id, "event": 0, "job": "tiny", "state": state, "at": at}
-        delta.append_values([event], tmp_path, RUNS, run_id)
+        delta.append_values([event], LakeLocation(tmp_path), RUNS, run_id)
     with pytest.raises(UsageError, match="has no profiles"):
-        baseline.set_(tmp_path, "tiny-1", at)
+        baseline.set_(LakeLocation(tmp_path), "tiny-1", at)
     with pytest.raises(UsageError, match="tiny-2 is stopped"):
-        baseline.set_(tmp_path, "tiny-2", at)
+        baseline.set_(LakeLocation(tmp_path), "tiny-2", at)
     with pytest.raises(UsageError, match="no run tiny-3"):
-        baseline.set_(tmp_path, "tiny-3", at)
+        baseline.set_(LakeLocation(tmp_path), "tiny-3", at)
     answer = CliRunner().invoke(main, ["drift", "tiny-1", "--lake", str(tmp_path)])
     assert answer.exit_code == 2
     told = CliRunner().invoke(main, ["baseline", "show", "--lake", str(tmp_path)])

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.monitoring import baseline, drift
 from millrace.pipelines.profiling import profiler
 from millrace.pipelines.profiling.profiler import Sampling
@@ -80,7 +81,7 @@ def test_inverted_digits_are_told_by_what_the_model_makes_of_them(
 
     first = scored(images[0:6000:2])
     lake = tmp_path / "lake"
-    baseline.set_(lake, first.run_id, first_at(lake))
+    baseline.set_(LakeLocation(lake), first.run_id, first_at(lake))
     same = scored(images[1:6000:2])
     assert told_of(same) == []
     inverted = scored(255 - images[1:6000:2])

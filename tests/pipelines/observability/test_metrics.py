@@ -20,6 +20,7 @@ from deltalake import write_deltalake
 from prometheus_client.parser import text_string_to_metric_families
 
 from millrace.pipelines.cli import main
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability import metrics
 from millrace.pipelines.observability.metrics_server import create_server
 from millrace.schemas.errors import GateRefused, QueryError, UsageError
@@ -118,7 +119,7 @@ def lines(told: str) -> set[str]:
 
 
 def test_the_numbers_are_those_of_the_tables(lake: Path) -> None:
-    told = lines(metrics.exposition(lake))
+    told = lines(metrics.exposition(LakeLocation(lake)))
     assert {
         'millrace_run_state{job="digits",state="started"} 1.0',
         'millrace_run_state{job="digits",state="done"} 0.0',
@@ -147,7 +148,7 @@ def test_the_numbers_are_those_of_the_tables(lake: Path) -> None:
 
 
 def test_what_is_not_known_has_no_sample(lake: Path) -> None:
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     assert 'gate="clocks <agree>"' not in told  # open: neither passed nor failed
     assert 'column="y",distance="psi"' not in told
     assert 'kind="saved"' not in told
@@ -156,7 +157,7 @@ def test_what_is_not_known_has_no_sample(lake: Path) -> None:
 
 def test_prometheus_own_parsers_read_it(lake: Path) -> None:
     write(lake, RUNS, events("done", "hostile-1", **TOTALS, job=HOSTILE + "\n\\"))
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     found = parsed(told)
     state = frozenset({("job", HOSTILE + "\n\\"), ("state", "done")})
     assert found["millrace_run_state", state] == 1
@@ -171,7 +172,7 @@ def test_seconds_of_a_ledger_in_several_currencies_are_told_once(lake: Path) -> 
         spent("idle", 2003, "0.25", BillingCurrency="EUR"),
     ]
     write(lake, LEDGER, rows)
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     assert {
         'millrace_slot_seconds_total{job="digits",kind="idle"} 2.51',
         'millrace_last_run_slot_seconds{job="digits",kind="idle"} 2.503',
@@ -186,7 +187,7 @@ def test_seconds_of_a_ledger_in_several_currencies_are_told_once(lake: Path) -> 
 def test_promtool_has_nothing_to_say_about_names_and_types(lake: Path) -> None:
     checked = subprocess.run(
         ["promtool", "check", "metrics"],
-        input=metrics.exposition(lake), capture_output=True, text=True, check=False,
+        input=metrics.exposition(LakeLocation(lake)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
@@ -194,14 +195,16 @@ def test_promtool_has_nothing_to_say_about_names_and_types(lake: Path) -> None:
 def test_a_run_that_failed_has_its_rows_and_no_total(tmp_path: Path) -> None:
     write(tmp_path, RUNS, events("failed", detail="RunFailed: a task"))
     write(tmp_path, UNITS, [unit(0, 100, 2)])
-    told = metrics.exposition(tmp_path)
+    told = metrics.exposition(LakeLocation(tmp_path))
     assert 'millrace_last_run_rows{job="digits",outcome="scored"} 100.0' in told
     assert 'millrace_run_state{job="digits",state="failed"} 1.0' in told
     assert "last_run_duration" not in told
 
 
 def test_every_name_is_one_of_prometheus_and_only_counters_end_in_total(lake: Path) -> None:
-    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.exposition(lake), re.MULTILINE))
+    kinds = dict(
+        re.findall(r"^# TYPE (\S+) (\w+)$", metrics.exposition(LakeLocation(lake)), re.MULTILINE)
+    )
     assert set(kinds.values()) == {"counter", "gauge"}
     for name, kind in kinds.items():
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
@@ -212,12 +215,12 @@ def test_a_lake_without_runs_is_an_error_and_leaves_the_old_file(tmp_path: Path)
     write(tmp_path, LEDGER, [])
     (tmp_path / "old.prom").write_text("old")
     with pytest.raises(QueryError, match="no runs"):
-        metrics.write(tmp_path, tmp_path / "old.prom")
+        metrics.write(LakeLocation(tmp_path), tmp_path / "old.prom")
     assert (tmp_path / "old.prom").read_text() == "old"
 
 
 def test_the_command_prints_and_writes_the_same(lake: Path) -> None:
-    told = metrics.exposition(lake)
+    told = metrics.exposition(LakeLocation(lake))
     printed = CliRunner().invoke(main, ["metrics", "--lake", str(lake)])
     written = CliRunner().invoke(
         main, ["metrics", "--lake", str(lake), "--out", str(lake / "out" / "m.prom"), "--json"]
@@ -232,7 +235,7 @@ def test_the_command_prints_and_writes_the_same(lake: Path) -> None:
 
 def test_a_server_answers_anew_and_outlives_a_lake_that_is_not_there_yet(lake: Path) -> None:
     later = lake / "later"
-    with create_server(later, "127.0.0.1", 0, cache_s=0.0) as server:
+    with create_server(LakeLocation(later), "127.0.0.1", 0, cache_s=0.0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -249,7 +252,7 @@ def test_a_server_answers_anew_and_outlives_a_lake_that_is_not_there_yet(lake: P
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             assert 'millrace_run_state{job="digits",state="started"} 1.0' in answer.read().decode()
         with pytest.raises(UsageError, match="cannot be served"):
-            create_server(later, "127.0.0.1", server.server_address[1])
+            create_server(LakeLocation(later), "127.0.0.1", server.server_address[1])
         server.shutdown()
         thread.join()
 

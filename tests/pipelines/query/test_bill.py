@@ -1,4 +1,4 @@
-"""A run's bill as a whole: what it drew, what was foretold, its tags, and that all of it can be made again."""
+"""A run's bill as a whole: what it drew, the forecast, its tags, and that all of it can be made again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.pipelines.accounting.ledger_rebuild import rebuild
 from millrace.pipelines.commands.printing.run_details import print_run
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference.time_model import Estimate
-from millrace.pipelines.lake.paths import report_page
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.run_details import read
 from millrace.pipelines.run.budget import BudgetTracker
@@ -28,7 +28,7 @@ PRICES = Path("conf/prices/example.yaml")
 
 
 def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    found: list[dict[str, Any]] = query(LakeLocation(lake), sql).to_pylist()
     return found
 
 
@@ -97,15 +97,15 @@ def test_a_run_says_what_it_drew_and_emitted_and_the_next_one_what_it_will_take(
     assert first.forecast is None  # nothing told yet
     assert second.forecast is not None
     assert second.forecast["basis"] == "1 past run"
-    found = read(lake, second.run_id).run["forecast"]
+    found = read(LakeLocation(lake), second.run_id).run["forecast"]
     assert found is not None
     assert second.forecast["cost"]["mid"] in found
-    text = report_page(lake, second.run_id).read_text("utf-8")
-    assert "What was foretold" in text
+    text = LakeLocation(lake).report_page(second.run_id).read_text("utf-8")
+    assert "The forecast, and what it came to" in text
     assert "What it drew from the wall" in text
     assert text.count(">passed</span></td></tr>") >= 6  # the gates
     capsys.readouterr()
-    print_run(lake, second.run_id, as_json=False)
+    print_run(LakeLocation(lake), second.run_id, as_json=False)
     told = capsys.readouterr().out
     assert "energy    " in told
     assert "g CO2e" in told
@@ -114,6 +114,6 @@ def test_a_run_says_what_it_drew_and_emitted_and_the_next_one_what_it_will_take(
 
     logs = Path(urlparse(spark.conf.get("spark.eventLog.dir")).path)
     for summary in (first, second):  # to the last digit of a watt-hour
-        again = rebuild(lake, summary.run_id, logs)
+        again = rebuild(LakeLocation(lake), summary.run_id, logs)
         assert (again.written, again.different) == (0, ())
         assert again.same > 0

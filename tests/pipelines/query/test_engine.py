@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.read_only import read_only, spelling
 from millrace.schemas.errors import QueryError
@@ -42,7 +43,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def one(lake: Path, sql: str) -> object:
     """The only value of the only row."""
-    (row,) = query(lake, sql).to_pylist()
+    (row,) = query(LakeLocation(lake), sql).to_pylist()
     (value,) = row.values()
     return value
 
@@ -76,7 +77,9 @@ def test_reads_are_answered_whatever_the_case_of_names(lake: Path, sql: str, val
 
 
 def test_a_column_in_the_result_has_its_own_spelling(lake: Path) -> None:
-    found = query(lake, "SELECT X_COSTKIND, effectivecost AS Paid FROM ledger ORDER BY paid")
+    found = query(
+        LakeLocation(lake), "SELECT X_COSTKIND, effectivecost AS Paid FROM ledger ORDER BY paid"
+    )
     assert found.column_names == ["x_CostKind", "Paid"]
     assert found.schema.field("x_CostKind").type == pa.string()
 
@@ -86,7 +89,7 @@ def test_explain_gives_the_plan(lake: Path) -> None:
         "EXPLAIN SELECT * FROM ledger",
         "explain analyze verbose select * from runs_current",
     ):
-        assert "plan" in query(lake, sql).column_names
+        assert "plan" in query(LakeLocation(lake), sql).column_names
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_whatever_is_not_one_read_over_known_tables_is_refused(
 ) -> None:
     before = files(lake)
     with pytest.raises(QueryError) as refused:
-        query(lake, sql.replace("{target}", str(tmp_path / "out.csv")))
+        query(LakeLocation(lake), sql.replace("{target}", str(tmp_path / "out.csv")))
     assert refused.value.allowed or refused.value.next or refused.value.got
     assert files(lake) == before
     assert list(tmp_path.iterdir()) == []
@@ -183,27 +186,27 @@ def test_a_wrong_name_or_quote_says_what_to_do_next(
     lake: Path, sql: str, what: str, next_step: str
 ) -> None:
     with pytest.raises(QueryError) as refused:
-        query(lake, sql)
+        query(LakeLocation(lake), sql)
     assert what in refused.value.what
     assert next_step in (refused.value.next or "")
 
 
 def test_an_unknown_table_lists_what_there_is(lake: Path) -> None:
     with pytest.raises(QueryError) as refused:
-        query(lake, "SELECT * FROM nothing_like_it")
+        query(LakeLocation(lake), "SELECT * FROM nothing_like_it")
     listed = (refused.value.allowed or "").split(", ")
     assert {"labels_digits", "ledger", "runs_current", "waste"} <= set(listed)
 
 
 def test_a_syntax_error_names_its_place(lake: Path) -> None:
     with pytest.raises(QueryError, match="line 2, column 15"):
-        query(lake, "SELECT (\n  SELECT 1 FROM")
+        query(LakeLocation(lake), "SELECT (\n  SELECT 1 FROM")
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1 / 0", "SELECT CAST('q' AS INT)", "SELECT nosuch(1)"])
 def test_an_error_of_the_engine_is_one_clear_line(lake: Path, sql: str) -> None:
     with pytest.raises(QueryError) as refused:
-        query(lake, sql)
+        query(LakeLocation(lake), sql)
     assert refused.value.what.startswith("the query cannot be answered: ")
     assert "\n" not in refused.value.what
     assert len(refused.value.what) < 250
@@ -221,14 +224,14 @@ def test_a_folder_that_is_no_lake_says_what_to_do_next(lake: Path, tmp_path: Pat
         (lake / "runs", "is one table, not a lake"),
     ):
         with pytest.raises(QueryError, match=what) as refused:
-            query(folder, "SELECT 1")
+            query(LakeLocation(folder), "SELECT 1")
         assert refused.value.next
 
 
 def test_a_table_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken" / "_delta_log").mkdir(parents=True)
     with pytest.raises(QueryError, match="table broken cannot be opened"):
-        query(tmp_path, "SELECT * FROM broken")
+        query(LakeLocation(tmp_path), "SELECT * FROM broken")
 
 
 @pytest.mark.parametrize(
@@ -248,8 +251,8 @@ def test_a_name_is_respelled_only_where_one_alone_can_be_meant(
 
 def test_a_query_starts_without_spark_torch_or_pandas(lake: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom millrace.pipelines.query.engine import query\n"
-        f"assert query(Path({str(lake)!r}), 'SELECT * FROM waste').num_rows == 0\n"
+        "import sys\nfrom pathlib import Path\nfrom millrace.pipelines.query.engine import query\nfrom millrace.pipelines.lake.location import LakeLocation\n"
+        f"assert query(LakeLocation(Path({str(lake)!r})), 'SELECT * FROM waste').num_rows == 0\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     root = Path(__file__).resolve().parents[3]
@@ -262,12 +265,12 @@ def test_a_query_starts_without_spark_torch_or_pandas(lake: Path) -> None:
 def test_a_misspelled_column_is_compared_with_those_of_its_own_table(lake: Path) -> None:
     joined = "FROM ledger AS l JOIN runs AS r ON l.x_RunId = r.run_id"
     with pytest.raises(QueryError, match="no column stat") as of_runs:
-        query(lake, f"SELECT r.stat {joined}")
+        query(LakeLocation(lake), f"SELECT r.stat {joined}")
     assert of_runs.value.next == "did you mean state?"
     assert "x_CostKind" not in (of_runs.value.allowed or "").split(", ")
 
     with pytest.raises(QueryError, match="no column x_CostKnd") as of_view:
-        query(lake, "SELECT x_CostKnd FROM runs_current")
+        query(LakeLocation(lake), "SELECT x_CostKnd FROM runs_current")
     assert (of_view.value.next, "state" in (of_view.value.allowed or "")) == (None, True)
 
 
@@ -277,7 +280,9 @@ def test_sums_that_would_wrap_are_right_as_the_page_casts_them(tmp_path: Path) -
     write_deltalake(str(tmp_path / "lake" / "big"), big)
 
     def total(sql: str) -> Any:
-        return query(tmp_path / "lake", f"SELECT {sql} AS s FROM big").to_pylist()[0]["s"]
+        return query(LakeLocation(tmp_path / "lake"), f"SELECT {sql} AS s FROM big").to_pylist()[0][
+            "s"
+        ]
 
     assert total("SUM(n)") == 0, "DataFusion raises or widens now: the page says that it wraps"
     assert total("SUM(CAST(n AS DECIMAL(38, 0)))") == 2**64

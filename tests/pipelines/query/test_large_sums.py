@@ -13,6 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import register
 from millrace.schemas.errors import QueryError
@@ -46,15 +47,15 @@ def spent(kind: str = "useful", **more: Any) -> dict[str, Any]:
 
 
 def lake_of(folder: Path, *rows: dict[str, Any]) -> Path:
-    delta.append_values([*rows], folder, LEDGER, "test")
-    delta.append_values(EVENTS, folder, RUNS, "test")
-    delta.append_values(REFUSED, folder, QUARANTINE, "test")
-    delta.append_values(replayed("key", None, 0, MOST, MOST), folder, REPLAYS, "test")
+    delta.append_values([*rows], LakeLocation(folder), LEDGER, "test")
+    delta.append_values(EVENTS, LakeLocation(folder), RUNS, "test")
+    delta.append_values(REFUSED, LakeLocation(folder), QUARANTINE, "test")
+    delta.append_values(replayed("key", None, 0, MOST, MOST), LakeLocation(folder), REPLAYS, "test")
     return folder
 
 
 def asked(lake: Path, view: str) -> list[dict[str, Any]]:
-    return in_order(query(lake, f"SELECT * FROM {view}"))
+    return in_order(query(LakeLocation(lake), f"SELECT * FROM {view}"))
 
 
 @pytest.mark.spark
@@ -70,7 +71,7 @@ def test_sums_up_to_the_limits_are_right_and_equal_in_both_engines(
         *(spent("failed", **large) for _ in range(3)),
     )
 
-    register(spark, lake)
+    register(spark, LakeLocation(lake))
     found = {view: asked(lake, view) for view in SHIPPED}
     for view, rows in found.items():
         assert rows == in_order(spark.table(view).toArrow()), view
@@ -118,7 +119,7 @@ def test_a_sum_beyond_the_limit_is_an_error(tmp_path: Path, column: str) -> None
 def test_a_sum_beyond_the_limit_is_an_error_of_sparks_too(
     spark: SparkSession, tmp_path: Path, column: str, view: str
 ) -> None:
-    register(spark, beyond(tmp_path, column))
+    register(spark, LakeLocation(beyond(tmp_path, column)))
     with pytest.raises(PySparkException, match=r"NUMERIC_VALUE_OUT_OF_RANGE|OVERFLOW"):
         spark.table(view).toArrow()
 
@@ -140,7 +141,7 @@ def test_a_run_has_pythons_own_sum_or_an_error(
 ) -> None:
     lake = tmp_path_factory.mktemp("lake")
     told = [spent(x_RowsOut=count, x_SlotMs=count, EffectiveCost=cost) for count, cost in rows]
-    delta.append_values(told, lake, LEDGER, "test")
+    delta.append_values(told, LakeLocation(lake), LEDGER, "test")
     scored, cost = sum(count for count, _ in rows), sum(cost for _, cost in rows)
     try:
         (found,) = asked(lake, "cost_by_run")

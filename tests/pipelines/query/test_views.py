@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 import millrace.schemas.tables
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.query.views import ROLE, View, for_spark, register, views
 from millrace.schemas.contract import Contract
@@ -228,8 +229,8 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lake")
     shared = ((LEDGER, SPENT), (RUNS, EVENTS), (QUARANTINE, REFUSED), (REPLAYS, REPLAYED))
     for table, rows in shared:
-        delta.append_values(rows, folder, table, "test")
-    delta.append_values([{"rule": "not_blank"}], folder, VALIDATIONS, "test")
+        delta.append_values(rows, LakeLocation(folder), table, "test")
+    delta.append_values([{"rule": "not_blank"}], LakeLocation(folder), VALIDATIONS, "test")
     write_predictions(spark, folder)
     (folder / "_staging" / "_delta_log").mkdir(parents=True)
     return folder
@@ -238,10 +239,10 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(spark: SparkSession, lake: Path) -> Both:
     """The rows of a view, which Spark and DataFusion must agree on, in a fixed order."""
-    register(spark, lake)
+    register(spark, LakeLocation(lake))
 
     def rows(view: str) -> list[dict[str, Any]]:
-        ours = in_order(query(lake, f"SELECT * FROM {view}"))
+        ours = in_order(query(LakeLocation(lake), f"SELECT * FROM {view}"))
         sparks = in_order(spark.table(view).toArrow())
         assert list(ours[0]) == list(sparks[0])
         for one, other in zip(ours, sparks, strict=True):
@@ -433,7 +434,9 @@ def test_register_names_every_table_and_view_and_leaves_out_private_folders(
     spark: SparkSession, lake: Path
 ) -> None:
     shared = ["ledger", "predictions_digits", "quarantine", "replays", "runs", "validations"]
-    assert sorted(register(spark, lake)) == sorted([*shared, *SHIPPED, "digits_current"])
+    assert sorted(register(spark, LakeLocation(lake))) == sorted(
+        [*shared, *SHIPPED, "digits_current"]
+    )
 
 
 @pytest.mark.spark
@@ -463,10 +466,10 @@ def test_a_predictions_table_without_marked_keys_has_no_current_view(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     write_predictions(spark, tmp_path, keyed=False)
-    delta.append_values(EVENTS, tmp_path, RUNS, "test")
-    assert register(spark, tmp_path) == ["predictions_digits", "runs", "runs_current"]
+    delta.append_values(EVENTS, LakeLocation(tmp_path), RUNS, "test")
+    assert register(spark, LakeLocation(tmp_path)) == ["predictions_digits", "runs", "runs_current"]
     with pytest.raises(QueryError, match="needs to know the key of table predictions_digits"):
-        query(tmp_path, "SELECT * FROM digits_current")
+        query(LakeLocation(tmp_path), "SELECT * FROM digits_current")
 
 
 def test_views_whose_tables_do_not_exist_yet_are_left_out() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from millrace.pipelines.commands.report import write_overview, write_report
 from millrace.pipelines.console.formatting import NONE
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.run_details import KINDS
 from millrace.pipelines.reporting import lake_page, run_page, trend_chart
 from millrace.pipelines.reporting.trend_chart import TrendPoint
@@ -74,7 +75,7 @@ def lake(tmp_path: Path) -> Path:
 
 
 def page(lake: Path) -> tuple[str, Page]:
-    text = lake_page.write(lake).read_text(encoding="utf-8")
+    text = lake_page.write(LakeLocation(lake)).read_text(encoding="utf-8")
     return text, Page(text)
 
 
@@ -177,7 +178,7 @@ def test_text_and_lines_have_contrast_in_light_and_dark(lake: Path) -> None:
 
 
 def test_runs_have_links_to_the_pages_that_are_there(lake: Path) -> None:
-    run_page.write(lake, "digits-2")
+    run_page.write(LakeLocation(lake), "digits-2")
     text, _ = page(lake)
     links = re.findall(r'href="([^#"]+)"', text)
     assert links == ["digits-2.html"]
@@ -188,21 +189,21 @@ def test_runs_have_links_to_the_pages_that_are_there(lake: Path) -> None:
 def test_the_command_writes_it_alone_or_with_a_report(
     lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_overview(lake, as_json=True)
+    write_overview(LakeLocation(lake), as_json=True)
     path = lake / "_reports" / "index.html"
     assert json.loads(capsys.readouterr().out) == {"index": str(path)}
     path.unlink()
-    write_report(lake, "digits-4", as_json=False)
+    write_report(LakeLocation(lake), "digits-4", as_json=False)
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     assert path.is_file()
 
 
 def test_without_runs_there_is_an_error_and_no_page(tmp_path: Path) -> None:
     with pytest.raises(QueryError):
-        lake_page.write(tmp_path)
+        lake_page.write(LakeLocation(tmp_path))
     write(tmp_path, RUNS, [])
     with pytest.raises(UsageError, match="no runs"):
-        lake_page.write(tmp_path)
+        lake_page.write(LakeLocation(tmp_path))
     assert not (tmp_path / "_reports").exists()
 
 
@@ -236,7 +237,7 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
     """A million rows in a thousand units, sixteen partitions each: 16,000 attempts of two kinds."""
     told = [{**one, "units_done": 1000, "units_total": 1000} for one in run_of(1)]
     name = told[0]["run_id"]
-    delta.append_values(told, tmp_path, RUNS, "runs")
+    delta.append_values(told, LakeLocation(tmp_path), RUNS, "runs")
     unit = {
         "run_id": name,
         "job": "digits",
@@ -245,7 +246,9 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
         "scored": 1000,
         "at": BEGAN,
     }
-    delta.append_values([{**unit, "unit": n} for n in range(1000)], tmp_path, UNITS, "units")
+    delta.append_values(
+        [{**unit, "unit": n} for n in range(1000)], LakeLocation(tmp_path), UNITS, "units"
+    )
     for part in range(10):
         charges = [
             spent(kind, 700, "0.0001", partition, x_RunId=name, x_Unit=n, x_StageId=n,
@@ -255,13 +258,13 @@ def test_the_report_of_a_thousand_units_is_made_in_five_seconds_and_small(tmp_pa
             for kind in ("useful", "read")
             for meter in ("Core", "Memory")
         ]  # fmt: skip
-        delta.append_values(charges, tmp_path, LEDGER, f"charges:{part}")
+        delta.append_values(charges, LakeLocation(tmp_path), LEDGER, f"charges:{part}")
     began = time.process_time()  # of all threads: a busy machine stretches the other clock
-    path = run_page.write(tmp_path, name)
+    path = run_page.write(LakeLocation(tmp_path), name)
     report_s = time.process_time() - began
     assert path.stat().st_size < 3_000_000
     assert report_s < 5
-    assert lake_page.write(tmp_path).stat().st_size < 3_000_000
+    assert lake_page.write(LakeLocation(tmp_path)).stat().st_size < 3_000_000
 
 
 def test_a_lake_from_before_some_columns_has_its_pages(tmp_path: Path) -> None:
@@ -270,5 +273,5 @@ def test_a_lake_from_before_some_columns_has_its_pages(tmp_path: Path) -> None:
     columns = tuple(column for column in RUNS.columns if column.name not in newer)
     write(tmp_path, replace(RUNS, columns=columns), told)
 
-    assert "digits-1" in lake_page.write(tmp_path).read_text("utf-8")
-    assert "digits-1" in run_page.write(tmp_path, "digits-1").read_text("utf-8")
+    assert "digits-1" in lake_page.write(LakeLocation(tmp_path)).read_text("utf-8")
+    assert "digits-1" in run_page.write(LakeLocation(tmp_path), "digits-1").read_text("utf-8")

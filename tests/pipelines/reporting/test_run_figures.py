@@ -22,6 +22,7 @@ from millrace.pipelines.commands.printing.run_details import print_run
 from millrace.pipelines.console import output
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job import work_units
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability.metrics import exposition
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
@@ -185,13 +186,13 @@ def test_rows_are_those_of_the_tables_everywhere(
     say = f"{scored + refused} read = {scored} scored + {refused} quarantined + 0 failed"
     assert say in shown(capsys, lambda: output.print_summary(told.summary, as_json=False))
     found = json.loads(
-        shown(capsys, lambda: print_run(told.lake, told.summary.run_id, as_json=True))
+        shown(capsys, lambda: print_run(LakeLocation(told.lake), told.summary.run_id, as_json=True))
     )
     assert (found["rows_read"], found["scored"], found["quarantined"]) == (118, scored, refused)
     assert f"{scored} of {scored + refused} rows were scored" in words(told)
-    (view,) = query(told.lake, "SELECT rows_scored FROM cost_by_run").to_pylist()
+    (view,) = query(LakeLocation(told.lake), "SELECT rows_scored FROM cost_by_run").to_pylist()
     assert view["rows_scored"] == scored
-    assert f'outcome="scored"}} {scored}' in exposition(told.lake)
+    assert f'outcome="scored"}} {scored}' in exposition(LakeLocation(told.lake))
 
 
 def test_the_rate_is_the_last_attempts_rows_by_its_own_seconds(
@@ -234,7 +235,7 @@ def test_what_cores_were_held_for_is_the_clock_times_the_cores_and_its_parts_are
     assert held_s == pytest.approx(2 * span_s, abs=0.01 * len(told.attempts()))
     page = words(told)
     assert "2 cores were held for" in page
-    (view,) = query(told.lake, "SELECT slot_s FROM cost_by_run").to_pylist()
+    (view,) = query(LakeLocation(told.lake), "SELECT slot_s FROM cost_by_run").to_pylist()
     assert view["slot_s"] == pytest.approx(held_s)
     kinds = {row["x_CostKind"] for row in told.spent()}
     lost = kinds - WORK - OVERHEAD
@@ -250,7 +251,10 @@ def test_what_cores_were_held_for_is_the_clock_times_the_cores_and_its_parts_are
     for share, text in zip(shares, said.groups(), strict=True):
         if text[0] not in "<>":
             assert float(text.rstrip("%")) == pytest.approx(100 * share, abs=0.06)
-    waste = query(told.lake, "SELECT SUM(slot_s) AS s FROM waste").to_pylist()[0]["s"] or 0.0
+    waste = (
+        query(LakeLocation(told.lake), "SELECT SUM(slot_s) AS s FROM waste").to_pylist()[0]["s"]
+        or 0.0
+    )
     assert waste == pytest.approx(told.core_s(*lost or {"none"}))
     most = max((told.core_s(kind), kind) for kind in kinds)[0] / held_s
     assert ("Most of it" in page) == (most > 0.5)
@@ -273,9 +277,9 @@ def test_the_books_are_said_to_close_by_all_or_by_none(
         capsys, lambda: output.print_summary(told.summary, as_json=False)
     )
     assert "the books close" in shown(
-        capsys, lambda: print_run(told.lake, told.summary.run_id, as_json=False)
+        capsys, lambda: print_run(LakeLocation(told.lake), told.summary.run_id, as_json=False)
     )
-    assert 'books_closed{job="tiny"} 1' in exposition(told.lake)
+    assert 'books_closed{job="tiny"} 1' in exposition(LakeLocation(told.lake))
 
 
 def test_cost_and_the_share_of_time_that_is_explained_are_the_ledgers(
@@ -294,7 +298,7 @@ def test_cost_and_the_share_of_time_that_is_explained_are_the_ledgers(
     assert f"{cost:.6f} USD" in out
     assert f"{told.summary.ledger_coverage:.1%} of task time explained" in out
     found = json.loads(
-        shown(capsys, lambda: print_run(told.lake, told.summary.run_id, as_json=True))
+        shown(capsys, lambda: print_run(LakeLocation(told.lake), told.summary.run_id, as_json=True))
     )
     assert found["cost"] == f"{cost:f}"
     assert found["ledger_coverage"] == told.summary.ledger_coverage
@@ -339,7 +343,9 @@ def test_energy_is_the_ledgers_with_its_bounds_and_what_it_emitted(told: Told) -
     assert sum(in_units(row[3]) for row in kinds if row[3][0].isdigit()) == pytest.approx(
         expected[0], rel=0.02
     )
-    (view,) = query(told.lake, "SELECT energy_wh, carbon_g FROM energy_by_run").to_pylist()
+    (view,) = query(
+        LakeLocation(told.lake), "SELECT energy_wh, carbon_g FROM energy_by_run"
+    ).to_pylist()
     assert view == pytest.approx({"energy_wh": expected[0], "carbon_g": expected[3]})
 
 
@@ -359,7 +365,7 @@ def test_rows_that_were_not_computed_are_counted_and_priced_as_the_ledger_says(
         assert (told.summary.saved_rows, told.summary.saved_cost) == (rows, cost)
         assert re.search(rf"saved +{rows} rows", out)
     found = json.loads(
-        shown(capsys, lambda: print_run(told.lake, told.summary.run_id, as_json=True))
+        shown(capsys, lambda: print_run(LakeLocation(told.lake), told.summary.run_id, as_json=True))
     )
     assert (found["saved"]["rows"], found["saved"]["cost"]) == (rows, f"{cost:f}")
 
@@ -370,12 +376,12 @@ def test_a_forecast_is_compared_with_the_time_and_the_cost_that_the_tables_have(
     (last,) = [row for row in told.rows("runs") if row["state"] == "done"]
     if last["forecast"] is None:  # no earlier run of this lake had measured anything
         assert told.lake.name == "first"
-        assert "foretold" not in tables(told)
+        assert "forecast" not in tables(told)
         return
     forecast = json.loads(last["forecast"])
     cost = float(sum(row["EffectiveCost"] for row in told.spent()))
 
-    time, money = cells(told, "foretold")
+    time, money = cells(told, "forecast")
     for row, said, truth in (
         (time, forecast["seconds"], last["infer_s"]),
         (money, {name: float(value) for name, value in forecast["cost"].items()}, cost),

@@ -19,6 +19,7 @@ from deltalake import write_deltalake
 from millrace.pipelines.commands.printing.run_details import print_run
 from millrace.pipelines.commands.report import write_report
 from millrace.pipelines.console import formatting
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import run_details
 from millrace.pipelines.query.run_lookup import find
 from millrace.pipelines.reporting import run_page
@@ -167,7 +168,7 @@ def done(tmp_path: Path) -> Path:
 
 
 def page(lake: Path, run_id: str = RUN) -> tuple[str, Page]:
-    text = run_page.write(lake, run_id).read_text(encoding="utf-8")
+    text = run_page.write(LakeLocation(lake), run_id).read_text(encoding="utf-8")
     return text, Page(text)
 
 
@@ -344,7 +345,9 @@ def test_the_flow_says_its_numbers_in_words(done: Path) -> None:
 def test_books_that_do_not_close_are_named(done: Path) -> None:
     write(done, QUARANTINE, refused("sharp", 1))
     write(done, LEDGER, [spent("read", 1, "0.000000000001")])
-    found = {name: holds for name, holds, _ in run_page.books(run_details.read(done, RUN))}
+    found = {
+        name: holds for name, holds, _ in run_page.books(run_details.read(LakeLocation(done), RUN))
+    }
     assert found["Every row is accounted for"] is True
     assert found["The quarantine table agrees"] is False
     assert found["The ledger agrees on cost"] is False
@@ -371,7 +374,7 @@ def test_gates_and_forecast_are_tables_with_their_figures(tmp_path: Path) -> Non
     assert "Every task is there 7 of 7 all of them passed" in found
     assert "Clocks <agree> no task has both within 5% not checked" in found
     assert "Every row is told 6 of 7 as many failed" in found
-    found = section(text, "foretold")
+    found = section(text, "forecast")
     assert "from 3 past runs" in found
     assert "Inference 9.0 s 10 s 11 s 11 s +13% no" in found  # 11.3 s came
     assert "Cost 0.00000400 USD 0.00000500 USD 0.00000600 USD 0.00000430 USD -14% yes" in found
@@ -389,7 +392,7 @@ def test_energy_is_shown_by_method_with_bounds_and_what_the_grid_says(tmp_path: 
 
 def test_without_energy_gates_or_forecast_there_is_no_section_and_no_zero(done: Path) -> None:
     text, parsed = page(done)
-    assert not {"energy", "foretold"} & set(re.findall(r'aria-labelledby="(\w+)"', text))
+    assert not {"energy", "forecast"} & set(re.findall(r'aria-labelledby="(\w+)"', text))
     assert not re.search(r"\bm?Wh\b|CO2", parsed.text)
     assert "Six gates" not in parsed.text
 
@@ -488,9 +491,9 @@ def test_partitions_beyond_the_longest_share_one_line(tmp_path: Path) -> None:
 
 
 def test_a_page_is_replaced_whole(done: Path) -> None:
-    first = run_page.write(done, RUN)
+    first = run_page.write(LakeLocation(done), RUN)
     first.write_text("old")
-    assert run_page.write(done, RUN) == first == done / "_reports" / f"{RUN}.html"
+    assert run_page.write(LakeLocation(done), RUN) == first == done / "_reports" / f"{RUN}.html"
     assert first.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert list(first.parent.iterdir()) == [first]
 
@@ -498,20 +501,20 @@ def test_a_page_is_replaced_whole(done: Path) -> None:
 @pytest.mark.parametrize("run_id", ["../escape", "a/b", "", ".hidden", "x' OR '1'='1"])
 def test_a_run_that_is_not_there_is_a_usage_error(done: Path, run_id: str) -> None:
     with pytest.raises(UsageError):
-        run_page.write(done, run_id)
+        run_page.write(LakeLocation(done), run_id)
 
 
 def test_an_id_that_leads_out_of_the_folder_writes_nothing(tmp_path: Path) -> None:
     write(tmp_path, RUNS, events("done", run_id="../escape", **TOTALS))
     with pytest.raises(UsageError, match="cannot name a file"):
-        run_page.write(tmp_path, "../escape")
+        run_page.write(LakeLocation(tmp_path), "../escape")
     assert not list(tmp_path.rglob("*.html"))
 
 
 def test_neither_spark_nor_torch_is_loaded(done: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from millrace.pipelines.reporting import run_page as report; from millrace.pipelines.commands.printing import run_details;"
-        f"report.write(Path({str(done)!r}), {RUN!r});"
+        "import sys; from pathlib import Path; from millrace.pipelines.lake.location import LakeLocation; from millrace.pipelines.reporting import run_page as report; from millrace.pipelines.commands.printing import run_details;"
+        f"report.write(LakeLocation(Path({str(done)!r})), {RUN!r});"
         "print(sorted({'pyspark', 'py4j', 'torch'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -520,20 +523,20 @@ def test_neither_spark_nor_torch_is_loaded(done: Path) -> None:
 
 def test_a_run_is_found_by_the_beginning_of_its_id(done: Path) -> None:
     write(done, RUNS, events("done", run_id="digits-1a2b-d4", **TOTALS))
-    assert find(done, "digits-1a2b-c") == RUN
-    assert find(done, RUN) == RUN
+    assert find(LakeLocation(done), "digits-1a2b-c") == RUN
+    assert find(LakeLocation(done), RUN) == RUN
     with pytest.raises(UsageError, match="several runs") as several:
-        find(done, "digits-1")
+        find(LakeLocation(done), "digits-1")
     assert RUN in str(several.value.allowed)
     with pytest.raises(UsageError, match="no run of this id") as none:
-        find(done, "digit-1a2b")
+        find(LakeLocation(done), "digit-1a2b")
     assert RUN in str(none.value.allowed)
 
 
 def test_show_prints_one_object_for_machines(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_run(done, "digits", as_json=True)
+    print_run(LakeLocation(done), "digits", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["cost"] == "0.000004300001"
     assert [event["state"] for event in found["events"]] == ["started", "done"]
@@ -543,7 +546,7 @@ def test_show_prints_one_object_for_machines(
         "failed": 1.009,
     }
     assert found["report"] is None
-    write_report(done, "digits", as_json=True)
+    write_report(LakeLocation(done), "digits", as_json=True)
     told = json.loads(capsys.readouterr().out)
     pages = {
         "report": str(done / "_reports" / f"{RUN}.html"),
@@ -559,7 +562,7 @@ def test_show_prints_every_kind_of_run(
 ) -> None:
     make(tmp_path)
     for as_json in (False, True):
-        print_run(tmp_path, RUN, as_json=as_json)
+        print_run(LakeLocation(tmp_path), RUN, as_json=as_json)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"] == RUN
 
 
@@ -568,7 +571,7 @@ def test_show_says_that_a_time_is_the_last_attempts(
 ) -> None:
     first, last = events("done", **TOTALS)
     write(tmp_path, RUNS, [first, {**first, "event": 1, "state": "resumed"}, {**last, "event": 2}])
-    print_run(tmp_path, RUN, as_json=False)
+    print_run(LakeLocation(tmp_path), RUN, as_json=False)
     assert "time      32 s, the last of 2 attempts" in capsys.readouterr().out
 
 

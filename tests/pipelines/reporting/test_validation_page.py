@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from millrace.pipelines.commands.report import write_report
 from millrace.pipelines.lake import delta
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import validation_details
 from millrace.pipelines.reporting import rule_charts, run_page, validation_page
 from millrace.pipelines.reporting.rule_charts import SharePoint
@@ -39,7 +40,7 @@ def rule(of: str, failed: int | None, number: int = 3, **more: Any) -> dict[str,
 def begun(lake: Path, number: int, state: str = "done", **more: Any) -> None:
     about = {"run_id": name(number), "job": "orders", "number": number, "at": BEGAN, **more}
     events = [{**about, "event": 0, "state": "started"}, {**about, "event": 1, "state": state}]
-    delta.append_values(events, lake, RUNS, name(number))
+    delta.append_values(events, LakeLocation(lake), RUNS, name(number))
 
 
 def refused(
@@ -54,8 +55,8 @@ def refused(
 
 
 def write(lake: Path, rules: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    delta.append_values(rules, lake, VALIDATIONS, "rules")
-    delta.append_values(rows, lake, QUARANTINE, "rows")
+    delta.append_values(rules, LakeLocation(lake), VALIDATIONS, "rules")
+    delta.append_values(rows, LakeLocation(lake), QUARANTINE, "rows")
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def lake(tmp_path: Path) -> Path:
 
 
 def page(lake: Path, **how: Any) -> tuple[str, Page]:
-    text = validation_page.write(lake, name(3), **how).read_text("utf-8")
+    text = validation_page.write(LakeLocation(lake), name(3), **how).read_text("utf-8")
     return text, Page(text)
 
 
@@ -175,19 +176,19 @@ def test_a_validation_without_a_run_has_a_page_and_no_link_to_a_report(
     assert "All 1,300 rows keep 1 rule" in parsed.text
     assert "<a " not in text
     with pytest.raises(UsageError, match="no validation of nothing"):
-        validation_page.write(lake, "nothing")
+        validation_page.write(LakeLocation(lake), "nothing")
 
 
 def test_the_two_pages_of_a_run_lead_to_each_other(
     lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_report(lake, name(3), as_json=True)
+    write_report(LakeLocation(lake), name(3), as_json=True)
     said = json.loads(capsys.readouterr().out)
     rules, run = Path(said["validation"]), Path(said["report"])
     assert f'href="{rules.name}"' in run.read_text("utf-8")
     assert f'href="{run.name}"' in rules.read_text("utf-8")
     rules.unlink()
-    assert "-validation.html" not in run_page.write(lake, name(3)).read_text("utf-8")
+    assert "-validation.html" not in run_page.write(LakeLocation(lake), name(3)).read_text("utf-8")
 
 
 @pytest.mark.parametrize("how", [{}, {"show_examples": True}])
@@ -284,9 +285,9 @@ def test_sets_of_rules_are_counted_as_a_loop_over_the_rows_would(
     lake = tmp_path_factory.mktemp("sets")
     rows = [refused({}, *rules) for rules in broken]
     delta.append_values(
-        [*rows, {**refused({}, "z"), "run_id": "another"}], lake, QUARANTINE, "rows"
+        [*rows, {**refused({}, "z"), "run_id": "another"}], LakeLocation(lake), QUARANTINE, "rows"
     )
     counted: dict[tuple[str, ...], int] = {}
     for rules in broken:
         counted[tuple(rules)] = counted.get(tuple(rules), 0) + 1
-    assert validation_details._together(lake, name(3)) == counted
+    assert validation_details._together(LakeLocation(lake), name(3)) == counted

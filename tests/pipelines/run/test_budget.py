@@ -19,6 +19,7 @@ from millrace.pipelines.accounting.rates import Rate, second
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.inference.time_model import Estimate
 from millrace.pipelines.job import instance_price, work_units
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.attempt_costs import SlotTime, cost, own_pace, slot_times
 from millrace.pipelines.run.budget import BudgetTracker
@@ -220,7 +221,7 @@ def changed(job: Job, lake: Path, limit: Decimal | None) -> Job:
 
 
 def asked(lake: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = query(lake, sql).to_pylist()
+    found: list[dict[str, Any]] = query(LakeLocation(lake), sql).to_pylist()
     return found
 
 

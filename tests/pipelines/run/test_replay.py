@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.job import work_units
 from millrace.pipelines.lake import delta, runs
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.lake.run_lock import LeaseTimes, claimed
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.reporting import lake_page
@@ -111,7 +112,7 @@ class Lake:
                 self.replay(contract)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = query(self.lake, sql).to_pylist()
+        found: list[dict[str, Any]] = query(LakeLocation(self.lake), sql).to_pylist()
         return found
 
     def count(self, table: str) -> int:
@@ -180,7 +181,7 @@ def test_a_validation_is_no_run_in_any_total(
             second.run_id,
         }
     (validation,) = made.rows(f"SELECT DISTINCT run_id FROM quarantine WHERE NOT {mine}")
-    assert validation["run_id"] not in lake_page.write(made.lake).read_text("utf-8")
+    assert validation["run_id"] not in lake_page.write(LakeLocation(made.lake)).read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -280,9 +281,11 @@ def test_a_replay_that_is_killed_between_units_goes_on_and_scores_no_row_twice(
     scored = made.rows("SELECT id, run_id FROM predictions_tiny ORDER BY id")
     assert [row["id"] for row in scored] == [1, 2, 3, 3, 4, 6, 8]
     assert {row["run_id"] for row in scored} == {made.first, second.run_id}
-    states = [event["state"] for event in runs.events(made.lake, second.run_id)]
+    states = [event["state"] for event in runs.events(LakeLocation(made.lake), second.run_id)]
     assert states == ["started", "failed", "resumed", "done"]
-    planned = delta.values(made.lake, REPLAYS, [("state", "=", replay_selection.PLANNED)])
+    planned = delta.values(
+        LakeLocation(made.lake), REPLAYS, [("state", "=", replay_selection.PLANNED)]
+    )
     assert len(planned) == 5  # once: 2, 3, 5, 6 and the row without a key
 
 
@@ -318,12 +321,14 @@ def test_a_replay_reads_what_the_run_read_or_nothing(whole: Lake, tmp_path: Path
     shutil.rmtree(other)
     with pytest.raises(UsageError, match="cannot be read again"):
         elsewhere.replay(LONG_NOTES)
-    assert len(runs.events(whole.lake, whole.first)) == whole.count("runs")  # nothing was begun
+    assert len(runs.events(LakeLocation(whole.lake), whole.first)) == whole.count(
+        "runs"
+    )  # nothing was begun
 
 
 def event(lake: Path, run_id: str, state: str, **more: Any) -> None:
     told = {"run_id": run_id, "event": 0, "job": "tiny", "state": state, "failed": 0, **more}
-    delta.append_values([told], lake, RUNS, run_id)
+    delta.append_values([told], LakeLocation(lake), RUNS, run_id)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +350,7 @@ def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
     event(lake, "tiny-clean", "done")
     event(lake, "tiny-keyed", "done")
     by_place = {"run_id": "tiny-keyed", "job": "tiny", "key": '{"place":"x","id":1}'}
-    delta.append_values([by_place], lake, QUARANTINE, "none")
+    delta.append_values([by_place], LakeLocation(lake), QUARANTINE, "none")
     with pytest.raises(UsageError) as refused:
         request(job_of(tmp_path, tmp_path / "no-model"), run_id)
     assert text in str(refused.value)
@@ -355,11 +360,13 @@ def test_a_run_that_cannot_be_replayed_is_refused_before_spark_is_started(
 def test_two_replays_of_one_run_do_not_work_at_the_same_time(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     event(lake, "tiny-1", "done", failed=1)
-    delta.append_values([], lake, QUARANTINE, "none")
+    delta.append_values([], LakeLocation(lake), QUARANTINE, "none")
     job = job_of(tmp_path, tmp_path / "no-model")
     asked, lease = request(job, "tiny-1", failed_too=True), LeaseTimes(beat_s=0.1)
     with (
-        claimed(lake.absolute(), digest({"replays of": "tiny-1"}), "tiny", lease=lease),
+        claimed(
+            LakeLocation(lake.absolute()), digest({"replays of": "tiny-1"}), "tiny", lease=lease
+        ),
         pytest.raises(ClaimHeld),
     ):
         replay(None, job, asked, QUIET, lease=lease)  # type: ignore[arg-type] - it gets as far as the claim

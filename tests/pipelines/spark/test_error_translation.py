@@ -33,14 +33,17 @@ def test_our_own_error_comes_back_from_a_worker_as_it_was(spark: SparkSession) -
         "the model's output 'y' is odd", got="[3, 4]", allowed="[3]", next="mend it"
     )
 
-    with pytest.raises(OutputMismatch) as back, translated("spark.log"):
+    with pytest.raises(OutputMismatch) as back, translated(Path("spark.log")):
         failing(spark, error)
 
     assert back.value.as_json() == error.as_json()
 
 
 def test_what_is_a_usage_error_on_the_driver_fails_the_run_in_a_worker(spark: SparkSession) -> None:
-    with pytest.raises(RunFailed, match="changed during the run") as back, translated("spark.log"):
+    with (
+        pytest.raises(RunFailed, match="changed during the run") as back,
+        translated(Path("spark.log")),
+    ):
         failing(
             spark, ModelError("model m changed during the run", got="sha256 a", allowed="sha256 b")
         )
@@ -52,7 +55,7 @@ def test_what_is_a_usage_error_on_the_driver_fails_the_run_in_a_worker(spark: Sp
 def test_any_other_error_of_a_worker_is_told_in_a_line(spark: SparkSession) -> None:
     with (
         pytest.raises(RunFailed, match="failed on all its attempts") as back,
-        translated("the-log"),
+        translated(Path("the-log")),
     ):
         failing(spark, ValueError("the weights are upside down"))
 
@@ -74,14 +77,14 @@ def test_a_full_disk_is_called_that_and_a_jvm_s_error_is_told_by_its_own_first_l
 
 
 def test_a_query_that_spark_cannot_analyse_is_told_in_a_line(spark: SparkSession) -> None:
-    with pytest.raises(RunFailed, match="Spark failed") as back, translated("the-log"):
+    with pytest.raises(RunFailed, match="Spark failed") as back, translated(Path("the-log")):
         spark.range(1).select("nope").collect()
 
     assert "UNRESOLVED_COLUMN" in str(back.value.got)
 
 
 def test_what_is_not_sparks_passes_through(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), translated("the-log"):
+    with pytest.raises(FileNotFoundError), translated(Path("the-log")):
         (tmp_path / "nope").read_text()
 
 
@@ -93,7 +96,7 @@ def test_a_damaged_page_is_told_with_the_name_of_its_file(
     content = bad.read_bytes()
     bad.write_bytes(content[:4] + b"\xff" * 56 + content[60:])
 
-    with pytest.raises(InputCorrupt) as back, translated("the-log"):
+    with pytest.raises(InputCorrupt) as back, translated(Path("the-log")):
         spark.read.schema("id long, pixels binary").parquet(str(folder)).collect()
 
     assert back.value.what.startswith(f"{bad}: cannot be read")
@@ -103,7 +106,7 @@ def test_a_damaged_page_is_told_with_the_name_of_its_file(
 def test_a_table_that_delta_cannot_read_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
 
-    with pytest.raises(RunFailed, match="table of the lake") as back, translated("the-log"):
+    with pytest.raises(RunFailed, match="table of the lake") as back, translated(Path("the-log")):
         deltalake.DeltaTable(tmp_path / "lake")
 
     assert "\n" not in str(back.value.got)

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
-from millrace.pipelines.validation import aggregate_scan, contract_check, data_docs, violations
+from millrace.pipelines.validation import aggregate_scan, contract_check, violations
 from millrace.pipelines.validation.aggregate_scan import Scanned
 from millrace.pipelines.validation.expectations import Expectations
 from millrace.pipelines.validation.verdict import RuleResult, Verdict, gate, rule_result
@@ -95,7 +96,9 @@ def test_a_run_tells_of_every_reason_what_was_observed_and_what_great_expectatio
     between, in_set = "n.ExpectColumnValuesToBeBetween", "note.ExpectColumnValuesToBeInSet"
     told = {
         json.loads(row["key"])["id"]: row
-        for row in query(lake, "SELECT key, payload, reasons FROM quarantine").to_pylist()
+        for row in query(
+            LakeLocation(lake), "SELECT key, payload, reasons FROM quarantine"
+        ).to_pylist()
     }
     observed = {
         key: [(r["rule"], r["severity"], json.loads(r["observed"])) for r in row["reasons"]]
@@ -110,10 +113,11 @@ def test_a_run_tells_of_every_reason_what_was_observed_and_what_great_expectatio
     assert json.loads(told[1]["payload"])["note"] == hashed
     assert "secret" not in told[1]["payload"]
     kept = query(
-        lake, "SELECT id, warnings FROM tiny_current WHERE array_length(warnings) > 0 ORDER BY id"
+        LakeLocation(lake),
+        "SELECT id, warnings FROM tiny_current WHERE array_length(warnings) > 0 ORDER BY id",
     )
     assert kept.to_pylist() == [{"id": 2, "warnings": [in_set]}]
-    results = query(lake, "SELECT * FROM validations").to_pylist()
+    results = query(LakeLocation(lake), "SELECT * FROM validations").to_pylist()
     printed = {r["rule"]: r["fingerprint"] for r in results}
     reasons = [reason for row in told.values() for reason in row["reasons"]]
     assert {r["rule"]: r["fingerprint"] for r in reasons}.items() <= printed.items()
@@ -125,7 +129,7 @@ def test_a_run_tells_of_every_reason_what_was_observed_and_what_great_expectatio
     assert theirs["note.ExpectColumnValuesToNotBeNull"]["success"] is False
     assert theirs["n.ExpectColumnMaxToBeBetween"]["result"]["observed_value"] == 99
     assert theirs["n.ExpectColumnMedianToBeBetween"]["success"] is True
-    index = data_docs.path_of(lake, summary.run_id)
+    index = LakeLocation(lake).data_docs(summary.run_id)
     (page,) = (index.parent / "validations").rglob("*.html")
     shown = page.read_text("utf-8")
     assert "values must be less than or equal to" in re.sub(r"<[^>]+>|\s+", " ", shown)

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from millrace.examples.generation import CONTEXT, causal_card, causal_folder, prompts
 from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query.engine import query
 from millrace.pipelines.run.runner import run
 from millrace.schemas.errors import ModelError, RunFailed
@@ -493,7 +494,7 @@ def test_a_job_writes_texts_and_their_tokens_to_its_table(
 
     assert (summary.scored, summary.failed) == (30, 1)
     sql = "SELECT id, text, tokens_in, tokens_out, finish, error FROM predictions_tiny ORDER BY id"
-    rows = query(tmp_path / "lake", sql).to_pylist()
+    rows = query(LakeLocation(tmp_path / "lake"), sql).to_pylist()
     expected = written(model_of(folder), PROMPTS[:30])
     for name in ("text", "tokens_in", "tokens_out", "finish"):
         assert [row[name] for row in rows[:30]] == expected[name], name
