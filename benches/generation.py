@@ -18,6 +18,7 @@ import click
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from benches.machine import cpu_model, machine, slug, versions
 from millrace.examples.generation import causal_card, causal_folder, prompts
@@ -87,7 +88,9 @@ def written(outputs: Any) -> tuple[Texts, int]:
 
 
 @torch.inference_mode()
-def one_by_one(network: Any, tokenizer: Any, prompts: Sequence[Any]) -> tuple[Texts, int]:
+def one_by_one(
+    network: Any, tokenizer: Any, prompts: Sequence[Any] | NDArray[Any]
+) -> tuple[Texts, int]:
     """`generate` for each prompt alone."""
     texts, tokens = [], 0
     for prompt in prompts:
@@ -102,7 +105,9 @@ def one_by_one(network: Any, tokenizer: Any, prompts: Sequence[Any]) -> tuple[Te
 
 
 @torch.inference_mode()
-def in_batches(network: Any, tokenizer: Any, prompts: Sequence[Any]) -> tuple[Texts, int]:
+def in_batches(
+    network: Any, tokenizer: Any, prompts: Sequence[Any] | NDArray[Any]
+) -> tuple[Texts, int]:
     """`generate` for 64 prompts at a time, padded to the longest; all wait for the last one's end."""
     order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]), reverse=True)
     texts, tokens = [""] * len(prompts), 0

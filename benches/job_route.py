@@ -93,14 +93,16 @@ class Tree:
             return None
         where, what = module.imports[name]
         found = self.module(where) if self._is_ours(where) else None
-        if found is None or what is None:
-            return found and (found, None)
+        if found is None:
+            return None
+        if what is None:
+            return found, None
         return self.meaning(found, what)
 
     def is_property(self, function: Function) -> bool:
         """Whether a function reads as a field."""
         module = self.module(function[0])
-        node = module and module.functions.get(function[1])
+        node = module.functions.get(function[1]) if module else None
         return node is not None and any("property" in ast.unparse(d) for d in node.decorator_list)
 
     def kind(self, module: Module, node: ast.expr | None) -> Function | None:
@@ -128,8 +130,7 @@ class Reader:
     def follow(self, at: Function) -> None:
         """Read a function, and those that it calls."""
         module = self.tree.module(at[0])
-        node = module and module.functions.get(at[1])
-        if module is None or node is None:
+        if module is None or (node := module.functions.get(at[1])) is None:
             return
         for target in self._called(module, at[1], node):
             if target in self.seen or self.tree.is_property(target):
@@ -173,11 +174,21 @@ class Reader:
             where, what = found
             name = use.attr if what is None else f"{what}.{use.attr}"
             there = self.tree.meaning(where, use.attr) if what is None else (where, name)
-            return (there[0].name, there[1]) if there and there[1] in there[0].functions else None
+            if there is None or there[1] is None or there[1] not in there[0].functions:
+                return None
+            return there[0].name, there[1]
+        return self._method(module, use, kinds)
+
+    def _method(
+        self, module: Module, use: ast.Attribute, kinds: dict[str, Function]
+    ) -> Function | None:
+        """The method of a value whose class is known."""
         kind = self._type(module, use.value, kinds)
-        owner = kind and self.tree.module(kind[0])
-        name = kind and f"{kind[1]}.{use.attr}"
-        return (owner.name, name) if owner and name in owner.functions else None
+        owner = self.tree.module(kind[0]) if kind else None
+        if kind is None or owner is None:
+            return None
+        name = f"{kind[1]}.{use.attr}"
+        return (owner.name, name) if name in owner.functions else None
 
     def _type(self, module: Module, node: ast.expr, kinds: dict[str, Function]) -> Function | None:
         """The class of an expression, as far as annotations say."""
@@ -185,8 +196,8 @@ class Reader:
             return kinds.get(node.id)
         if isinstance(node, ast.Attribute):
             kind = self._type(module, node.value, kinds)
-            owner = kind and self.tree.module(kind[0])
-            if not owner:
+            owner = self.tree.module(kind[0]) if kind else None
+            if kind is None or owner is None:
                 return None
             fields = [
                 part
@@ -195,8 +206,8 @@ class Reader:
             ]
             return self.tree.kind(owner, fields[0].annotation) if fields else None
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            if made := self._meant(module, node.func, kinds):
-                there = self.tree.module(made[0])
+            made = self._meant(module, node.func, kinds)
+            if made and (there := self.tree.module(made[0])):
                 return self.tree.kind(there, there.functions[made[1]].returns)
             if isinstance(node.func, ast.Name):
                 return self.tree.kind(module, node.func)
@@ -221,8 +232,10 @@ class Reader:
         self, module: Module, target: ast.Tuple, call: ast.Call, kinds: dict[str, Function]
     ) -> dict[str, Function]:
         made = self._meant(module, call.func, kinds)
-        there = made and self.tree.module(made[0])
-        returns = there.functions[made[1]].returns if there else None
+        there = self.tree.module(made[0]) if made else None
+        if made is None or there is None:
+            return {}
+        returns = there.functions[made[1]].returns
         if not isinstance(returns, ast.Subscript) or not isinstance(returns.slice, ast.Tuple):
             return {}
         parts = zip(target.elts, returns.slice.elts, strict=False)

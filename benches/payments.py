@@ -59,7 +59,7 @@ def write_model(folder: Path) -> None:
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(network(scaled)[:, 0], risk).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    _read_unscaled(network.layers[1], mean, spread)
+    _read_unscaled(network.get_submodule("layers.1"), mean, spread)
     folder.mkdir(parents=True, exist_ok=True)
     save(network, folder / WEIGHTS)
     write_card(
