@@ -56,13 +56,22 @@ def values(
     filters: Sequence[tuple[str, str, Any]] = (),
     columns: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a small table for which all ``filters`` hold, without Spark; none where it is not there."""
+    """The rows of a small table for which all ``filters`` hold, without Spark; none where it is not there.
+
+    In a table of an earlier version of Millrace, columns that came later are None.
+    """
     log = own_tables.opened(lake, table.name)
     if log is None:
         return []
     own_tables.check_names(log, table)
-    found: list[dict[str, Any]] = live_rows.rows(log, columns, filters).to_pylist()
-    return found
+    new = own_tables.absent(log, table)
+    if any(name in new for name, _, _ in filters):  # no comparison holds for null
+        return []
+    stored = [name for name in columns or () if name not in new]
+    found = live_rows.rows(log, stored or None, filters).to_pylist()
+    if columns is None:
+        return [{**row, **dict.fromkeys(new)} for row in found]
+    return [{name: row.get(name) for name in columns} for row in found]
 
 
 def append(rows: DataFrame, lake: LakeLocation, table: Table, transaction: str, by: Driver) -> None:
@@ -164,6 +173,7 @@ def _opened(lake: LakeLocation, table: Table) -> DeltaTable:
             )
     log = DeltaTable(path)
     own_tables.check(log, table)
+    own_tables.extend(log, table)
     return log
 
 
@@ -184,6 +194,7 @@ def _existing(lake: LakeLocation, table: Table) -> DeltaTable | None:
     log = own_tables.opened(lake, table.name)
     if log is not None:
         own_tables.check(log, table)
+        own_tables.extend(log, table)
     return log
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from millrace.pipelines.lake import live_rows, table_features
 from millrace.pipelines.lake.location import LakeLocation
@@ -65,11 +65,44 @@ def opened(lake: LakeLocation, name: str) -> DeltaTable | None:
 def check(log: DeltaTable, table: Table) -> None:
     """Raise UsageError where rows of ``table`` cannot be written there exactly.
 
-    Other columns that the owner has added are null in new rows.
+    Other columns that the owner has added are null in new rows. Columns of `absent` are no error: `extend`
+    adds them.
     """
     table_features.check_writable(log)
     _check_names(log, table)
     _check_columns(log, table)
+
+
+def absent(log: DeltaTable, table: Table) -> list[str]:
+    """List the columns that came after the table was made, by an earlier version of Millrace.
+
+    With column mapping it cannot be told from a column that the owner dropped: then there are none.
+    """
+    mapping = log.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if table.is_of_job or mapping != "none":
+        return []
+    there = {field.name for field in log.schema().fields}
+    return [column.name for column in table.columns if column.name not in there]
+
+
+def extend(log: DeltaTable, table: Table) -> None:
+    """Add the columns of `absent`, null in every row so far; ``log`` is then the table with them.
+
+    Raises DeltaError where another driver changes the table at the same time.
+    """
+    names = absent(log, table)
+    if not names:
+        return
+    declared = Schema.from_arrow(table.arrow_schema).fields
+    once = CommitProperties(max_commit_retries=0)
+    try:
+        log.alter.add_columns(
+            [field for field in declared if field.name in names], commit_properties=once
+        )
+    except CommitFailedError:  # another driver was quicker
+        log.update_incremental()
+        if absent(log, table):
+            raise
 
 
 def check_names(log: DeltaTable, table: Table) -> None:
@@ -87,7 +120,8 @@ def check_names(log: DeltaTable, table: Table) -> None:
 def _check_columns(log: DeltaTable, table: Table) -> None:
     there = {one.name: one.type for one in pa.schema(log.schema().to_arrow())}
     mine = {one.name: one.type for one in table.arrow_schema}
-    if wrong := [name for name, kind in mine.items() if there.get(name) != kind]:
+    new = absent(log, table)
+    if wrong := [name for name in mine if there.get(name) != mine[name] and name not in new]:
         raise UsageError(
             f"table {table.name} has other columns than this job writes",
             got=", ".join(f"{name} {there.get(name, 'absent')}" for name in wrong),

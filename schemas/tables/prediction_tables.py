@@ -86,4 +86,5 @@ def predictions(
         for column, spec in signature.outputs.items()
     ]
     keys, passthrough = copies(key, "key", "key"), copies(keep, "keep", "passed through")
-    return Table(name, "one scored row", (*keys, *outputs, *passthrough, *RUN_COLUMNS))
+    columns = (*keys, *outputs, *passthrough, *RUN_COLUMNS)
+    return Table(name, "one scored row", columns, is_of_job=True)

@@ -36,6 +36,9 @@ class Table:
     name: str
     row_is: str
     columns: tuple[Column, ...]
+    is_of_job: bool = (
+        False  # a job's key, model and `keep` decide its columns, not Millrace's version
+    )
 
     @property
     def arrow_schema(self) -> pa.Schema:

@@ -226,7 +226,7 @@ def test_a_driver_whose_run_was_taken_over_while_it_computed_commits_nothing(
 
 
 @pytest.mark.spark
-def test_a_table_with_other_columns_is_refused_before_anything_is_written(
+def test_a_job_table_with_other_columns_is_refused_before_anything_is_written(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     columns = (Column("n", "bigint", "one"),)
@@ -237,7 +237,8 @@ def test_a_table_with_other_columns_is_refused_before_anything_is_written(
         "first",
         by(tmp_path),
     )
-    wider = Table("t", "a number", (*columns, Column("text", "string", "more")))
+    more = (*columns, Column("text", "string", "more"))
+    wider = Table("t", "a number", more, is_of_job=True)
     with pytest.raises(UsageError, match="other columns") as refused:
         delta.append(
             spark.sql("SELECT 1L AS n, 'a' AS text"),
