@@ -8,6 +8,7 @@ import yaml
 
 from millrace.pipelines.console import progress
 from millrace.pipelines.console.progress_state import Tally
+from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.observability import metrics
 from millrace.pipelines.observability.metrics_server import CACHE_S
 from millrace.schemas.observe import Observe
@@ -28,7 +29,7 @@ def test_the_settings_are_all_there_are_and_the_time_is_the_default() -> None:
 
 
 def test_the_metrics_and_their_labels_are_those_exposed(lake) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    text = metrics.exposition(lake)
+    text = metrics.exposition(LakeLocation(lake))
     there: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(millrace_\w+)\{(.*)\} ", text, re.MULTILINE):
         there.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
