@@ -65,11 +65,11 @@ def breaking_at(number: int) -> Callable[..., None]:
     """`sink.append`, which fails from its fourth call on, where that is 3."""
     real, seen = delta.append, []
 
-    def breaks(frame: Any, lake: Path, table: Any, name: str, run_id: str) -> None:
+    def breaks(frame: Any, lake: LakeLocation, table: Any, name: str, run_id: str) -> None:
         seen.append(name)
         if len(seen) > number:
             raise RunFailed("the disk is full")
-        real(frame, LakeLocation(lake), table, name, run_id)
+        real(frame, lake, table, name, run_id)
 
     return breaks
 
