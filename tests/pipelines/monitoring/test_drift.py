@@ -215,7 +215,7 @@ def test_planted_drift_is_told_with_its_column_and_none_where_nothing_changed(
 
     found = millrace.read(lake).drift(warned.run_id)
     assert (found.run_id, found.baseline) == (warned.run_id, first.run_id)
-    assert {one["column"] for one in found.drifted} == {"amount"}
+    assert {one["column"] for one in found.drifted} == {"amount", "kind", "note", "rating"}
     assert millrace.read(lake).baselines()[-1]["applies"] is True
     assert "<table>" in found._repr_html_()
     shown = CliRunner().invoke(main, ["drift", warned.run_id, "--lake", str(lake), "--json"])
