@@ -75,9 +75,8 @@ def rebuild(lake: LakeLocation, run_id: str, event_logs: Path | None = None) -> 
 def _made(lake: LakeLocation, events: list[Row], event_logs: Path, before: list[Row]) -> list[Row]:
     run_id, job = str(events[-1]["run_id"]), str(events[-1]["job"])
     table = predictions_name(job)
-    counted = (
-        ledger.counted(lake, table, run_id) if (lake.folder(table)).exists() else Counted(0, 0, ())
-    )
+    is_there = lake.folder(table).exists()
+    counted = ledger.counted(lake, table, run_id) if is_there else Counted(0, 0, ())
     settings = json.loads(events[-1]["settings"])
     until = ledger.charged_until(before)
     usage = closings(run_id, events, event_logs, slots=settings.get("slots"), charged_until=until)

@@ -61,9 +61,8 @@ class Demo(NamedTuple):
     """A demonstration: the module that prepares it, and the results that it shows."""
 
     module: str  # of examples/
-    measure: Callable[
-        [LakeLocation], dict[str, Any]
-    ]  # results that --json adds to the run's totals
+    # Results that --json adds to the run's totals.
+    measure: Callable[[LakeLocation], dict[str, Any]]
     show: Callable[[LakeLocation], None]
     next: str = ""
 

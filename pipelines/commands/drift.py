@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -96,15 +95,11 @@ def drift(run_id: str, against: str | None, units: bool, lake: LakeLocation, as_
     if as_json:
         output.print_json(found.as_json())
         return
-    output.print_rows(list(SHOWN), [_short(row) for row in found.measures])
+    rows = [{name: _rounded(row[name]) for name in SHOWN} for row in found.measures]
+    output.print_rows(list(SHOWN), rows)
     moved, all_ = len(found.drifted), len(found.measures)
     output.echo(f"{moved} of {all_} measures have drifted from run {found.baseline}")
 
 
-def _short(row: Mapping[str, Any]) -> dict[str, Any]:
-    from millrace.pipelines.monitoring.drift_report import SHOWN
-
-    return {
-        name: round(row[name], _DECIMALS) if isinstance(row[name], float) else row[name]
-        for name in SHOWN
-    }
+def _rounded(value: Any) -> Any:
+    return round(value, _DECIMALS) if isinstance(value, float) else value

@@ -172,8 +172,7 @@ def _opened(lake: LakeLocation, table: Table) -> DeltaTable:
                 commit_properties=once,
             )
     log = DeltaTable(path)
-    own_tables.check(log, table)
-    own_tables.extend(log, table)
+    own_tables.make_writable(log, table)
     return log
 
 
@@ -193,8 +192,7 @@ def _existing(lake: LakeLocation, table: Table) -> DeltaTable | None:
     """The table, where it is there. Raises UsageError where it is not one that can be written."""
     log = own_tables.opened(lake, table.name)
     if log is not None:
-        own_tables.check(log, table)
-        own_tables.extend(log, table)
+        own_tables.make_writable(log, table)
     return log
 
 

@@ -137,7 +137,7 @@ def data(lake: LakeLocation, runs: Sequence[KnownRun], older_than: timedelta) ->
     """Data files that no version within the retention names, nor one that an unfinished run reads."""
     pins = [json.loads(run.last["pinned_input"]) for run in runs if run.last["state"] != DONE]
     for path in _in(lake.root):
-        if not (path / "_delta_log").is_dir():
+        if not lake.has_table(path.name):
             continue
         needed = [pin["version"] for pin in pins if _overlap(path, Path(pin["root"]))]
         if None in needed:  # read as plain files: which of them, the run's own plan knows

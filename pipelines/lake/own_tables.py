@@ -62,6 +62,12 @@ def opened(lake: LakeLocation, name: str) -> DeltaTable | None:
         return None
 
 
+def make_writable(log: DeltaTable, table: Table) -> None:
+    """Check the table and add the columns that it lacks. Raises as `check` and `extend` do."""
+    check(log, table)
+    extend(log, table)
+
+
 def check(log: DeltaTable, table: Table) -> None:
     """Raise UsageError where rows of ``table`` cannot be written there exactly.
 

@@ -57,6 +57,14 @@ def contract(*rules: str, **columns: dict[str, Any]) -> dict[str, Any]:
     return {"columns": {**COLUMNS, **columns}, "rules": named, "max_quarantined": 1.0}
 
 
+def identities(spark: SparkSession, job: Job) -> tuple[str, str]:
+    """The fingerprint of the job's run, and what its cached outputs were computed with."""
+    prepared = prepare(spark, job)
+    cache = choose_reuse(spark, prepared, NO_RUN, native(prepared)).cache
+    assert cache is not None
+    return prepared.fingerprint, cache.computed_with
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [("quote", ["", '"']), ("null", ["", "NA"]), ("encoding", ["utf-8", "latin-1"])],
@@ -86,16 +94,10 @@ def test_how_pictures_are_decoded_is_part_of_the_fingerprint_and_of_the_caches_k
     more = {"key": ["path"], "contract": columns, "engine": {"cache": "table"}}
     job = job_of(tmp_path, image_cnn(tmp_path / "m"), source=source, **more)
 
-    def told() -> tuple[str, str]:
-        prepared = prepare(spark, job)
-        cache = choose_reuse(spark, prepared, NO_RUN, native(prepared)).cache
-        assert cache is not None
-        return prepared.fingerprint, cache.computed_with
-
-    now = told()
+    now = identities(spark, job)
     # A version of Millrace with other defaults, and the same card.
     monkeypatch.setattr(VerifiedModel, "decoded_as", {"orientation": "stored"})
-    then = told()
+    then = identities(spark, job)
 
     assert [one == other for one, other in zip(now, then, strict=True)] == [False, False]
 
@@ -109,17 +111,11 @@ def test_a_text_model_takes_up_neither_runs_nor_cached_outputs_of_a_version_with
     more = {"key": ["text"], "contract": columns, "engine": {"cache": "table"}}
     job = job_of(tmp_path, classifier, source=source, **more)
 
-    def told() -> tuple[str, str]:
-        prepared = prepare(spark, job)
-        cache = choose_reuse(spark, prepared, NO_RUN, native(prepared)).cache
-        assert cache is not None
-        return prepared.fingerprint, cache.computed_with
-
-    now = told()
+    now = identities(spark, job)
     monkeypatch.setattr(
         VerifiedModel, "computed_as", {}
     )  # as the version before, with the same card
-    then = told()
+    then = identities(spark, job)
 
     assert [one == other for one, other in zip(now, then, strict=True)] == [False, False]
 
