@@ -44,12 +44,19 @@ class Driver:
         return replace(self, may_commit=both)
 
     def begin(self) -> None:
-        """Remove what the run's drivers before this one left: they are dead, or have lost the run."""
+        """Make the folder; remove what the run's drivers before this one left: they are dead, or fenced off.
+
+        Workers make folders in it and never the folder itself: a late one leaves nothing behind.
+        """
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def end(self) -> None:
-        """Remove what this driver left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what this driver left, also while workers whose tasks are cancelled still write."""
+        ended = self.folder.with_name(f"{self.folder.name}.ended")  # no worker knows this name
+        with suppress(OSError):
+            self.folder.rename(ended)
+        shutil.rmtree(ended, ignore_errors=True)
         with suppress(OSError):  # another driver, or run, is still at work there, or there was none
             self.folder.parent.rmdir()
             self.folder.parent.parent.rmdir()

@@ -138,7 +138,7 @@ def _enough(warm: Sequence[PilotTrial]) -> bool:
 def _scratch(prepared: PreparedJob, plan_id: str) -> Iterator[Path]:
     """A folder that is gone afterwards."""
     driver = Driver.at(prepared.lake, plan_id)
-    driver.folder.mkdir(parents=True)
+    driver.begin()
     try:
         yield driver.folder
     finally:
@@ -178,6 +178,7 @@ class _Bench:
         job = self.prepared.job.model_copy(update={"source": part.source})
         prepared = replace(self.prepared, job=job, pinned=part.pinned)
         run = self._run(prepared)
+        run.driver.begin()
         resources = SessionResources.of(self.spark)
         started = time.monotonic()
         with background(self.spark, 1) as submit:

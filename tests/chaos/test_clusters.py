@@ -34,8 +34,14 @@ from tests.helpers import columns_mlp, image_table, images, job_of, write_parque
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
-RAISE, SLOW, SEGV = 253, 254, 255  # first pixels that scripts know
+WAIT, RAISE, SLOW, SEGV = 252, 253, 254, 255  # first pixels that scripts know
 UNIT_FILES = 3  # of the run that loses a shuffle: with several maps, some are lost and some are not
+# No task starts before both executors are there, however late a busy machine starts the second.
+BOTH_EXECUTORS = (
+    "--conf", "spark.cores.max=2",
+    "--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0",
+    "--conf", "spark.scheduler.maxRegisteredResourcesWaitingTime=180s",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +58,6 @@ def master(request: pytest.FixtureRequest) -> str:
         return url
     where: str = request.param
     return where
-
-
-def slow(calls: Path, seconds: float = 1.0) -> dict[str, Any]:
-    """Calls that are counted, and take so long each."""
-    return {"predict": {"calls": str(calls), "rules": [{"action": "sleep", "seconds": seconds}]}}
 
 
 def check_bill(driver: Driven, lake: Path, *kinds: str) -> None:
@@ -100,17 +101,23 @@ def test_a_row_that_raises_and_one_that_kills_its_worker_are_found_wherever_spar
 def test_an_executor_killed_in_the_middle_repeats_its_own_tasks_and_nothing_that_is_committed(
     standalone: str, model: Path, tmp_path: Path
 ) -> None:
-    pixels, calls = images(ROWS), tmp_path / "calls"
+    calls, killed, size = tmp_path / "calls", tmp_path / "killed", ROWS // FILES
+    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
+    pixels[size:] = [bytes([WAIT]) + cell[1:] for cell in pixels[size:]]
     job = job_on(tmp_path, model, pixels)
+    wait = {"action": "wait", "until": str(killed), "seconds": 180.0, "when": [0, WAIT]}
 
-    # Long enough to be under way still when the executor is found and killed.
-    driver = start(job, tmp_path / "drivers", "--master", standalone, script=slow(calls, 4.0))
-    wait_for_calls(driver, calls, 3)  # one has made the table, two are under way
+    driver = start(
+        job, tmp_path / "drivers", "--master", standalone, *BOTH_EXECUTORS,
+        script={"predict": {"calls": str(calls), "rules": [wait]}},
+    )  # fmt: skip
+    wait_for_calls(driver, calls, 3)  # one has made the table, each executor waits in one
     send(executors(driver.family())[0], KILL)
+    killed.touch()
 
     assert driver.wait() == 0, driver.log.read_text("utf-8")
     assert not violations(job, model, pixels, set(), set())
-    assert ROWS <= scored_rows(calls) <= ROWS + 2 * ROWS // FILES  # two units were under way
+    assert ROWS <= scored_rows(calls) <= ROWS + 2 * size  # two units were under way
     check_bill(driver, Path(job.output.path), "failed")
     assert not driver.orphans()
 
@@ -135,10 +142,15 @@ def test_a_shuffle_lost_with_its_executor_is_read_again_and_what_is_committed_is
     files = [tmp_path / "input" / f"{file}.csv" for file in range(UNIT_FILES)]
     units = ("--unit-bytes", str(sum(file.stat().st_size for file in files)))
 
-    driver = start(job, tmp_path / "drivers", "--master", standalone, *units, script=slow(calls))
-    wait_for_calls(
-        driver, calls, UNIT_FILES + 2
-    )  # the second unit's shuffle is written, in part read
+    # Long enough that each executor is in a call while one of them is found and killed.
+    slow = {"action": "sleep", "seconds": 4.0}
+
+    driver = start(
+        job, tmp_path / "drivers", "--master", standalone, *BOTH_EXECUTORS, *units,
+        script={"predict": {"calls": str(calls), "rules": [slow]}},
+    )  # fmt: skip
+    # The second unit's shuffle is written, and in part read.
+    wait_for_calls(driver, calls, UNIT_FILES + 2)
     send(executors(driver.family())[0], KILL)
 
     assert driver.wait() == 0, driver.log.read_text("utf-8")

@@ -21,7 +21,7 @@ class RowCount:
     """The rows of one task attempt; each change is one write of eight bytes.
 
     A later attempt starts at 0 in the same file. If the file cannot be written, the task continues:
-    progress is no reason to fail.
+    progress is no reason to fail. The folder's parent is the run's: where it is gone, so is the run.
     """
 
     def __init__(self, folder: Path, kind: str, stage: int, partition: int) -> None:
@@ -44,7 +44,7 @@ class RowCount:
 
     def __enter__(self) -> Self:
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(exist_ok=True)
             self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         self._write()
         return self

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from millrace.schemas.errors import RunFailed
 from millrace.udfs.engine.row_isolation import is_lasting
 
 _NUMBER = struct.Struct("<q")
@@ -44,8 +45,18 @@ class Journal:
         return any(died <= number <= died + 1 for died in self.died_at)
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """Open the journal. Raises RunFailed where the run's folder, which the driver makes, is gone."""
+        folder = self._path.parent
+        try:
+            folder.mkdir(exist_ok=True)
+            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise RunFailed(
+                "the run's scratch folder is not there",
+                got=str(folder.parent),
+                allowed="a lake on a file system that the driver and all executors share",
+                next="run the job again; should it recur, mount output.path on every executor",
+            ) from None
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
         now, *died = [number for (number,) in _NUMBER.iter_unpack(content)] or [0]
         self.died_at = sorted({*died, *([now] if now else [])})
