@@ -74,6 +74,8 @@ class Engine(Frozen):
 class RunSettings(Frozen):
     """How a run is cut, and when it gives up: none of it changes which rows are scored."""
 
+    # What engine runs it: auto is spark-submit's or the environment's Spark, else one on this machine.
+    place: Literal["auto", "embedded", "local", "connect"] = "auto"
     unit_minutes: float = Field(default=10.0, gt=0)  # of work in one commit, about
     max_failed: float = Field(
         default=0.1, ge=0, le=1

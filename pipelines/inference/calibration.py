@@ -91,7 +91,7 @@ def _measured(
     known: Mapping[str, str],
 ) -> tuple[str, str]:
     """A worker's machine and what it measured there, as JSON, or what is known of it; no rows: empty."""
-    measuring = calibrator(request, known)
+    measuring = cluster.in_tasks(spark, calibrator(request, known))
     with tagged(spark, run_id, "calibrate"):
         found = sample(spark, prepared).mapInArrow(measuring, "machine string, measurements string")
         results = found.collect()

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from millrace.pipelines.inference.output_cache import INPUT
 from millrace.pipelines.job.model_check import VerifiedModel
 from millrace.pipelines.lake import delta
+from millrace.pipelines.spark import cluster
 from millrace.pipelines.validation import contract_check
 from millrace.schemas.config import Job
 from millrace.schemas.contract import Contract
@@ -91,7 +92,8 @@ def _by_arrow(
 ) -> DataFrame:
     # mapInArrow reads a dot or a backtick in a name as syntax: it gets numbers, the worker the names.
     plain = rows.toDF(*map(str, range(len(rows.columns))))
-    return plain.mapInArrow(arrow_scorer(scorer, rows.columns), delta.spark_schema(schema))
+    scoring = cluster.in_tasks(rows.sparkSession, arrow_scorer(scorer, rows.columns))
+    return plain.mapInArrow(scoring, delta.spark_schema(schema))
 
 
 def _by_pandas(

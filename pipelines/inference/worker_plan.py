@@ -79,7 +79,7 @@ def scorer(
     return Scorer(
         config.folder,
         config.digest,
-        replace(config.runtime, threads=computing),
+        replace(config.runtime, threads=computing, streams=cluster.calls_at_once(spark)),
         plan,
         cluster.application(spark),
         time.time(),
@@ -92,7 +92,8 @@ def warm(spark: SparkSession, prepared: PreparedJob, run_id: str, config: Infere
     slots = cluster.slots(spark)
     with tagged(spark, run_id, "warm"):
         rows = spark.range(0, slots, 1, slots)
-        rows.mapInArrow(warmer(scorer(spark, prepared, config)), "ready boolean").collect()
+        warmed = cluster.in_tasks(spark, warmer(scorer(spark, prepared, config)))
+        rows.mapInArrow(warmed, "ready boolean").collect()
 
 
 def _warm_when_configured(

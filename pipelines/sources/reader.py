@@ -25,6 +25,7 @@ from millrace.pipelines.sources.spark_reading import (
     nullable_schema,
     strict_reader,
 )
+from millrace.pipelines.spark import cluster
 from millrace.schemas.contract import Contract
 from millrace.schemas.pinned import Pinned
 from millrace.schemas.rule import MALFORMED, quoted
@@ -229,4 +230,5 @@ def _in_workers(
         numbers = (split for batch in batches for split in batch.column(0).to_pylist())
         return counting_rows_read(chain.from_iterable(map(parse, numbers)), counts)
 
-    return spark.range(0, splits, 1, splits).mapInArrow(run, nullable_schema(schema))
+    numbers = spark.range(0, splits, 1, splits)
+    return numbers.mapInArrow(cluster.in_tasks(spark, run), nullable_schema(schema))

@@ -7,7 +7,7 @@ A run reads these only here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from urllib.parse import unquote, urlparse
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from millrace.pipelines.spark.embedded import engine_of
 from millrace.pipelines.spark.pyspark_internals import is_connect, worker_variable
 from millrace.schemas.errors import UsageError
+from millrace.udfs.worker.engine_tasks import Batches, in_engine
 
 # Tasks that have ended, and all, of what Spark works at now; and those that have failed so far.
 Counts = Callable[[], tuple[int, int, int]]
@@ -27,6 +29,8 @@ _NEW_WORKERS = "MILLRACE_PLAN"
 
 def application(spark: SparkSession) -> str:
     """Spark's id of the application; a Connect server's, where that is what the session talks to."""
+    if engine := engine_of(spark):
+        return engine.application
     if is_connect(spark):
         return spark.conf.get("spark.app.id", "") or ""
     return spark.sparkContext.applicationId
@@ -34,6 +38,8 @@ def application(spark: SparkSession) -> str:
 
 def slots(spark: SparkSession) -> int:
     """How many tasks Spark makes of what nothing else divides: one a slot."""
+    if engine := engine_of(spark):
+        return engine.cores
     return _counted_slots(spark) if is_connect(spark) else spark.sparkContext.defaultParallelism
 
 
@@ -45,8 +51,30 @@ def _counted_slots(spark: SparkSession) -> int:
     return 1 + int(last["slot"])
 
 
+def is_embedded(spark: SparkSession) -> bool:
+    """Whether the session talks to the embedded engine."""
+    return engine_of(spark) is not None
+
+
+def calls_at_once(spark: SparkSession) -> int:
+    """How many tasks call one loaded model at the same time: of Spark's, each has a process of its own."""
+    engine = engine_of(spark)
+    return engine.cores if engine else 1
+
+
+def in_tasks(
+    spark: SparkSession, function: Callable[[Batches], Batches]
+) -> Callable[[Batches], Batches]:
+    """``function`` for `mapInArrow` in this session: where it is to be metered by the engine's process."""
+    if engine_of(spark) is None:
+        return function
+    return in_engine(function, next(iter(spark.getTags()), ""))
+
+
 def shares_this_machine(spark: SparkSession) -> bool:
     """Whether tasks surely run on the machine of this process."""
+    if engine_of(spark):
+        return True
     return not is_connect(spark) and (spark.sparkContext.master or "").startswith("local")
 
 
@@ -55,6 +83,8 @@ def event_logs(spark: SparkSession) -> Path | None:
 
     A Connect server's log has every session's tasks, and its cores serve all of them.
     """
+    if engine := engine_of(spark):
+        return engine.logs
     folder = urlparse(spark.conf.get("spark.eventLog.dir", "") or "")
     is_enabled = spark.conf.get("spark.eventLog.enabled", "false") == "true"
     if is_connect(spark) or not is_enabled or folder.scheme not in ("", "file"):
@@ -64,7 +94,10 @@ def event_logs(spark: SparkSession) -> Path | None:
 
 def cancel(spark: SparkSession) -> None:
     """Cancel what this session asks of Spark now; of a Connect server, nobody else's."""
-    if is_connect(spark):
+    if is_embedded(spark):
+        with suppress(Exception):  # its process may be gone: then nothing runs
+            spark.interruptAll()
+    elif is_connect(spark):
         spark.interruptAll()
     else:
         spark.sparkContext.cancelAllJobs()
@@ -110,6 +143,12 @@ def _summed(counts: list[tuple[int, int]]) -> tuple[int, int]:
 
 def refuse_connect(spark: SparkSession, command: str) -> None:
     """Raise UsageError on Connect, for a command that cannot do there what it promises."""
+    if engine_of(spark):
+        raise UsageError(
+            f"{command} has to start new workers to measure with, which the embedded engine does not have",
+            allowed="run.place local",
+            next=f"set run.place to local for {command}; millrace run works with embedded",
+        )
     if is_connect(spark):
         raise UsageError(
             f"{command} has to start new workers to measure with, which Spark Connect does not support",

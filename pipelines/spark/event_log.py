@@ -20,6 +20,9 @@ _OPEN = ".inprogress"  # after the name of a log whose application has not ended
 _JOB, _STARTED, _ENDED = (
     b'{"Event":"SparkListener%s"' % name for name in (b"JobStart", b"TaskStart", b"TaskEnd")
 )
+_HELD = (
+    b'{"Event":"SparkListenerTaskHeld"'  # the embedded engine's: a task computes, or waits again
+)
 _QUERY = b'{"Event":"org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"'
 _AGAIN = "Resubmitted"  # a successful task appears again when its output is lost
 
@@ -103,9 +106,13 @@ class EventLog:
         steps: dict[int, tuple[str, str, int | None]] = {}
         queries: dict[str, Mapping[str, str]] = {}
         running: dict[int, dict[str, Any]] = {}
+        held: dict[int, tuple[int, int | None]] = {}
         last_ms = 0
-        for event in self.events((_QUERY, _JOB, _STARTED, _ENDED)):
-            if "executionId" in event:
+        for event in self.events((_QUERY, _JOB, _STARTED, _ENDED, _HELD)):
+            if "Held Time" in event:
+                held[event["Task ID"]] = event["Held Time"], event["Since"]
+                last_ms = max(last_ms, event["Since"] or 0)
+            elif "executionId" in event:
                 tags = {"spark.job.tags": ",".join(event.get("jobTags", ()))}
                 queries[str(event["executionId"])] = tags
             elif "Task Info" not in event:
@@ -125,6 +132,9 @@ class EventLog:
                 last_ms = max(last_ms, event["Task Info"]["Launch Time"])
         for event in running.values():
             event["Task Info"]["Finish Time"] = last_ms
+            if (known := held.get(event["Task Info"]["Task ID"])) is not None:
+                spent_ms = known[0] + (0 if known[1] is None else last_ms - known[1])
+                event["Task Metrics"] = {"Executor Run Time": max(1, spent_ms)}
             yield task_time(self.application, event | {"Task End Reason": {"Reason": LOST}}, steps)
 
 

@@ -20,9 +20,9 @@ from pyspark.sql import SparkSession
 
 from millrace.pipelines.lake import store_guarantees, write_access
 from millrace.pipelines.lake.location import LakeLocation
-from millrace.pipelines.spark import machine_check
+from millrace.pipelines.spark import embedded, machine_check, places
 from millrace.pipelines.spark.job_tags import tagged
-from millrace.pipelines.spark.session import held_from, open_session
+from millrace.pipelines.spark.session import embedded_session, held_from, open_session
 from millrace.schemas.config import Job
 from millrace.udfs.worker.functions import starter
 
@@ -52,20 +52,26 @@ def session_for(
     since = held_since or datetime.now(UTC)
     library = ("great_expectations",) if job.contract.expectations else ()
     check_before_start(job, master, scores=scores)
-    spark = open_session(
-        f"millrace {job.name}",
-        LakeLocation.of(job).logs,
-        settings,
-        master=master,
-        preload=preload(job) if scores else (),
-        meanwhile=partial(_import, [*importing, *library]),
-        first=_start_workers if scores else None,
-    )
+    meanwhile = partial(_import, [*importing, *library])
+    if places.is_embedded(job, master):
+        spark = embedded_session(
+            LakeLocation.of(job).logs, settings, meanwhile, preload(job) if scores else ()
+        )
+    else:
+        spark = open_session(
+            f"millrace {job.name}",
+            LakeLocation.of(job).logs,
+            settings,
+            master=master,
+            preload=preload(job) if scores else (),
+            meanwhile=meanwhile,
+            first=_start_workers if scores else None,
+        )
     held_from(spark, since)
     try:
         yield spark
     finally:
-        spark.stop()
+        embedded.close(spark)
 
 
 def check_before_start(job: Job, master: str | None = None, *, scores: bool = True) -> None:

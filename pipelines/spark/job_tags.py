@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from pyspark.sql import SparkSession
+
+from millrace.pipelines.spark.embedded import engine_of
 
 _TAG = "millrace"
 
@@ -14,9 +16,11 @@ _TAG = "millrace"
 def tagged(spark: SparkSession, run_id: str, step: str, unit: int | None = None) -> Iterator[None]:
     """Tag the Spark jobs of this thread with a step of a run, and with a unit."""
     name = "/".join([_TAG, run_id, step, *([] if unit is None else [str(unit)])])
+    engine = engine_of(spark)
     spark.addTag(name)
     try:
-        yield
+        with engine.step(name) if engine else nullcontext():
+            yield
     finally:
         spark.removeTag(name)
 

@@ -7,6 +7,7 @@ one of them.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,23 @@ _QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 def is_connect(spark: SparkSession) -> bool:
     """Whether the session talks to a Spark Connect server."""
     return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def session_id(spark: SparkSession) -> str:
+    """The id of a Connect session; empty for a classic one, which has none."""
+    return str(getattr(spark, "session_id", ""))
+
+
+def leave_connect_mode() -> None:
+    """Let the next session of this process be a classic one: a Connect session that has ended forbids it."""
+    if "SPARK_REMOTE" not in os.environ:
+        os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+
+
+def do_not_retry(spark: SparkSession) -> None:
+    """Let a call on a Connect session fail at once where its server is gone, not after ten minutes."""
+    client: Any = spark.client
+    client.set_retry_policies([])
 
 
 def end_jvm() -> None:

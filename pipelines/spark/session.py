@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from millrace.pipelines.spark import class_data_sharing, connect
+from millrace.pipelines.spark import class_data_sharing, connect, embedded
 from millrace.pipelines.spark.pyspark_internals import end_jvm, log_queries_to
 from millrace.pipelines.spark.session_settings import DEFAULTS, JAVA_OPTIONS, local_settings
 
@@ -66,6 +66,19 @@ def open_session(
             starter.submit(lambda: first(started.result()))
         meanwhile()
         spark = started.result()
+    _log_python_to(log_dir / "spark.log")
+    return spark
+
+
+def embedded_session(
+    log_dir: Path,
+    settings: Mapping[str, str] | None,
+    meanwhile: Callable[[], object],
+    preload: Sequence[str],
+) -> SparkSession:
+    """Return a session of the embedded engine, which logs to ``log_dir/spark.log``."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    spark = embedded.open_embedded(log_dir, settings or {}, meanwhile, preload)
     _log_python_to(log_dir / "spark.log")
     return spark
 

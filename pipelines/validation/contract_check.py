@@ -15,6 +15,7 @@ from pyspark.sql.types import ArrayType, StructType
 
 from millrace.pipelines.lake import delta
 from millrace.pipelines.sources.row_key import row_key
+from millrace.pipelines.spark import cluster
 from millrace.pipelines.spark.conditions import balanced
 from millrace.pipelines.validation import quarantine
 from millrace.pipelines.validation.aggregate_scan import broken, scan
@@ -23,8 +24,9 @@ from millrace.pipelines.validation.verdict import Verdict, judge
 from millrace.pipelines.validation.violations import Mark, predicates
 from millrace.schemas.config import Job
 from millrace.schemas.contract import Contract
-from millrace.schemas.rule import MALFORMED, MARK, Rule
-from millrace.schemas.tables import REASON
+from millrace.schemas.rule import MALFORMED, MARK, Rule, quoted
+from millrace.schemas.tables import PAYLOAD_CELL_BYTES, QUARANTINE, REASON
+from millrace.udfs.worker.quarantine_rows import QuarantinePlan, RefusalReason, quarantiner
 
 
 def refused(rules: Sequence[Rule], columns: Sequence[str]) -> Column:
@@ -67,6 +69,8 @@ def quarantined(
 ) -> DataFrame:
     """The refused ones of the `marked` rows as the quarantine table has them, with all their reasons."""
     redact, schema = job.contract.redact, rows.schema
+    if cluster.is_embedded(rows.sparkSession):
+        return _quarantined_in_tasks(rows, rules, job, run_id, at)
     own = [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
     reasons = [F.when(broken(rule, rows.columns), _reason(rule, schema, redact)) for rule in rules]
     return rows.where(refused(rules, rows.columns)).select(
@@ -78,6 +82,27 @@ def quarantined(
         F.lit("validate").alias("stage"),
         F.lit(at).alias("quarantined_at"),
     )
+
+
+def _quarantined_in_tasks(
+    rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, at: datetime
+) -> DataFrame:
+    """The same, of rows whose texts Python writes: the embedded engine would write others than Spark."""
+    own = tuple(name for name in rows.columns if name != MALFORMED and not name.startswith(MARK))
+    reasons = tuple(
+        RefusalReason(rule.name, rule.severity, rule.columns, rule.predicate, rule.fingerprint)
+        for rule in rules
+    )
+    plan = QuarantinePlan(
+        run_id, job.name, tuple(job.key), own, frozenset(job.contract.redact), reasons, at,
+        quarantine.MOST_CHARACTERS, PAYLOAD_CELL_BYTES,
+    )  # fmt: skip
+    flags = [broken(rule, rows.columns) for rule in rules]
+    given = rows.where(refused(rules, rows.columns)).select(*map(quoted, own), *flags)
+    numbered = given.toDF(*map(str, range(len(given.columns))))
+    schema = QUARANTINE.arrow_schema
+    made = cluster.in_tasks(rows.sparkSession, quarantiner(plan, schema))
+    return numbered.mapInArrow(made, delta.spark_schema(schema))
 
 
 def _reason(rule: Rule, schema: StructType, redact: Sequence[str]) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 
 class OpenvinoRunner:
-    """A compiled graph with one infer request.
+    """A compiled graph with an infer request for each thread that calls it.
 
-    One stream, since a task has one caller. No thread pinning, since two processes would pin theirs to the
-    same cores. Weights stay mapped from their file.
+    As many streams as calls at the same time; where each task has a process, that is one. No thread
+    pinning, since two processes would pin theirs to the same cores. Weights stay mapped from their file.
     """
 
     def __init__(self, folder: Path, card: ModelCard, runtime: Runtime) -> None:
@@ -31,8 +32,8 @@ class OpenvinoRunner:
         (graph,) = [name for name in card.files if name.endswith(suffix)]
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[runtime.precision],
-            "INFERENCE_NUM_THREADS": runtime.threads,
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": runtime.threads * runtime.streams,
+            "NUM_STREAMS": runtime.streams,
             "ENABLE_CPU_PINNING": False,
         }
         if card.format == "onnx":
@@ -47,10 +48,12 @@ class OpenvinoRunner:
             raise ModelError(f"{folder / graph} cannot be loaded", got=str(error)[:500]) from None
         self._order = order_of([port.get_names() for port in compiled.inputs], card)
         self._output = tensor_of(card, [port.get_names() for port in compiled.outputs])
-        self._request = compiled.create_infer_request()
+        self._compiled, self._of_thread = compiled, threading.local()
 
     def run(self, arrays: Arrays) -> NDArray[np.float32]:
         """Return the output that the card names, or the first one, copied out of the request's memory."""
         given = ordered(arrays, self._order)
-        results = self._request.infer(given, share_inputs=True, share_outputs=True)
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        results = self._of_thread.request.infer(given, share_inputs=True, share_outputs=True)
         return np.array(results[self._output], np.float32)

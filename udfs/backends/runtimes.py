@@ -42,8 +42,8 @@ def resolved(card: ModelCard, requested: Runtime) -> Runtime:
     """Return ``requested`` with its device resolved. Raises RunFailed, listing the alternatives."""
     there = runtimes(card, requested.device, requested.threads)
     for runtime in there:
-        if replace(requested, device=runtime.device) == runtime:
-            return runtime
+        if replace(requested, device=runtime.device, streams=runtime.streams) == runtime:
+            return replace(runtime, streams=requested.streams)
     raise RunFailed(
         f"model {card.title} cannot be run with {requested.backend} in {requested.precision} here",
         got=f"format {card.format}, device {requested.device}",

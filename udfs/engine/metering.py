@@ -50,12 +50,15 @@ class Meter:
         called: float | None = None,  # by Spark; what was imported since then is part of loading
         fresh: bool = False,  # the whole process's CPU time so far belongs to this task
         clock: Callable[[], float] = time.time,
+        laps: Callable[[], float] = time.perf_counter,  # of a lap, begin and end
+        cpu: Callable[[], float] | None = None,  # CPU seconds so far; None: of the whole process
     ) -> None:
-        self._place, self._clock = place, clock
+        self._place, self._clock, self._lap_clock = place, clock, laps
+        self._cpu = cpu or _cpu_s
         self.computed: Callable[[int], None] = lambda _: None  # called with the rows of each call
         self._began = clock() if since is None else since
         now = clock()
-        self._cpu_s = 0.0 if fresh else _cpu_s()
+        self._cpu_s = 0.0 if fresh else self._cpu()
         self._laps = dict.fromkeys(LAPS, 0.0)
         self._laps["startup_s"] = (now if called is None else called) - self._began
         self._laps["load_s"] = 0.0 if called is None else now - called
@@ -68,18 +71,18 @@ class Meter:
     @contextmanager
     def lap(self, name: str) -> Iterator[None]:
         """Add the time inside to lap ``name``."""
-        start = time.perf_counter()
+        start = self._lap_clock()
         try:
             yield
         finally:
-            self._laps[name] += time.perf_counter() - start
+            self._laps[name] += self._lap_clock() - start
 
     def take(self, *, size_bytes: int, **facts: Any) -> dict[str, Any]:
         """Return the meter row of the batch that ends now; the next batch begins.
 
         ``facts`` are the columns of METER that describe the computation.
         """
-        now, cpu_s = self._clock(), _cpu_s()
+        now, cpu_s = self._clock(), self._cpu()
         used_s = cpu_s - self._cpu_s
         row = {
             **vars(self._place),

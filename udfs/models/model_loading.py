@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,9 +118,10 @@ def load(folder: Path, digest: str, runtime: Runtime) -> Model:
         RunFailed: the runtime is not available.
     """
     place = (str(folder), digest, runtime)
-    if place not in _LOADED:
-        _LOADED[place] = opened(folder, digest, runtime)
-    return _LOADED[place]
+    with _LOADING:  # the embedded engine has several tasks a process
+        if place not in _LOADED:
+            _LOADED[place] = opened(folder, digest, runtime)
+        return _LOADED[place]
 
 
 def opened(folder: Path, digest: str, runtime: Runtime) -> Model:
@@ -130,6 +132,7 @@ def opened(folder: Path, digest: str, runtime: Runtime) -> Model:
 
 
 _LOADED: dict[tuple[str, str, Runtime], Model] = {}
+_LOADING = threading.Lock()
 
 
 def _made(folder: Path, card: ModelCard, runtime: Runtime) -> Model:

@@ -13,7 +13,8 @@ class Runtime:
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     backend: str = "torch"  # torch, torch_compile, onnxruntime or openvino
     precision: str = "fp32"  # fp32, bf16, fp16 or int8
-    threads: int = 1  # cores that the model may use at the same time
+    threads: int = 1  # cores that a call of the model may use
+    streams: int = 1  # calls at the same time, in threads of one process
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,15 @@ functions, and metered as part of loading the model.
 from __future__ import annotations
 
 import importlib
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyspark import TaskContext
-
 from millrace.udfs.runtime.plan import Scorer
 from millrace.udfs.runtime.process import fresh_since, mark_used
+from millrace.udfs.worker.current_task import current_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +138,9 @@ def _score_named(scorer: Scorer, names: list[str], batches: Batches) -> Batches:
 
 
 def _score(scorer: Scorer, batches: Batches) -> Batches:
-    called_at = time.time()
+    task = current_task()
+    clock = task.clock if task else None
+    called_at = clock.seconds() if clock else time.time()
     born = fresh_since(scorer.submitted_at)
     from millrace.udfs.engine.metering import Meter
     from millrace.udfs.engine.scoring import score
@@ -148,7 +148,8 @@ def _score(scorer: Scorer, batches: Batches) -> Batches:
     load, isolation = _loader(scorer), _isolation(scorer)
     place, is_fresh = _place(scorer.application), born is not None
     count = _row_count(scorer.plan.counts, place)
-    meter = Meter(place, since=born or called_at, called=called_at, fresh=is_fresh)
+    clocks = {"clock": clock.seconds, "laps": clock.seconds, "cpu": clock.cpu_s} if clock else {}
+    meter = Meter(place, since=born or called_at, called=called_at, fresh=is_fresh, **clocks)
     if count is not None:
         meter.computed = count.computed
     scored = score(batches, load, scorer.plan, meter, isolation)
@@ -159,10 +160,10 @@ def counting_rows_read(batches: Batches, folder: Path | None) -> Batches:
     """Count the rows in ``folder`` while a task reads them; None: no counting."""
     from millrace.udfs.runtime.row_counts import READ, RowCount
 
-    task = TaskContext.get()
+    task = current_task()
     if folder is None or task is None:
         return batches
-    return RowCount(folder, READ, task.stageId(), task.partitionId()).passing(batches)
+    return RowCount(folder, READ, task.stage_id, task.partition).passing(batches)
 
 
 def _row_count(folder: str | None, place: TaskAttempt) -> RowCount | None:
@@ -175,19 +176,19 @@ def _row_count(folder: str | None, place: TaskAttempt) -> RowCount | None:
 
 def _isolation(scorer: Scorer) -> ProcessIsolation | None:
     """This task's journal, and what computes the windows at which its last attempt died."""
-    task = TaskContext.get()
-    if scorer.plan.journal is None or task is None:
+    task = current_task()
+    if scorer.plan.journal is None or task is None or not task.may_die:
         return None
     from millrace.udfs.worker.isolation import ProcessIsolation
     from millrace.udfs.worker.journal import Journal
 
-    journal = Journal(Path(scorer.plan.journal), task.partitionId())
+    journal = Journal(Path(scorer.plan.journal), task.partition)
     return ProcessIsolation(scorer, _gpu_addresses(), journal)
 
 
 def _gpu_addresses() -> list[str]:
-    task = TaskContext.get()
-    return task.resources()["gpu"].addresses if task and "gpu" in task.resources() else []
+    task = current_task()
+    return list(task.gpu_addresses) if task else []
 
 
 def _loader(scorer: Scorer) -> Callable[[], Model]:
@@ -214,14 +215,14 @@ def _from_pandas(series: pd.Series | tuple[pd.Series, ...], schema: pa.Schema) -
 def _place(application: str) -> TaskAttempt:
     from millrace.udfs.engine.metering import TaskAttempt
 
-    task = TaskContext.get()
+    task = current_task()
     if task is None:
         return TaskAttempt(application)
     return TaskAttempt(
-        application=application,
-        stage_id=task.stageId(),
-        partition=task.partitionId(),
-        attempt_number=task.attemptNumber(),
-        task_id=task.taskAttemptId(),
-        executor=socket.gethostname(),
+        application=task.application or application,
+        stage_id=task.stage_id,
+        partition=task.partition,
+        attempt_number=task.attempt_number,
+        task_id=task.task_id,
+        executor=task.executor,
     )

@@ -1,0 +1,181 @@
+"""The embedded engine, Sail, on this machine: its process, its session, and the steps that it is told of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, cast
+
+from pyspark.sql import SparkSession
+
+from millrace.pipelines.spark.pyspark_internals import do_not_retry, leave_connect_mode, session_id
+from millrace.schemas.errors import RunFailed, UsageError
+
+_CUT = (
+    "UNAVAILABLE",
+    "Socket closed",
+    "Connection re",
+)  # in gRPC's errors of a connection that ended
+_REAPED_S = 20.0  # after it, a process that dumps its memory has ended
+_END_S = 5.0  # from the word to end until it is killed
+
+
+@dataclass
+class EmbeddedEngine:
+    """A process of the engine that this process has started."""
+
+    process: subprocess.Popen[str]
+    application: str
+    logs: Path
+    cores: int
+    requests: IO[str]
+    answers: IO[str]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    depth: dict[str, int] = field(
+        default_factory=dict
+    )  # by tag, how many blocks are inside of its step
+
+    @contextmanager
+    def step(self, tag: str) -> Iterator[None]:
+        """Count what the engine does inside for a step; steps of one tag, one inside another, are one."""
+        with self.lock:
+            self.depth[tag] = self.depth.get(tag, 0) + 1
+            if self.depth[tag] == 1:
+                self._ask("begin", tag)
+        try:
+            yield
+        except Exception as error:
+            self._check_alive(error)
+            raise
+        finally:
+            with self.lock:
+                self.depth[tag] -= 1
+                if not self.depth[tag] and self.process.poll() is None:
+                    self._ask("end", tag)
+
+    def _check_alive(self, error: Exception) -> None:
+        """Raise RunFailed where an error came of the process's end, which comes after the connection's."""
+        is_cut = any(word in str(error) for word in _CUT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_REAPED_S if is_cut else 0)
+            raise self._death() from error
+
+    def stop(self) -> None:
+        """End it; a process that does not end in time is killed."""
+        with suppress(OSError):
+            self.requests.close()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def read(self) -> dict[str, Any]:
+        """Its next answer. Raises RunFailed where it has ended."""
+        line = self.answers.readline()
+        if not line:
+            raise self._death()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _death(self) -> RunFailed:
+        return RunFailed(
+            "the embedded engine's process has ended",
+            got=f"exit code {self.process.wait()}",
+            allowed="run.place local, where a row that ends a process is found and set aside",
+            next=f"run the job again with --set run.place=local: it resumes; see {self.logs}",
+        )
+
+    def _ask(self, do: str, tag: str) -> None:
+        try:
+            self.requests.write(json.dumps({"do": do, "tag": tag}) + "\n")
+            self.requests.flush()
+        except OSError:
+            pass  # what it left unsaid is read next
+        self.read()
+
+
+_ENGINES: dict[str, EmbeddedEngine] = {}  # by session
+
+
+def engine_of(spark: SparkSession) -> EmbeddedEngine | None:
+    """The embedded engine that a session talks to; None where it talks to Spark."""
+    return _ENGINES.get(session_id(spark))
+
+
+def open_embedded(
+    logs: Path,
+    settings: Mapping[str, str],
+    meanwhile: Callable[[], object] = lambda: None,
+    preload: Sequence[str] = (),
+) -> SparkSession:
+    """A session of a new engine's; ``meanwhile`` is called while it starts, and imports ``preload``.
+
+    Raises UsageError where it is not installed or does not start, or for a setting that it does not take.
+    """
+    if find_spec("pysail") is None:
+        raise UsageError(
+            "the embedded engine is not installed",
+            next="pip install 'millrace[embedded]', or set run.place to local",
+        )
+    engine = _started(logs, preload)
+    try:
+        meanwhile()
+        port = engine.read()["port"]
+        spark: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
+        do_not_retry(spark)
+        for key, value in {"spark.sql.session.timeZone": "UTC", **settings}.items():
+            spark.conf.set(key, value)
+    except BaseException:
+        engine.stop()
+        raise
+    _ENGINES[session_id(spark)] = engine
+    return spark
+
+
+def close(spark: SparkSession) -> None:
+    """End a session, and the embedded engine where it has one."""
+    engine = engine_of(spark)
+    if engine is not None:
+        del _ENGINES[session_id(spark)]
+    try:
+        spark.stop()
+    except Exception:
+        if engine is None:  # else its process is gone, and the session with it
+            raise
+    finally:
+        if engine is not None:
+            engine.stop()
+            leave_connect_mode()
+
+
+def _started(logs: Path, preload: Sequence[str]) -> EmbeddedEngine:
+    application = f"embedded-{time.time_ns() // 1_000_000}-{os.getpid()}"
+    cores = os.cpu_count() or 1
+    packages = Path(str(files("millrace"))).resolve().parent
+    command = [
+        sys.executable, "-m", "millrace.udfs.worker.engine_process", "--application", application,
+        "--cores", str(cores), "--log", str(logs), "--preload", *preload,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(packages)}
+    with (logs / "spark.log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own module, by this interpreter
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
+    requests, answers = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+    return EmbeddedEngine(process, application, logs, cores, requests, answers)

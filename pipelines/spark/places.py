@@ -1,0 +1,88 @@
+"""Where a job runs: the embedded engine, a Spark on this machine, or what the environment names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from millrace.pipelines.spark import connect, embedded_equality
+from millrace.schemas.config import Job
+from millrace.schemas.errors import UsageError
+
+_EXPECTATIONS = frozenset({"ExpectTableRowCountToBeBetween"})
+
+
+def is_embedded(job: Job, master: str | None = None) -> bool:
+    """Whether the job runs in the embedded engine. Raises UsageError for a place that it cannot have."""
+    place = job.run.place
+    if place == "connect" and not connect.remote():
+        raise UsageError(
+            "run.place is connect, and no server is named",
+            got=f"{connect.REMOTE} is not set",
+            next=f"set {connect.REMOTE} to sc://HOST:PORT, or run.place to auto",
+        )
+    if place in ("local", "embedded") and (named := _named(master)):
+        raise UsageError(
+            f"run.place is {place}, and the environment names another Spark",
+            got=named,
+            next="unset it, or set run.place to auto",
+        )
+    if place != "embedded":
+        return False
+    if reasons := list(why_not(job)):
+        raise UsageError(
+            "the embedded engine is not known to give this job what Spark gives",
+            got="; ".join(reasons),
+            allowed="what docs/EMBEDDED.md lists",
+            next="set run.place to local or auto",
+        )
+    return True
+
+
+def why_not(job: Job) -> Iterator[str]:
+    """What of a job the embedded engine cannot do, or is not known to do as Spark does."""
+    engine = job.engine
+    if sys.platform != "linux":
+        yield f"{sys.platform}: no clock there has the CPU time of one thread"
+    if job.source.format != "parquet":
+        yield f"source.format {job.source.format}"
+    yield from _why_not_contract(job)
+    if engine.surface != "arrow":
+        yield f"engine.surface {engine.surface}"
+    if (engine.dedupe, engine.cache) != ("off", "off"):
+        yield "engine.dedupe or engine.cache"
+    if engine.host == "on" or engine.device.startswith("cuda"):
+        yield f"engine.host {engine.host}, engine.device {engine.device}"
+    if job.run.batch_timeout_s is not None:
+        yield "run.batch_timeout_s: nothing ends a call there"
+    if job.monitor is not None:
+        yield "monitor"
+
+
+def _why_not_contract(job: Job) -> Iterator[str]:
+    contract, kinds = job.contract, embedded_equality.KINDS
+    for name, column in contract.columns.items():
+        if column.type.lower() not in kinds:
+            yield f"column {name} of type {column.type}"
+        if column.origin is not None:
+            yield f"column {name} read from another name or out of a struct"
+        if column.references is not None:
+            yield f"column {name} refers to another table"
+        if column.type.lower() == "double" and (
+            column.unique or name in (*job.key, *contract.redact)
+        ):
+            yield f"column {name} of type double that is unique, a key or redacted"
+    types = {name: column.type.lower() for name, column in contract.columns.items()}
+    for rule in contract.rules:
+        if (what := embedded_equality.different(rule.holds, types)) is not None:
+            yield f"rule {rule.name} uses {what}"
+    yield from sorted({one.expect for one in contract.expectations} - _EXPECTATIONS)
+
+
+def _named(master: str | None) -> str | None:
+    """Another Spark that this process is to use, by what names it."""
+    if master is not None:
+        return f"master {master}"
+    names = (connect.REMOTE, "MASTER", "PYSPARK_GATEWAY_PORT")
+    return next((f"{name} {os.environ[name]}" for name in names if os.environ.get(name)), None)
