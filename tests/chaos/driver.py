@@ -102,7 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lease = LeaseTimes(expires_s=LEASE_S, beat_s=LEASE_S / 10, is_on=given.without != "lease")
     try:
         job = load(given.job, Job)
-        with session_for(job, _settings(given), master=given.master) as spark:
+        is_embedded = job.run.place == "embedded"
+        settings = {} if is_embedded else _settings(given)
+        master = None if is_embedded else given.master
+        with session_for(job, settings, master=master) as spark:
             if given.ready:
                 given.ready.touch()
             while given.barrier and not given.barrier.exists():

@@ -1,0 +1,167 @@
+"""A job in the embedded engine: the tables that Spark gives, books that close, and jobs that it does not take."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from millrace.pipelines.console.progress import Progress
+from millrace.pipelines.run.runner import run
+from millrace.pipelines.spark import connect, places
+from millrace.schemas.config import Job
+from millrace.schemas.errors import UsageError
+from tests.chaos.driven import table
+from tests.helpers import job_of
+from tests.pipelines.spark.embedded_job import ROWS, job, write_job
+from tests.pipelines.validation.test_quarantine_rows import plain
+
+pytestmark = pytest.mark.spark
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name not in (connect.REMOTE, "MASTER")
+}
+
+
+def millrace(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, without the Spark that tests have."""
+    return subprocess.run(
+        [sys.executable, "-m", "millrace.pipelines.cli", *arguments],
+        capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT | more,
+    )  # fmt: skip
+
+
+def test_every_table_has_what_spark_writes_and_the_books_close(
+    spark: SparkSession, model: Path, tmp_path: Path
+) -> None:
+    for place in ("jvm", "embedded"):
+        (tmp_path / place).mkdir()
+    in_spark = job(tmp_path / "jvm", model)
+    embedded = job(tmp_path / "embedded", model, place="embedded")
+    file = write_job(embedded, tmp_path / "job.yaml")
+
+    one = run(spark, in_spark, Progress(quiet=True))
+    told = millrace("run", str(file), "--json")
+    other = (
+        json.loads(told.stdout) if told.returncode == 0 else pytest.fail(told.stdout + told.stderr)
+    )
+
+    counts = ("scored", "quarantined", "failed", "rows_read")
+    assert [other[name] for name in counts] == [getattr(one, name) for name in counts]
+    assert 0 < other["quarantined"] < ROWS
+    assert other["books_closed"] is True
+    assert other["ledger_coverage"] > 0.95
+    assert [gate["passed"] for gate in other["gates"]] == [True] * 6
+    lakes = Path(in_spark.output.path), Path(embedded.output.path)
+    apart = {"run_id", "scored_at", "_meter", "quarantined_at", "at"}
+    for name, key in ((embedded.table, "n"), ("quarantine", "key"), ("validations", "rule")):
+        sparks, embeddeds = (rows_of(lake, name, key, apart) for lake in lakes)
+        if name == "quarantine":
+            sparks, embeddeds = ([plain(row) for row in rows] for rows in (sparks, embeddeds))
+        different = [pair for pair in zip(sparks, embeddeds, strict=True) if pair[0] != pair[1]]
+        assert not different, name
+    again = millrace("run", str(file), "--json")
+    assert json.loads(again.stdout)["done_before"] is not None
+
+
+@pytest.mark.slow
+def test_one_process_runs_jobs_in_one_place_after_the_other(model: Path, tmp_path: Path) -> None:
+    for place in ("embedded", "local"):
+        (tmp_path / place).mkdir()
+        write_job(job(tmp_path / place, model, place=place), tmp_path / f"{place}.yaml")
+    script = f"""
+import millrace
+for place, fresh in (("embedded", False), ("local", False), ("embedded", True)):
+    print(millrace.run(f"{tmp_path}/{{place}}.yaml", fresh=fresh).scored)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=False, timeout=280, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr[-3000:]
+    first, second, third = map(int, told.stdout.split())
+    assert 0 < first == second == third
+
+
+def rows_of(lake: Path, name: str, key: str, apart: set[str]) -> list[dict[str, Any]]:
+    """A table's rows in order, as texts: NaN is equal to NaN, and 0.0 is not -0.0."""
+    found = [
+        {column: value for column, value in row.items() if column not in apart}
+        for row in sorted(table(lake, name), key=lambda row: str(row[key]))
+    ]
+    return [
+        {
+            k: v if isinstance(v, list | str) and name == "quarantine" else repr(v)
+            for k, v in row.items()
+        }
+        for row in found
+    ]
+
+
+COLUMNS = {"id": {"type": "bigint", "nullable": False}, "pixels": {"type": "binary"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"source": {"format": "csv", "path": "in"}}, "source.format csv"),
+        ({"engine": {"surface": "pandas"}}, "engine.surface pandas"),
+        ({"engine": {"dedupe": "unit"}}, "engine.dedupe or engine.cache"),
+        ({"run": {"batch_timeout_s": 3.0}}, "run.batch_timeout_s"),
+        ({"monitor": {}}, "monitor"),
+        (
+            {"contract": {"columns": COLUMNS, "rules": [{"name": "corner", "holds": "substr(pixels, 1, 1) IS NULL"}]}},
+            "rule corner uses",
+        ),
+        (
+            {"contract": {"columns": COLUMNS, "expectations": [{"expect": "ExpectColumnMaxToBeBetween", "column": "id", "min_value": 1}]}},
+            "ExpectColumnMaxToBeBetween",
+        ),
+        ({"contract": {"columns": COLUMNS | {"day": {"type": "date"}}}}, "column day of type date"),
+        ({"contract": {"columns": COLUMNS | {"a": {"type": "string", "from": "A b"}}}}, "column a read from"),
+        ({"contract": {"columns": COLUMNS | {"x": {"type": "double", "unique": True}}}}, "column x of type double"),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_not_known_to_be_equal_is_refused_with_the_part_that_is_not(
+    changes: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (connect.REMOTE, "MASTER", "PYSPARK_GATEWAY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    plain_job = job_of(tmp_path, tmp_path / "model").model_dump(mode="json", exclude_unset=True)
+    assert not list(places.why_not(Job.model_validate(plain_job)))
+    changed = {**plain_job, **changes}
+    changed["run"] = {**changed.get("run", {}), "place": "embedded"}
+    made = Job.model_validate(changed)
+
+    assert [why for why in places.why_not(made) if why.startswith(reason)]
+    with pytest.raises(UsageError, match=re.escape(reason)) as raised:
+        places.is_embedded(made)
+    assert raised.value.next == "set run.place to local or auto"
+
+
+def test_a_place_and_an_environment_that_names_another_are_refused_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (connect.REMOTE, "MASTER", "PYSPARK_GATEWAY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    made = {place: job_of(tmp_path, tmp_path / "m", run={"place": place}) for place in ("auto", "local", "embedded", "connect")}  # fmt: skip
+    assert [
+        place for place in ("auto", "local", "embedded") if places.is_embedded(made[place])
+    ] == ["embedded"]
+    with pytest.raises(UsageError, match="no server is named"):
+        places.is_embedded(made["connect"])
+    monkeypatch.setenv(connect.REMOTE, "sc://127.0.0.1:1")
+    assert not places.is_embedded(made["auto"])
+    assert not places.is_embedded(made["connect"])
+    for place in ("local", "embedded"):
+        with pytest.raises(UsageError, match="names another Spark"):
+            places.is_embedded(made[place])
+    monkeypatch.delenv(connect.REMOTE)
+    with pytest.raises(UsageError, match=r"master local\[2\]"):
+        places.is_embedded(made["embedded"], "local[2]")
