@@ -54,7 +54,7 @@ airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: 
 
 .PHONY: faults
 faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
-	$(PYTHON) -m pytest -m faults
+	$(PYTHON) -m pytest -m faults -n 2 --dist loadfile
 
 .PHONY: long
 long: setup airflow  ## twenty budgets, a scheduler that is killed, an environment archive: an hour
