@@ -164,7 +164,7 @@ def _started(logs: Path, preload: Sequence[str]) -> EmbeddedEngine:
     cores = os.cpu_count() or 1
     packages = Path(str(files("millrace"))).resolve().parent
     command = [
-        sys.executable, "-m", "millrace.udfs.worker.engine_process", "--application", application,
+        sys.executable, "-P", "-m", "millrace.udfs.worker.engine_process", "--application", application,
         "--cores", str(cores), "--log", str(logs), "--preload", *preload,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(packages)}
