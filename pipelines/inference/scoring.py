@@ -90,10 +90,7 @@ def with_run(
 def _by_arrow(
     rows: DataFrame, schema: pa.Schema, _model: VerifiedModel, scorer: Scorer
 ) -> DataFrame:
-    # mapInArrow reads a dot or a backtick in a name as syntax: it gets numbers, the worker the names.
-    plain = rows.toDF(*map(str, range(len(rows.columns))))
-    scoring = cluster.in_tasks(rows.sparkSession, arrow_scorer(scorer, rows.columns))
-    return plain.mapInArrow(scoring, delta.spark_schema(schema))
+    return cluster.map_rows(rows, arrow_scorer(scorer, rows.columns), delta.spark_schema(schema))
 
 
 def _by_pandas(

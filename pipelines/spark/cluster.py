@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from millrace.pipelines.spark.embedded import engine_of
 from millrace.pipelines.spark.pyspark_internals import is_connect, worker_variable
@@ -71,11 +72,19 @@ def in_tasks(
     return in_engine(function, next(iter(spark.getTags()), ""))
 
 
+def map_rows(
+    rows: DataFrame, function: Callable[[Batches], Batches], schema: StructType
+) -> DataFrame:
+    """`mapInArrow` for columns of any name: it reads a dot or a backtick as syntax, so it gets numbers."""
+    numbered = rows.toDF(*map(str, range(len(rows.columns))))
+    return numbered.mapInArrow(in_tasks(rows.sparkSession, function), schema)
+
+
 def shares_this_machine(spark: SparkSession) -> bool:
     """Whether tasks surely run on the machine of this process."""
-    if engine_of(spark):
-        return True
-    return not is_connect(spark) and (spark.sparkContext.master or "").startswith("local")
+    if is_connect(spark):
+        return is_embedded(spark)
+    return (spark.sparkContext.master or "").startswith("local")
 
 
 def event_logs(spark: SparkSession) -> Path | None:

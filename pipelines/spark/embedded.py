@@ -21,11 +21,8 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.spark.pyspark_internals import do_not_retry, leave_connect_mode, session_id
 from millrace.schemas.errors import RunFailed, UsageError
 
-_CUT = (
-    "UNAVAILABLE",
-    "Socket closed",
-    "Connection re",
-)  # in gRPC's errors of a connection that ended
+# In gRPC's errors of a connection that ended.
+_CUT = ("UNAVAILABLE", "Socket closed", "Connection re")
 _REAPED_S = 20.0  # after it, a process that dumps its memory has ended
 _END_S = 5.0  # from the word to end until it is killed
 
@@ -41,9 +38,7 @@ class EmbeddedEngine:
     requests: IO[str]
     answers: IO[str]
     lock: threading.Lock = field(default_factory=threading.Lock)
-    depth: dict[str, int] = field(
-        default_factory=dict
-    )  # by tag, how many blocks are inside of its step
+    depth: dict[str, int] = field(default_factory=dict)  # by tag, blocks inside of its step
 
     @contextmanager
     def step(self, tag: str) -> Iterator[None]:

@@ -71,7 +71,7 @@ def quarantined(
     redact, schema = job.contract.redact, rows.schema
     if cluster.is_embedded(rows.sparkSession):
         return _quarantined_in_tasks(rows, rules, job, run_id, at)
-    own = [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
+    own = _own(rows)
     reasons = [F.when(broken(rule, rows.columns), _reason(rule, schema, redact)) for rule in rules]
     return rows.where(refused(rules, rows.columns)).select(
         F.lit(run_id).alias("run_id"),
@@ -84,11 +84,16 @@ def quarantined(
     )
 
 
+def _own(rows: DataFrame) -> list[str]:
+    """The input's columns of `marked` rows."""
+    return [name for name in rows.columns if name != MALFORMED and not name.startswith(MARK)]
+
+
 def _quarantined_in_tasks(
     rows: DataFrame, rules: Sequence[Rule], job: Job, run_id: str, at: datetime
 ) -> DataFrame:
     """The same, of rows whose texts Python writes: the embedded engine would write others than Spark."""
-    own = tuple(name for name in rows.columns if name != MALFORMED and not name.startswith(MARK))
+    own = tuple(_own(rows))
     reasons = tuple(
         RefusalReason(rule.name, rule.severity, rule.columns, rule.predicate, rule.fingerprint)
         for rule in rules
@@ -99,10 +104,8 @@ def _quarantined_in_tasks(
     )  # fmt: skip
     flags = [broken(rule, rows.columns) for rule in rules]
     given = rows.where(refused(rules, rows.columns)).select(*map(quoted, own), *flags)
-    numbered = given.toDF(*map(str, range(len(given.columns))))
     schema = QUARANTINE.arrow_schema
-    made = cluster.in_tasks(rows.sparkSession, quarantiner(plan, schema))
-    return numbered.mapInArrow(made, delta.spark_schema(schema))
+    return cluster.map_rows(given, quarantiner(plan, schema), delta.spark_schema(schema))
 
 
 def _reason(rule: Rule, schema: StructType, redact: Sequence[str]) -> Column:

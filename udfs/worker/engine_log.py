@@ -93,7 +93,8 @@ class EngineLog:
             if known is not None:
                 stage = known.stage
             else:
-                self.idle_stage = self.idle_stage or self._stage(tag)
+                if self.idle_stage is None:
+                    self.idle_stage = self._stage(tag)
                 stage = self.idle_stage
             partition = self.partitions.get(stage, 0) + 1  # 0 is the engine's own
             self.partitions[stage] = partition

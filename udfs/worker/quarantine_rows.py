@@ -22,7 +22,6 @@ from millrace.schemas.signatures import SIGNATURES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TYPES = frozenset({"boolean", "int", "bigint", "double", "string", "binary"})
 _HASH_DIGITS = 16
 _LINE = 76  # characters of base64
 _LOOKED_AT = 4096  # bytes of a value, for what texts do not have
@@ -165,11 +164,13 @@ def hashed(value: Any) -> str | None:
     """Return what stands for a value that is not to be read."""
     if value is None:
         return None
-    if isinstance(value, str | bytes):
-        content = value.encode() if isinstance(value, str) else value
-    else:
-        content = as_json({"value": value}).encode()
+    is_content = isinstance(value, str | bytes)
+    content = _content(value) if is_content else as_json({"value": value}).encode()
     return f"sha256 {_digest(content)}"
+
+
+def _content(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _digest(content: bytes) -> str:
@@ -177,10 +178,8 @@ def _digest(content: bytes) -> str:
 
 
 def _whole(value: Any, cell_bytes: int) -> Any:
-    if isinstance(value, str | bytes):
-        content = value.encode() if isinstance(value, str) else value
-        if len(content) > cell_bytes:
-            return _size_and_hash(value)
+    if isinstance(value, str | bytes) and len(_content(value)) > cell_bytes:
+        return _size_and_hash(value)
     return _lines(value) if isinstance(value, bytes) else value
 
 
@@ -197,7 +196,7 @@ def _shown(value: Any, most_characters: int) -> Any:
 
 
 def _size_and_hash(value: str | bytes) -> str:
-    content = value.encode() if isinstance(value, str) else value
+    content = _content(value)
     kind = f", {_kind(content)}" if isinstance(value, bytes) else ""
     return f"{len(content)} bytes, sha256 {_digest(content)}{kind}"
 

@@ -140,6 +140,7 @@ def test_an_error_a_task_that_is_dropped_and_one_whose_process_dies_are_told_apa
 
     path = Path(log.file.name)
     outcomes = [(one.outcome, one.run_id) for one in EventLog(path).all_tasks()]
+    assert {one.stage_id for one in EventLog(path).all_tasks()} == {0}  # one, of no step
     assert outcomes == [("ExceptionFailure", ""), ("TaskKilled", ""), ("LostWithItsDriver", "")]
     held = [json.loads(line) for line in path.read_text().splitlines() if '"TaskHeld' in line]
     assert held == [] or all(one["Held Time"] >= 0 for one in held)
