@@ -33,11 +33,14 @@ $(VENV)/.jars: $(VENV)/.done pipelines/spark/session.py pipelines/spark/session_
 setup: $(VENV)/.done java $(VENV)/.jars  ## the environment, Java and Delta's JARs; seconds when they are there
 
 .PHONY: demo
-demo: setup  ## train a model, score real digits, show what it cost
+demo: $(VENV)/.done  ## train a model, score real digits, show what it cost
+# Java is for Spark alone, which runs what the embedded engine cannot.
+	@$(PYTHON) -I -S udfs/worker/private_network.py 2>/dev/null || $(MAKE) --no-print-directory setup
 	@$(VENV)/bin/millrace demo digits
 
 .PHONY: demo-docs
-demo-docs: setup  ## embed Python's documentation, then ask it a question
+demo-docs: $(VENV)/.done  ## embed Python's documentation, then ask it a question
+	@$(PYTHON) -I -S udfs/worker/private_network.py 2>/dev/null || $(MAKE) --no-print-directory setup
 	@$(VENV)/bin/millrace demo docs --ask "how do I read a file line by line"
 
 .PHONY: test
@@ -53,7 +56,7 @@ airflow: $(VENV)/.done  ## Airflow in an environment of its own, build/airflow: 
 	@bash deploy/airflow/environment.sh $(PYTHON)
 
 .PHONY: faults
-faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own: ten minutes
+faults: setup airflow  ## drivers, executors and disks that fail, each in processes of their own
 	$(PYTHON) -m pytest -m faults -n 2 --dist loadfile
 
 .PHONY: long

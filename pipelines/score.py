@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from millrace.pipelines.api.jobs import run
+from millrace.pipelines.api.progress_events import TerminalProgress
 from millrace.pipelines.console import output, structured_log
-from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.console.signals import stop_at_signals, stopped
-from millrace.pipelines.run.runner import run
-from millrace.pipelines.spark.job_session import process_began, session_for
+from millrace.pipelines.spark.job_session import process_began
 from millrace.schemas.errors import MillraceError
 from millrace.schemas.job_file import load_job
 
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop_at_signals()
     try:
         job = load_job(options.job_file, options.set)
-        with session_for(job, held_since=process_began()) as spark:
-            summary = run(spark, job, Progress.of_command(quiet=options.json), fresh=options.fresh)
+        progress = TerminalProgress(quiet=options.json)
+        summary = run(job, fresh=options.fresh, on_progress=progress, held_since=process_began())
     except MillraceError as error:
         return output.print_error(error, as_json=options.json)
     except KeyboardInterrupt as error:

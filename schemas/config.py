@@ -74,7 +74,8 @@ class Engine(Frozen):
 class RunSettings(Frozen):
     """How a run is cut, and when it gives up: none of it changes which rows are scored."""
 
-    # What engine runs it: auto is spark-submit's or the environment's Spark, else one on this machine.
+    # What engine runs it: auto is spark-submit's or the environment's Spark, else the embedded engine for
+    # jobs that it is known to compute as Spark does, else a Spark on this machine.
     place: Literal["auto", "embedded", "local", "connect"] = "auto"
     unit_minutes: float = Field(default=10.0, gt=0)  # of work in one commit, about
     max_failed: float = Field(

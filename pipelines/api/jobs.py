@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyspark.sql import SparkSession
 
 from millrace.pipelines.api.job_argument import JobOrFile, job_of, load_job
 from millrace.pipelines.api.progress_events import OnProgress, progress_of
 from millrace.pipelines.api.sessions import lakeless_session, session_of
+from millrace.pipelines.spark import places
+from millrace.pipelines.spark.embedded import EngineEnded
 from millrace.pipelines.spark.job_session import check_before_start
 from millrace.schemas.config import Job
 from millrace.schemas.html import table
@@ -22,6 +24,7 @@ from millrace.schemas.job_file import load_job as load_file
 from millrace.schemas.summary import RunSummary
 
 if TYPE_CHECKING:
+    from millrace.pipelines.console.progress import Progress
     from millrace.pipelines.planning.dry_run import DryRun
     from millrace.pipelines.planning.forecast import Forecast
     from millrace.pipelines.validation.verdict import Verdict
@@ -74,11 +77,14 @@ def run(
         BudgetExceeded, RunFailed: stopped; call again to resume.
         ClaimHeld: another run of the same job and input is at work.
     """
-    made = job_of(job, overrides)
-    with session_of(made, spark, held_since=held_since) as used:
+    made, progress = job_of(job, overrides), progress_of(on_progress)
+
+    def run_in(used: SparkSession, *, again: bool = False) -> RunSummary:
         from millrace.pipelines.run import runner
 
-        return runner.run(used, made, progress_of(on_progress), fresh=fresh)
+        return runner.run(used, made, progress, fresh=fresh and not again)
+
+    return _in_its_place(made, spark, run_in, progress, held_since)
 
 
 def dry_run(
@@ -179,7 +185,7 @@ def plan(
     """
     made = job_of(job, overrides)
     began = held_since or datetime.now(UTC)
-    with session_of(made, spark) as used:
+    with session_of(places.in_spark(made), spark) as used:  # trials need Spark's tasks
         session_s = (datetime.now(UTC) - began).total_seconds()
         from millrace.pipelines.planning import forecast
 
@@ -229,5 +235,40 @@ def replay(
     from millrace.pipelines.run import replay as replays
 
     request = replays.request(made, run_id, repaired, failed_too=failed)
-    with session_of(made, spark, held_since=held_since) as used:
-        return replays.replay(used, made, request, progress_of(on_progress))
+    progress = progress_of(on_progress)
+
+    def replay_in(used: SparkSession, *, again: bool = False) -> RunSummary:  # noqa: ARG001
+        return replays.replay(used, made, request, progress)
+
+    return _in_its_place(made, spark, replay_in, progress, held_since)
+
+
+class _Run(Protocol):
+    def __call__(self, used: SparkSession, *, again: bool = False) -> RunSummary: ...
+
+
+def _in_its_place(
+    job: Job,
+    given: SparkSession | None,
+    run_in: _Run,
+    progress: Progress,
+    held_since: datetime | None,
+) -> RunSummary:
+    """Run in the given session, or in a new one of the job's place.
+
+    Where `auto` took the embedded engine and its process ends, the run is resumed in Spark, which finds a
+    row that ends processes.
+    """
+    if given is None and (why := places.of(job).why):
+        progress.say(f"Running in Spark's JVM, not in the embedded engine: {why}")
+    try:
+        with session_of(job, given, held_since=held_since) as used:
+            return run_in(used)
+    except EngineEnded as error:
+        if given is not None or job.run.place != "auto":
+            raise
+        progress.say(
+            f"The embedded engine's process has ended ({error.got}): resuming in Spark's JVM"
+        )
+    with session_of(places.in_spark(job), None) as used:
+        return run_in(used, again=True)

@@ -20,7 +20,7 @@ from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.query import read_only
 from millrace.pipelines.query.read_only import Statement
 from millrace.pipelines.query.views import for_spark, register
-from millrace.pipelines.spark import machine_check
+from millrace.pipelines.spark import machine_check, places
 from millrace.pipelines.spark.error_translation import translated
 from millrace.pipelines.spark.job_session import passing_session, session_for
 from millrace.schemas.config import Engine
@@ -50,7 +50,7 @@ def open_query(
         with passing_session("sql") as spark:
             yield partial(fetch, spark, lake, sql)
         return
-    job = load_job(job_file[0], job_file[1])
+    job = places.in_spark(load_job(job_file[0], job_file[1]))
     with session_for(job) as spark, translated(LakeLocation.of(job).spark_log):
         with_model(spark, prepare(spark, job))
         yield partial(fetch, spark, LakeLocation.of(job), sql)

@@ -35,6 +35,7 @@ def preflight(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None
         return
     read, price = found["input"], found["instance"] or "no prices"
     output.echo(f"{found['job']}: {found['model']} in {found['model_format']}, {price}")
+    output.echo(f"place  {_place(found['place'], found['place_why'])}")
     if decoded := found["decoded_as"]:
         output.echo(f"image  {_decoding(**decoded)}")
     first, *ignored = input_lines(read)
@@ -42,6 +43,12 @@ def preflight(job_file: Path, overrides: tuple[str, ...], as_json: bool) -> None
     for line in ignored:
         output.echo(f"       {output.escape_controls(line)}")
     output.echo(f"lake   {found['lake']}: {found['store']}")
+
+
+def _place(engine: str, why: str | None) -> str:
+    if engine == "embedded":
+        return "the embedded engine, without Java"
+    return "Spark" if why is None else f"Spark's JVM, not the embedded engine: {why}"
 
 
 def _decoding(orientation: str, background: tuple[int, ...], max_pixels: int) -> str:

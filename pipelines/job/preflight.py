@@ -14,7 +14,7 @@ from millrace.pipelines.lake import own_tables, store_guarantees, write_access
 from millrace.pipelines.lake.location import LakeLocation
 from millrace.pipelines.sources import snapshot
 from millrace.pipelines.sources.schema_check import check_names
-from millrace.pipelines.spark import machine_check
+from millrace.pipelines.spark import machine_check, places
 from millrace.schemas.config import Job
 from millrace.schemas.pinned import Pinned
 
@@ -31,7 +31,7 @@ def checked(job: Job, now: datetime) -> dict[str, Any]:
     price = rate(job.cost, now)
     pinned = snapshot.pin(job.source)
     _check_columns(job, pinned)
-    budget = job.cost.budget if job.cost else None
+    budget, place = job.cost.budget if job.cost else None, places.of(job)
     return {
         "job": job.name,
         "table": job.table,
@@ -41,6 +41,8 @@ def checked(job: Job, now: datetime) -> dict[str, Any]:
         "model_format": model.card.format,
         "model_digest": model.digest,
         "decoded_as": model.decoded_as or None,
+        "place": "embedded" if place.is_embedded else "spark",
+        "place_why": place.why,
         "instance": price and price.instance.sku,
         "currency": price and price.currency,
         "budget": None if budget is None else f"{budget:f}",

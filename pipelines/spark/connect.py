@@ -63,7 +63,7 @@ def _session(url: str) -> SparkSession:
         raise UsageError(
             "Spark Connect needs packages that are not installed",
             got=str(error).splitlines()[0],
-            next="pip install 'millrace[connect]'",
+            next="pip install -U millrace",
         ) from error
     return spark
 

@@ -11,20 +11,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
 from pyspark.sql import SparkSession
 
-from millrace.pipelines.spark.pyspark_internals import do_not_retry, leave_connect_mode, session_id
+from millrace.pipelines.spark.pyspark_internals import connected, leave_connect_mode, session_id
 from millrace.schemas.errors import RunFailed, UsageError
+from millrace.udfs.worker import private_network
 
 # In gRPC's errors of a connection that ended.
 _CUT = ("UNAVAILABLE", "Socket closed", "Connection re")
 _REAPED_S = 20.0  # after it, a process that dumps its memory has ended
 _END_S = 5.0  # from the word to end until it is killed
+
+
+class EngineEnded(RunFailed):
+    """The engine's process has ended, perhaps by a row that it computed."""
 
 
 @dataclass
@@ -37,6 +44,7 @@ class EmbeddedEngine:
     cores: int
     requests: IO[str]
     answers: IO[str]
+    folder: TemporaryDirectory[str]  # of its socket, for this user alone
     lock: threading.Lock = field(default_factory=threading.Lock)
     depth: dict[str, int] = field(default_factory=dict)  # by tag, blocks inside of its step
 
@@ -67,6 +75,7 @@ class EmbeddedEngine:
 
     def stop(self) -> None:
         """End it; a process that does not end in time is killed."""
+        self.folder.cleanup()
         with suppress(OSError):
             self.requests.close()
         try:
@@ -74,6 +83,7 @@ class EmbeddedEngine:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.answers.close()
 
     def read(self) -> dict[str, Any]:
         """Its next answer. Raises RunFailed where it has ended."""
@@ -83,8 +93,8 @@ class EmbeddedEngine:
         found: dict[str, Any] = json.loads(line)
         return found
 
-    def _death(self) -> RunFailed:
-        return RunFailed(
+    def _death(self) -> EngineEnded:
+        return EngineEnded(
             "the embedded engine's process has ended",
             got=f"exit code {self.process.wait()}",
             allowed="run.place local, where a row that ends a process is found and set aside",
@@ -108,6 +118,21 @@ def engine_of(spark: SparkSession) -> EmbeddedEngine | None:
     return _ENGINES.get(session_id(spark))
 
 
+@cache
+def why_unavailable() -> str | None:
+    """Why this machine cannot run the embedded engine; None: it can."""
+    if sys.platform != "linux":
+        return f"{sys.platform}: no clock there has the CPU time of one thread"
+    if find_spec("pysail") is None:
+        return "pysail is not installed"
+    # In a process of its own, since this one must not move to another network.
+    probe = [sys.executable, "-I", "-S", private_network.__file__]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    if tried.returncode:
+        return f"no private network for its port: {tried.stderr.strip()}"
+    return None
+
+
 def open_embedded(
     logs: Path,
     settings: Mapping[str, str],
@@ -118,17 +143,15 @@ def open_embedded(
 
     Raises UsageError where it is not installed or does not start, or for a setting that it does not take.
     """
-    if find_spec("pysail") is None:
+    if reason := why_unavailable():
         raise UsageError(
-            "the embedded engine is not installed",
-            next="pip install 'millrace[embedded]', or set run.place to local",
+            "the embedded engine cannot run here", got=reason, next="set run.place to local or auto"
         )
     engine = _started(logs, preload)
     try:
         meanwhile()
-        port = engine.read()["port"]
-        spark: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").create()
-        do_not_retry(spark)
+        engine.read()
+        spark = connected(_socket(engine.folder))
         for key, value in {"spark.sql.session.timeZone": "UTC", **settings}.items():
             spark.conf.set(key, value)
     except BaseException:
@@ -155,12 +178,13 @@ def close(spark: SparkSession) -> None:
 
 
 def _started(logs: Path, preload: Sequence[str]) -> EmbeddedEngine:
+    folder = TemporaryDirectory(prefix="millrace-engine-")  # mode 0700
     application = f"embedded-{time.time_ns() // 1_000_000}-{os.getpid()}"
     cores = os.cpu_count() or 1
     packages = Path(str(files("millrace"))).resolve().parent
     command = [
         sys.executable, "-P", "-m", "millrace.udfs.worker.engine_process", "--application", application,
-        "--cores", str(cores), "--log", str(logs), "--preload", *preload,
+        "--cores", str(cores), "--log", str(logs), "--socket", str(_socket(folder)), "--preload", *preload,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": str(packages)}
     with (logs / "spark.log").open("ab") as log:
@@ -173,4 +197,8 @@ def _started(logs: Path, preload: Sequence[str]) -> EmbeddedEngine:
             env=environment,
         )
     requests, answers = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-    return EmbeddedEngine(process, application, logs, cores, requests, answers)
+    return EmbeddedEngine(process, application, logs, cores, requests, answers, folder)
+
+
+def _socket(folder: TemporaryDirectory[str]) -> Path:
+    return Path(folder.name) / "engine"

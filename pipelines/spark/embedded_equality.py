@@ -45,6 +45,7 @@ CALLS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "rtrim": (("text",), "text"),
     "startswith": (("text", "text"), "boolean"),
     "trim": (("text",), "text"),
+    "unhex": (("text",), "bytes"),
 }
 # Of what is not in there, how it was seen to differ.
 DIFFERENCES = {

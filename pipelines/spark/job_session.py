@@ -53,7 +53,7 @@ def session_for(
     library = ("great_expectations",) if job.contract.expectations else ()
     check_before_start(job, master, scores=scores)
     meanwhile = partial(_import, [*importing, *library])
-    if places.is_embedded(job, master):
+    if places.of(job, master).is_embedded:
         spark = embedded_session(
             LakeLocation.of(job).logs, settings, meanwhile, preload(job) if scores else ()
         )

@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from millrace.pipelines.spark import connect, embedded_equality
+from millrace.pipelines.spark import connect, embedded, embedded_equality
 from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
 
 _EXPECTATIONS = frozenset({"ExpectTableRowCountToBeBetween"})
 
 
-def is_embedded(job: Job, master: str | None = None) -> bool:
-    """Whether the job runs in the embedded engine. Raises UsageError for a place that it cannot have."""
-    place = job.run.place
+class Place(NamedTuple):
+    """Where a job runs."""
+
+    is_embedded: bool
+    why: str | None = (
+        None  # why `auto` takes Spark on this machine, where it could have been the engine
+    )
+
+
+def of(job: Job, master: str | None = None) -> Place:
+    """Where a job runs. Raises UsageError for a place that it cannot have."""
+    place, named = job.run.place, _named(master)
     if place == "connect" and not connect.remote():
         raise UsageError(
             "run.place is connect, and no server is named",
             got=f"{connect.REMOTE} is not set",
             next=f"set {connect.REMOTE} to sc://HOST:PORT, or run.place to auto",
         )
-    if place in ("local", "embedded") and (named := _named(master)):
+    if place in ("local", "embedded") and named:
         raise UsageError(
             f"run.place is {place}, and the environment names another Spark",
             got=named,
             next="unset it, or set run.place to auto",
         )
-    if place != "embedded":
-        return False
-    if reasons := list(why_not(job)):
+    if place in ("local", "connect") or named:
+        return Place(is_embedded=False)
+    reasons = list(why_not(job))
+    if reasons and place == "embedded":
         raise UsageError(
             "the embedded engine is not known to give this job what Spark gives",
             got="; ".join(reasons),
             allowed="what docs/EMBEDDED.md lists",
             next="set run.place to local or auto",
         )
-    return True
+    if place == "auto":
+        reasons += [why for why in [embedded.why_unavailable()] if why]
+    return Place(is_embedded=not reasons, why=reasons[0] if reasons else None)
+
+
+def in_spark(job: Job) -> Job:
+    """The job, which runs in Spark where it would have run in the embedded engine."""
+    if not of(job).is_embedded:
+        return job
+    return job.model_copy(update={"run": job.run.model_copy(update={"place": "local"})})
 
 
 def why_not(job: Job) -> Iterator[str]:
     """What of a job the embedded engine cannot do, or is not known to do as Spark does."""
     engine = job.engine
-    if sys.platform != "linux":
-        yield f"{sys.platform}: no clock there has the CPU time of one thread"
     if job.source.format != "parquet":
         yield f"source.format {job.source.format}"
     yield from _why_not_contract(job)

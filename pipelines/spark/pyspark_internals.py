@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pyspark import SparkContext
 from pyspark.logger import PySparkLogger
@@ -42,10 +42,28 @@ def leave_connect_mode() -> None:
         os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
 
 
-def do_not_retry(spark: SparkSession) -> None:
-    """Let a call on a Connect session fail at once where its server is gone, not after ten minutes."""
-    client: Any = spark.client
+def connected(socket: Path) -> SparkSession:
+    """A new session of the Spark Connect server that listens at a Unix socket.
+
+    Its calls fail at once where the server is gone, not after ten minutes.
+    """
+    from pyspark.sql.connect.client import ChannelBuilder
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+    class Builder(ChannelBuilder):
+        host = str(socket)
+
+        def toChannel(self) -> Any:  # noqa: N802 - PySpark's name
+            return self._insecure_channel(f"unix:{socket}")
+
+    # gRPC would make an authority of the path, which servers in Rust refuse as malformed.
+    authority = [("grpc.default_authority", "localhost")]
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # functions of PySpark make expressions for it
+    channel: Any = Builder(authority)  # that PySpark declares another class is no matter
+    spark: Any = ConnectSession.builder.channelBuilder(channel).create()
+    client = spark.client
     client.set_retry_policies([])
+    return cast("SparkSession", spark)
 
 
 def end_jvm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from millrace.pipelines.accounting.ledger_rebuild import rebuild
 from millrace.pipelines.lake.location import LakeLocation
 from millrace.schemas.config import Job
+from millrace.udfs.engine.fault_script import VARIABLE
 from tests.chaos.driven import KILL, TERM, send, start, table, violations, wait_for_calls
 from tests.helpers import image_table, images, job_of, write_parquet
+from tests.pipelines.spark.embedded_job import millrace, write_job
 
 pytestmark = [pytest.mark.spark, pytest.mark.faults]
 ROWS, FILES = 60, 6
@@ -74,6 +77,32 @@ def test_a_row_that_ends_the_engines_process_is_named_as_such_and_found_in_the_o
     assert last.wait() == 0, last.log.read_text("utf-8")
     assert last.told()["failed"] == 1
     assert not violations(job, model, pixels, set(), {44})
+
+
+def test_by_default_a_run_whose_engine_ended_is_resumed_in_spark_by_the_same_command(
+    model: Path, tmp_path: Path
+) -> None:
+    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
+    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    job = job_in("auto", tmp_path, model, pixels)
+    (tmp_path / "faults.json").write_text(
+        json.dumps({"predict": {"rules": [{"action": "segv", "when": [0, SEGV]}]}}), "utf-8"
+    )
+    file = write_job(job, tmp_path / "job.yaml")
+
+    done = millrace("run", str(file), "--json", **{VARIABLE: str(tmp_path / "faults.json")})
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["scored"], told["failed"]) == (ROWS - 1, 1)
+    assert told["attempts"] == 2
+    assert not violations(job, model, pixels, set(), {44})
+    assert {gate["passed"] for gate in told["gates"]} == {True}
+    shown = millrace("run", str(file), "--fresh", **{VARIABLE: str(tmp_path / "faults.json")})
+    assert shown.returncode == 0, shown.stderr
+    assert (
+        "The embedded engine's process has ended (exit code -11): resuming in Spark" in shown.stderr
+    )
 
 
 def test_a_killed_driver_leaves_no_engine_and_a_signal_stops_within_ten_seconds(

@@ -181,6 +181,12 @@ def functions() -> list[tuple[str, str]]:
     ]
     found += [("repeat", "repeat(s, 0)"), ("repeat", "repeat(s, -1)")]
     found += [
+        ("unhex", "unhex(hex(b))"),
+        ("unhex", "unhex(t)"),
+        ("unhex", "b <> unhex(repeat('00', 5))"),
+    ]
+    found += [("hex", "endswith(hex(b), '00')"), ("unhex", "unhex('61') <= b")]
+    found += [
         ("split", "split(s, ',')"),
         ("split", "split(s, 'X', 2)"),
         ("size", "size(split(s, ','))"),

@@ -1,7 +1,8 @@
 """``python -m millrace.udfs.worker.engine_process``: Sail, the embedded engine, in a process of its own.
 
-It speaks with its driver in lines: it writes the port that it listens on; then it reads what to do, and
-answers each line. It ends when the driver closes its end, or is gone.
+It speaks with its driver in lines: it writes that it is ready; then it reads what to do, and answers each
+line. It ends when the driver closes its end, or is gone. Sail asks for no password: its port is therefore in
+a network of this process's own, and the driver connects to a socket in a folder that only its user can open.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from millrace.udfs.runtime.process import mark_used
-from millrace.udfs.worker import engine_tasks
+from millrace.udfs.worker import engine_tasks, private_network, socket_relay
 from millrace.udfs.worker.engine_log import EngineLog
 
 
@@ -29,8 +30,10 @@ def main() -> None:
     parser.add_argument("--application", required=True)
     parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True, help="where the driver connects")
     parser.add_argument("--preload", nargs="*", default=[], help="modules, while the driver starts")
     given = parser.parse_args()
+    private_network.enter()  # before the first thread
     # What a model prints must not come between the answers: only this descriptor is the driver's.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -43,7 +46,8 @@ def main() -> None:
     log.python = engine_tasks.serve(log, given.cores).totals
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
-    _answer(answers, {"port": server.listening_address[1]})
+    socket_relay.serve(given.socket, server.listening_address[1])
+    _answer(answers, {"ready": True})
     threading.Thread(target=_import, args=(given.preload,), daemon=True).start()
     for line in sys.stdin:
         request = json.loads(line)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
+from millrace.pipelines.spark import connect
 from millrace.schemas.config import Job
 from tests.conformance import rule_expressions
 from tests.helpers import images, job_of, write_parquet
@@ -54,3 +58,16 @@ def write_job(job: Job, path: Path) -> Path:
         yaml.safe_dump(job.model_dump(mode="json", exclude_unset=True), sort_keys=False), "utf-8"
     )
     return path
+
+
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name not in (connect.REMOTE, "MASTER")
+}
+
+
+def millrace(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, without the Spark that tests have."""
+    return subprocess.run(
+        [sys.executable, "-m", "millrace.pipelines.cli", *arguments],
+        capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT | more,
+    )  # fmt: skip

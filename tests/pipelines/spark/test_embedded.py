@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,21 +19,10 @@ from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
 from tests.chaos.driven import table
 from tests.helpers import job_of
-from tests.pipelines.spark.embedded_job import ROWS, job, write_job
+from tests.pipelines.spark.embedded_job import ENVIRONMENT, ROWS, job, millrace, write_job
 from tests.pipelines.validation.test_quarantine_rows import plain
 
 pytestmark = pytest.mark.spark
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in (connect.REMOTE, "MASTER")
-}
-
-
-def millrace(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, without the Spark that tests have."""
-    return subprocess.run(
-        [sys.executable, "-m", "millrace.pipelines.cli", *arguments],
-        capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT | more,
-    )  # fmt: skip
 
 
 def test_every_table_has_what_spark_writes_and_the_books_close(
@@ -141,7 +129,7 @@ def test_a_job_that_is_not_known_to_be_equal_is_refused_with_the_part_that_is_no
 
     assert [why for why in places.why_not(made) if why.startswith(reason)]
     with pytest.raises(UsageError, match=re.escape(reason)) as raised:
-        places.is_embedded(made)
+        places.of(made)
     assert raised.value.next == "set run.place to local or auto"
 
 
@@ -151,17 +139,17 @@ def test_a_place_and_an_environment_that_names_another_are_refused_together(
     for name in (connect.REMOTE, "MASTER", "PYSPARK_GATEWAY_PORT"):
         monkeypatch.delenv(name, raising=False)
     made = {place: job_of(tmp_path, tmp_path / "m", run={"place": place}) for place in ("auto", "local", "embedded", "connect")}  # fmt: skip
-    assert [
-        place for place in ("auto", "local", "embedded") if places.is_embedded(made[place])
-    ] == ["embedded"]
+    found = {place: places.of(made[place]) for place in ("auto", "local", "embedded")}
+    assert [place for place, one in found.items() if one.is_embedded] == ["auto", "embedded"]
+    assert {one.why for one in found.values()} == {None}
     with pytest.raises(UsageError, match="no server is named"):
-        places.is_embedded(made["connect"])
+        places.of(made["connect"])
     monkeypatch.setenv(connect.REMOTE, "sc://127.0.0.1:1")
-    assert not places.is_embedded(made["auto"])
-    assert not places.is_embedded(made["connect"])
+    assert places.of(made["auto"]) == (False, None)
+    assert not places.of(made["connect"]).is_embedded
     for place in ("local", "embedded"):
         with pytest.raises(UsageError, match="names another Spark"):
-            places.is_embedded(made[place])
+            places.of(made[place])
     monkeypatch.delenv(connect.REMOTE)
     with pytest.raises(UsageError, match=r"master local\[2\]"):
-        places.is_embedded(made["embedded"], "local[2]")
+        places.of(made["embedded"], "local[2]")
