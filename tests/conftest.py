@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,24 @@ if "PYTEST_XDIST_WORKER" in os.environ and not hasattr(sys, "ps1"):
 # Machines are shared: how long an example takes says nothing of what it shows.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+_OUT_OF_TIME = "not run: the time for tests is over"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Start no test after TESTS_END_AT, in seconds since 1970: `.ci/run` sets it on a machine of any speed."""
+    if time.time() >= float(os.environ.get("TESTS_END_AT", "inf")):
+        pytest.skip(_OUT_OF_TIME)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", ())
+    if left := sum(_OUT_OF_TIME in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(
+            f"NOT RUN, the time is over: {left} tests", yellow=True, bold=True
+        )
 
 
 _SHARED: dict[str, Any] = {}  # the session of `spark`, once a test has asked for it
