@@ -10,6 +10,8 @@ from millrace.pipelines.spark import connect, embedded, embedded_equality
 from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
 
+# Of these, files are read by Python in both places, or by engines that were compared.
+_FORMATS = frozenset({"csv", "idx", "json", "parquet"})
 _EXPECTATIONS = frozenset({"ExpectTableRowCountToBeBetween"})
 
 
@@ -62,7 +64,7 @@ def in_spark(job: Job) -> Job:
 def why_not(job: Job) -> Iterator[str]:
     """What of a job the embedded engine cannot do, or is not known to do as Spark does."""
     engine = job.engine
-    if job.source.format != "parquet":
+    if job.source.format not in _FORMATS:
         yield f"source.format {job.source.format}"
     yield from _why_not_contract(job)
     if engine.surface != "arrow":

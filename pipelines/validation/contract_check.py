@@ -95,7 +95,13 @@ def _quarantined_in_tasks(
     """The same, of rows whose texts Python writes: the embedded engine would write others than Spark."""
     own = tuple(_own(rows))
     reasons = tuple(
-        RefusalReason(rule.name, rule.severity, rule.columns, rule.predicate, rule.fingerprint)
+        RefusalReason(
+            rule.name,
+            rule.severity,
+            rule.columns,
+            None if MALFORMED in rule.columns else rule.predicate,
+            rule.fingerprint,
+        )
         for rule in rules
     )
     plan = QuarantinePlan(
@@ -103,7 +109,8 @@ def _quarantined_in_tasks(
         quarantine.MOST_CHARACTERS, PAYLOAD_CELL_BYTES,
     )  # fmt: skip
     flags = [broken(rule, rows.columns) for rule in rules]
-    given = rows.where(refused(rules, rows.columns)).select(*map(quoted, own), *flags)
+    malformed = F.col(MALFORMED) if MALFORMED in rows.columns else F.lit(None).cast("string")
+    given = rows.where(refused(rules, rows.columns)).select(*map(quoted, own), malformed, *flags)
     schema = QUARANTINE.arrow_schema
     return cluster.map_rows(given, quarantiner(plan, schema), delta.spark_schema(schema))
 

@@ -25,7 +25,9 @@ def of_digits(digits: Path, lake: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("master", ["local[2,4]", "local-cluster[2,1,1024]"])
+@pytest.mark.parametrize(
+    "master", ["local[2,4]", pytest.param("local-cluster[2,1,1024]", marks=pytest.mark.long)]
+)
 def test_spark_submit_runs_the_job_with_nothing_but_the_package(
     master: str, package: Path, bare_python: Path, digits: Path, tmp_path: Path
 ) -> None:

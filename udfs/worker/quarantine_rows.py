@@ -10,7 +10,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,6 +28,8 @@ _LOOKED_AT = 4096  # bytes of a value, for what texts do not have
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _ESCAPED = re.compile(r'[\x00-\x1f"\\]')
 _SHORT = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+# What a parser's message begins with. In Java, a dot is none of these.
+_WHERE = re.compile("^[^\n\r\x85\u2028\u2029]*? line [0-9]+")
 _PLAIN_FROM, _PLAIN_TO = 1e-3, 1e7  # doubles that Java writes without an exponent
 
 
@@ -38,7 +40,7 @@ class RefusalReason:
     rule: str
     severity: str
     columns: tuple[str, ...]
-    message: str
+    message: str | None  # None: the parser's, of a record that did not parse
     fingerprint: str
 
 
@@ -49,9 +51,8 @@ class QuarantinePlan:
     run_id: str
     job: str
     key: tuple[str, ...]
-    columns: tuple[
-        str, ...
-    ]  # of the row, in the order in which they come; after them a flag a reason
+    # Of the row, in the order in which they come; after them the parser's message and a flag a reason.
+    columns: tuple[str, ...]
     redacted: frozenset[str]
     reasons: tuple[RefusalReason, ...]
     at: datetime
@@ -75,14 +76,14 @@ def _quarantine(
     for batch in batches:
         cells = [column.to_pylist() for column in batch.columns]
         made = [
-            _row(plan, dict(zip(plan.columns, values[:count], strict=True)), values[count:])
+            _row(plan, dict(zip(plan.columns, values, strict=False)), *values[count:])
             for values in zip(*cells, strict=True)
         ]
         yield pa.RecordBatch.from_pylist(made, schema)
 
 
 def _row(
-    plan: QuarantinePlan, row: Mapping[str, Any], broken: Sequence[bool | None]
+    plan: QuarantinePlan, row: Mapping[str, Any], malformed: str | None, *broken: bool | None
 ) -> dict[str, Any]:
     whole = {
         name: hashed(value) if name in plan.redacted else _whole(value, plan.cell_bytes)
@@ -94,7 +95,7 @@ def _row(
         "key": as_json({name: row[name] for name in plan.key}),
         "payload": as_json(whole),
         "reasons": [
-            _reason(plan, reason, row)
+            _reason(plan, reason, row, malformed)
             for reason, is_broken in zip(plan.reasons, broken, strict=True)
             if is_broken
         ],
@@ -103,20 +104,37 @@ def _row(
     }
 
 
-def _reason(plan: QuarantinePlan, reason: RefusalReason, row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {
-        name: hashed(row[name])
-        if name in plan.redacted
-        else _shown(row[name], plan.most_characters)
-        for name in reason.columns
-    }
+def _reason(
+    plan: QuarantinePlan, reason: RefusalReason, row: Mapping[str, Any], malformed: str | None
+) -> dict[str, Any]:
+    if reason.message is None:
+        message, observed = _parsers_words(malformed or "", is_redacted=bool(plan.redacted)), None
+    else:
+        message, observed = reason.message, as_json(_values(plan, reason, row))
     return {
         "rule": reason.rule,
         "severity": reason.severity,
         "columns": list(reason.columns),
-        "message": reason.message,
-        "observed": as_json(shown)[: plan.most_characters],
+        "message": message,
+        "observed": observed and observed[: plan.most_characters],
         "fingerprint": reason.fingerprint,
+    }
+
+
+def _parsers_words(malformed: str, *, is_redacted: bool) -> str:
+    """The message; where anything is redacted, only the record's position, since it quotes the record."""
+    if not is_redacted:
+        return malformed
+    where = _WHERE.match(malformed)
+    return f"{where[0] if where else 'the record'} cannot be parsed"
+
+
+def _values(plan: QuarantinePlan, reason: RefusalReason, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: hashed(row[name])
+        if name in plan.redacted
+        else _shown(row[name], plan.most_characters)
+        for name in reason.columns
     }
 
 

@@ -317,7 +317,7 @@ def at(day: int) -> Callable[[], datetime]:
     return lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.spark
 def test_outputs_that_are_too_old_are_computed_again_and_removed(
     score: Score, make: Any, calls: Calls, tmp_path: Path
@@ -338,7 +338,7 @@ def test_outputs_that_are_too_old_are_computed_again_and_removed(
     assert calls.rows == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.spark
 def test_the_oldest_outputs_make_room_for_new_ones(
     score: Score, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -410,6 +410,7 @@ def test_what_only_saves_is_no_reason_to_score_again(score: Score, make: Any) ->
         assert score(make(**engine)).run_id == first.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_another_precision_or_model_finds_nothing(
     score: Score, make: Any, calls: Calls, tmp_path: Path
@@ -449,7 +450,7 @@ def test_auto_looks_at_a_sample_and_says_what_it_saw(
     assert "computed each: 0.0% of the sampled rows repeat" in told.out + told.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.spark
 def test_a_lake_with_a_cache_can_be_vacuumed(
     score: Score, make: Any, calls: Calls, tmp_path: Path

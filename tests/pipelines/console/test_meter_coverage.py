@@ -84,6 +84,7 @@ def test_the_meters_cover_the_inference_stage(
     assert unattributed(tmp_path / "lake") <= 0.02
 
 
+@pytest.mark.long
 def test_they_do_where_python_reads_the_input_too(
     spark: SparkSession, model: Path, tmp_path: Path
 ) -> None:

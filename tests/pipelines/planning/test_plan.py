@@ -46,7 +46,7 @@ def slow(spark: SparkSession, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.spark
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_takes_about_what_was_foreseen_and_past_runs_are_learned_from(
     spark: SparkSession, slow: None, job: Job, tmp_path: Path
 ) -> None:

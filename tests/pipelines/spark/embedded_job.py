@@ -13,10 +13,13 @@ import yaml
 
 from millrace.pipelines.spark import connect
 from millrace.schemas.config import Job
+from tests.chaos.driven import table
 from tests.conformance import rule_expressions
 from tests.helpers import images, job_of, write_parquet
+from tests.pipelines.validation.test_quarantine_rows import plain
 
 ROWS, FILES = 400, 4
+APART = {"run_id", "scored_at", "_meter", "quarantined_at", "at"}  # no two runs have the same
 RULES = [
     {"name": "small", "holds": "i < 1000000", "on_null": "pass"},
     {"name": "known", "holds": "s IN ('ham', 'spam', 'abc', 'é', '') OR length(s) > 2"},
@@ -71,3 +74,32 @@ def millrace(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "millrace.pipelines.cli", *arguments],
         capture_output=True, text=True, check=False, timeout=240, env=ENVIRONMENT | more,
     )  # fmt: skip
+
+
+def different_tables(one: Job, other: Job, keys: dict[str, str]) -> dict[str, list[Any]]:
+    """By table, the rows that two jobs have written differently; ``keys`` has a column to order each by."""
+    found = {}
+    for name, key in keys.items():
+        rows = [_rows_of(Path(job.output.path), name, key) for job in (one, other)]
+        if name == "quarantine":
+            rows = [[plain(row) for row in some] for some in rows]
+        if apart := [pair for pair in zip(*rows, strict=True) if pair[0] != pair[1]]:
+            found[name] = apart[:3]
+    return found
+
+
+def _rows_of(lake: Path, name: str, key: str) -> list[dict[str, Any]]:
+    """A table's rows in order, as texts: NaN is equal to NaN, and 0.0 is not -0.0."""
+    found = [
+        {column: value for column, value in row.items() if column not in APART}
+        for row in sorted(
+            table(lake, name), key=lambda row: (str(row[key]), str(row.get("reasons")))
+        )
+    ]
+    return [
+        {
+            k: v if isinstance(v, list | str) and name == "quarantine" else repr(v)
+            for k, v in row.items()
+        }
+        for row in found
+    ]

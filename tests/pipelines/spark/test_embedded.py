@@ -17,10 +17,15 @@ from millrace.pipelines.run.runner import run
 from millrace.pipelines.spark import connect, places
 from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
-from tests.chaos.driven import table
 from tests.helpers import job_of
-from tests.pipelines.spark.embedded_job import ENVIRONMENT, ROWS, job, millrace, write_job
-from tests.pipelines.validation.test_quarantine_rows import plain
+from tests.pipelines.spark.embedded_job import (
+    ENVIRONMENT,
+    ROWS,
+    different_tables,
+    job,
+    millrace,
+    write_job,
+)
 
 pytestmark = pytest.mark.spark
 
@@ -46,14 +51,8 @@ def test_every_table_has_what_spark_writes_and_the_books_close(
     assert other["books_closed"] is True
     assert other["ledger_coverage"] > 0.95
     assert [gate["passed"] for gate in other["gates"]] == [True] * 6
-    lakes = Path(in_spark.output.path), Path(embedded.output.path)
-    apart = {"run_id", "scored_at", "_meter", "quarantined_at", "at"}
-    for name, key in ((embedded.table, "n"), ("quarantine", "key"), ("validations", "rule")):
-        sparks, embeddeds = (rows_of(lake, name, key, apart) for lake in lakes)
-        if name == "quarantine":
-            sparks, embeddeds = ([plain(row) for row in rows] for rows in (sparks, embeddeds))
-        different = [pair for pair in zip(sparks, embeddeds, strict=True) if pair[0] != pair[1]]
-        assert not different, name
+    keys = {embedded.table: "n", "quarantine": "key", "validations": "rule"}
+    assert not different_tables(embedded, in_spark, keys)
     again = millrace("run", str(file), "--json")
     assert json.loads(again.stdout)["done_before"] is not None
 
@@ -77,28 +76,13 @@ for place, fresh in (("embedded", False), ("local", False), ("embedded", True)):
     assert 0 < first == second == third
 
 
-def rows_of(lake: Path, name: str, key: str, apart: set[str]) -> list[dict[str, Any]]:
-    """A table's rows in order, as texts: NaN is equal to NaN, and 0.0 is not -0.0."""
-    found = [
-        {column: value for column, value in row.items() if column not in apart}
-        for row in sorted(table(lake, name), key=lambda row: str(row[key]))
-    ]
-    return [
-        {
-            k: v if isinstance(v, list | str) and name == "quarantine" else repr(v)
-            for k, v in row.items()
-        }
-        for row in found
-    ]
-
-
 COLUMNS = {"id": {"type": "bigint", "nullable": False}, "pixels": {"type": "binary"}}
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"source": {"format": "csv", "path": "in"}}, "source.format csv"),
+        ({"source": {"format": "delta", "path": "in"}}, "source.format delta"),
         ({"engine": {"surface": "pandas"}}, "engine.surface pandas"),
         ({"engine": {"dedupe": "unit"}}, "engine.dedupe or engine.cache"),
         ({"run": {"batch_timeout_s": 3.0}}, "run.batch_timeout_s"),

@@ -33,7 +33,9 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     def text(value: str) -> str:
         return NUMBER.sub(lambda found: java_double(float(found[0])), value)
 
-    reasons = [{**one, "observed": text(one["observed"])} for one in row["reasons"]]
+    reasons = [
+        {**one, "observed": one["observed"] and text(one["observed"])} for one in row["reasons"]
+    ]
     return {**row, "payload": text(row["payload"]), "reasons": reasons}
 
 
