@@ -91,6 +91,14 @@ _ALL = (
         promise="stated", after=MILLRACE,
     ),
     Contestant(
+        "millrace_embedded", "Millrace, `auto`, embedded engine", "millrace", "benches.millrace_job",
+        "embedded", promise="stated",
+    ),
+    Contestant(
+        "millrace_embedded_later", "Millrace, `auto`, embedded engine, a later run", "millrace",
+        "benches.millrace_job", "embedded", promise="stated", after="millrace_embedded",
+    ),
+    Contestant(
         "millrace_torch_bf16", "Millrace, torch in bf16", "millrace", "benches.millrace_job",
         "torch_bf16", workloads=_TEXTS_AND_IMAGES, promise="stated",
     ),

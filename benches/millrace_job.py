@@ -15,6 +15,11 @@ from millrace.schemas.yaml_file import load
 EXPECTED = "[{expect: ExpectTableRowCountToBeBetween, min_value: 1, max_value: 100000000}]"
 VARIANTS: dict[str, dict[str, str]] = {
     "auto": {"engine.backend": "auto", "engine.precision": "auto"},
+    "embedded": {
+        "engine.backend": "auto",
+        "engine.precision": "auto",
+        "run.place": "embedded",
+    },
     "torch_bf16": {"engine.backend": "torch", "engine.precision": "bf16"},
     "fp32": {"engine.backend": "torch", "engine.precision": "fp32"},
 }
@@ -27,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = told(__doc__, arguments)
     job = job_of(task)
     began = time.time()
-    apart, master = _APART if task.apart else {}, f"local[{task.slots},4]"
+    is_embedded = job.run.place == "embedded"  # it has no such settings, and a slot a core
+    apart = _APART if task.apart and not is_embedded else {}
+    master = None if is_embedded else f"local[{task.slots},4]"
     with session_for(job, apart, master=master, importing=["millrace.pipelines.score"]) as spark:
         from millrace.pipelines.console.progress import (
             Progress,  # as `millrace run` does: while Spark starts

@@ -34,6 +34,45 @@ RULES = [
 ]
 
 
+EXPECTATIONS: list[dict[str, Any]] = [
+    {"expect": "ExpectTableRowCountToBeBetween", "min_value": 1, "max_value": 1000},
+    {"expect": "ExpectTableRowCountToEqual", "value": 7},
+    *({"expect": "ExpectColumnValuesToNotBeNull", "column": c, "mostly": 0.99} for c in "ildsbo"),
+    {"expect": "ExpectColumnValuesToNotBeNull", "column": "n"},
+    *({"expect": "ExpectColumnValuesToBeNull", "column": c, "mostly": 0.05} for c in "ildsbo"),
+    {
+        "expect": "ExpectColumnValuesToBeInSet",
+        "column": "i",
+        "value_set": [0, 1, -1, 7],
+        "mostly": 0.1,
+    },
+    {"expect": "ExpectColumnValuesToBeInSet", "column": "l", "value_set": [0, 2**53, 2**63 - 1]},
+    {"expect": "ExpectColumnValuesToBeInSet", "column": "d", "value_set": [0.0, 0.1, 2.5]},
+    {"expect": "ExpectColumnValuesToBeInSet", "column": "s", "value_set": ["ham", "é", "", "😀"]},
+    {"expect": "ExpectColumnValuesToBeInSet", "column": "o", "value_set": [True]},
+    {"expect": "ExpectColumnValuesToNotBeInSet", "column": "i", "value_set": [0, 2**31 - 1]},
+    {"expect": "ExpectColumnValuesToNotBeInSet", "column": "d", "value_set": [0.0, 1e300]},
+    {"expect": "ExpectColumnValuesToNotBeInSet", "column": "s", "value_set": ["spam", " "]},
+    {"expect": "ExpectColumnValuesToBeBetween", "column": "i", "min_value": -1, "max_value": 42},
+    {"expect": "ExpectColumnValuesToBeBetween", "column": "l", "min_value": 0, "strict_min": True},
+    {"expect": "ExpectColumnValuesToBeBetween", "column": "d", "min_value": -1.5, "max_value": 0.1},
+    {
+        "expect": "ExpectColumnValuesToBeBetween",
+        "column": "d",
+        "max_value": 2.5,
+        "strict_max": True,
+    },
+    {
+        "expect": "ExpectColumnValueLengthsToBeBetween",
+        "column": "s",
+        "min_value": 1,
+        "max_value": 3,
+    },
+    {"expect": "ExpectColumnValueLengthsToEqual", "column": "s", "value": 3, "mostly": 0.2},
+    *({"expect": "ExpectColumnValuesToBeUnique", "column": c, "mostly": 0.5} for c in "nilds"),
+]
+
+
 def job(folder: Path, model: Path, **run: Any) -> Job:
     """The job; its input is written below ``folder``."""
     made = rule_expressions.rows(ROWS, seed=3).drop_columns(["j", "m", "e", "t"])
@@ -47,9 +86,7 @@ def job(folder: Path, model: Path, **run: Any) -> Job:
         folder, model, key=["n", "s"], keep=["i", "l", "d", "b", "o"],
         contract={
             "columns": columns, "rules": RULES, "max_quarantined": 1.0, "redact": ["b"],
-            "expectations": [
-                {"expect": "ExpectTableRowCountToBeBetween", "min_value": 1, "max_value": 1000}
-            ],
+            "expectations": [{"severity": "warning", **one} for one in EXPECTATIONS],
         },
         engine={"backend": "torch", "precision": "fp32"}, run=run,
     )  # fmt: skip

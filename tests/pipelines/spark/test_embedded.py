@@ -20,6 +20,7 @@ from millrace.schemas.errors import UsageError
 from tests.helpers import job_of
 from tests.pipelines.spark.embedded_job import (
     ENVIRONMENT,
+    EXPECTATIONS,
     ROWS,
     different_tables,
     job,
@@ -55,6 +56,10 @@ def test_every_table_has_what_spark_writes_and_the_books_close(
     assert not different_tables(embedded, in_spark, keys)
     again = millrace("run", str(file), "--json")
     assert json.loads(again.stdout)["done_before"] is not None
+
+
+def test_the_job_that_is_compared_has_every_expectation_that_is_allowed() -> None:
+    assert {one["expect"] for one in EXPECTATIONS} == places.EXPECTATIONS
 
 
 @pytest.mark.slow
