@@ -45,7 +45,8 @@ class EmbeddedEngine:
     requests: IO[str]
     answers: IO[str]
     folder: TemporaryDirectory[str]  # of its socket, for this user alone
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    has_ended: bool = False  # by itself, as its log says
     depth: dict[str, int] = field(default_factory=dict)  # by tag, blocks inside of its step
 
     @contextmanager
@@ -94,12 +95,27 @@ class EmbeddedEngine:
         return found
 
     def _death(self) -> EngineEnded:
+        code = self.process.wait()
+        self._record_end(code)
         return EngineEnded(
             "the embedded engine's process has ended",
-            got=f"exit code {self.process.wait()}",
+            got=f"exit code {code}",
             allowed="run.place local, where a row that ends a process is found and set aside",
             next=f"run the job again with --set run.place=local: it resumes; see {self.logs}",
         )
+
+    def _record_end(self, code: int) -> None:
+        """Write into the log that no task of it runs any more: its bill is closed by this process."""
+        with self.lock, (self.logs / self.application).open("a+b") as log:
+            if self.has_ended:
+                return
+            self.has_ended = True
+            if log.tell():
+                log.seek(-1, os.SEEK_END)
+                if log.read(1) != b"\n":  # it was killed while it wrote
+                    log.write(b"\n")
+            event = {"Event": "SparkListenerEngineEnded", "Exit Code": code}
+            log.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
 
     def _ask(self, do: str, tag: str) -> None:
         try:

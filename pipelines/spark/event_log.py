@@ -23,6 +23,7 @@ _JOB, _STARTED, _ENDED = (
 _HELD = (
     b'{"Event":"SparkListenerTaskHeld"'  # the embedded engine's: a task computes, or waits again
 )
+_GONE = b'{"Event":"SparkListenerEngineEnded"'  # its driver's, of an embedded engine that has died
 _QUERY = b'{"Event":"org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"'
 _AGAIN = "Resubmitted"  # a successful task appears again when its output is lost
 
@@ -108,8 +109,10 @@ class EventLog:
         running: dict[int, dict[str, Any]] = {}
         held: dict[int, tuple[int, int | None]] = {}
         last_ms = 0
-        for event in self.events((_QUERY, _JOB, _STARTED, _ENDED, _HELD)):
-            if "Held Time" in event:
+        for event in self.events((_QUERY, _JOB, _STARTED, _ENDED, _HELD, _GONE)):
+            if "Exit Code" in event:
+                is_gone = True
+            elif "Held Time" in event:
                 held[event["Task ID"]] = event["Held Time"], event["Since"]
                 last_ms = max(last_ms, event["Since"] or 0)
             elif "executionId" in event:
@@ -127,10 +130,10 @@ class EventLog:
                 running.pop(event["Task Info"]["Task ID"], None)
                 last_ms = max(last_ms, event["Task Info"]["Finish Time"])
                 yield task_time(self.application, event, steps)
-            elif is_gone:
+            else:
                 running[event["Task Info"]["Task ID"]] = event
                 last_ms = max(last_ms, event["Task Info"]["Launch Time"])
-        for event in running.values():
+        for event in running.values() if is_gone else ():
             event["Task Info"]["Finish Time"] = last_ms
             if (known := held.get(event["Task Info"]["Task ID"])) is not None:
                 spent_ms = known[0] + (0 if known[1] is None else last_ms - known[1])

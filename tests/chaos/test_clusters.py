@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,11 @@ def master(request: pytest.FixtureRequest) -> str:
     return where
 
 
-def check_bill(driver: Driven, lake: Path, *kinds: str) -> None:
-    """The ledger agrees with the event log, has these kinds of waste alone, and the gates say so."""
+def check_bill(driver: Driven, lake: Path, *kinds: str, perhaps: Sequence[str] = ()) -> None:
+    """The ledger agrees with the event log, has these kinds of waste alone, and the gates say so.
+
+    ``perhaps``: kinds that Spark's timing decides on.
+    """
     told = driver.told()
     (application,) = {event["application"] for event in table(lake, "runs")}
     log = event_log.log_of(lake / "_logs", application)
@@ -69,7 +72,7 @@ def check_bill(driver: Driven, lake: Path, *kinds: str) -> None:
     found = bill.checked(lake, log, told["run_id"], sku="laptop")
 
     print(f"{found.wasted_ms}, {found.held_ms} core-ms held, {found.cost}")
-    assert set(kinds) == found.wasted_ms.keys()
+    assert set(kinds) == found.wasted_ms.keys() - set(perhaps)
     assert [gate["passed"] for gate in told["gates"][:2]] == [True, True]
     assert not driver.open_books()
 
@@ -157,7 +160,8 @@ def test_a_shuffle_lost_with_its_executor_is_read_again_and_what_is_committed_is
     scored = table(Path(job.output.path), job.table)
     assert sorted(row["id"] for row in scored) == list(range(ROWS))
     assert ROWS <= scored_rows(calls) <= ROWS + 2 * size
-    check_bill(driver, Path(job.output.path), "failed", "recomputed")
+    # Attempts of the stage that Spark begins anew may still run when the new ones have ended.
+    check_bill(driver, Path(job.output.path), "failed", "recomputed", perhaps=["killed"])
     assert not driver.orphans()
 
 
