@@ -53,10 +53,6 @@ def silence_s(
 @contextmanager
 def patient(spark: SparkSession, prepared: PreparedJob, config: InferenceConfig) -> Iterator[None]:
     """While open, workers may be silent for as long as this job's may need; never less than was set."""
-    if cluster.is_embedded(spark):  # it has no such limit
-        yield
-        return
-    before = spark.conf.get(IDLE_TIMEOUT, "0") or "0"
     slots = cluster.slots(spark)
     known = runs.rows_per_s(prepared.lake, prepared.job.name, prepared.model.digest)
     batch = prepared.job.engine.batch
@@ -66,10 +62,5 @@ def patient(spark: SparkSession, prepared: PreparedJob, config: InferenceConfig)
         prepared.job.run.batch_timeout_s,
         config.rows_per_s or (known and known / slots),
     )
-    is_limited = int(before) > 0  # 0: Spark waits for ever
-    if is_limited and wanted > int(before):
-        spark.conf.set(IDLE_TIMEOUT, str(wanted))
-    try:
+    with cluster.patient(spark, wanted, IDLE_TIMEOUT):
         yield
-    finally:
-        spark.conf.set(IDLE_TIMEOUT, before)

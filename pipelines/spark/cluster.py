@@ -6,6 +6,7 @@ A run reads these only here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -20,7 +21,7 @@ from pyspark.sql.types import StructType
 from millrace.pipelines.spark.embedded import engine_of
 from millrace.pipelines.spark.pyspark_internals import is_connect, worker_variable
 from millrace.schemas.errors import UsageError
-from millrace.udfs.worker.engine_tasks import Batches, in_engine
+from millrace.udfs.worker.engine_tasks import IDLE_S, Batches, in_engine
 
 # Tasks that have ended, and all, of what Spark works at now; and those that have failed so far.
 Counts = Callable[[], tuple[int, int, int]]
@@ -70,6 +71,22 @@ def in_tasks(
     if engine_of(spark) is None:
         return function
     return in_engine(function, next(iter(spark.getTags()), ""))
+
+
+@contextmanager
+def patient(spark: SparkSession, seconds: float, setting: str) -> Iterator[None]:
+    """While open, workers may send nothing for so long; never less than the session allows, 0 for ever."""
+    if engine := engine_of(spark):
+        with engine.patient(max(seconds, IDLE_S)):
+            yield
+        return
+    before = spark.conf.get(setting, "0") or "0"
+    if 0 < int(before) < seconds:
+        spark.conf.set(setting, str(math.ceil(seconds)))
+    try:
+        yield
+    finally:
+        spark.conf.set(setting, before)
 
 
 def map_rows(

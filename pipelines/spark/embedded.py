@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.spark.pyspark_internals import connected, leave_connect_mode, session_id
 from millrace.schemas.errors import RunFailed, UsageError
 from millrace.udfs.worker import private_network
+from millrace.udfs.worker.engine_tasks import HANGS, IDLE_S
 
 # In gRPC's errors of a connection that ended.
 _CUT = ("UNAVAILABLE", "Socket closed", "Connection re")
@@ -55,7 +56,7 @@ class EmbeddedEngine:
         with self.lock:
             self.depth[tag] = self.depth.get(tag, 0) + 1
             if self.depth[tag] == 1:
-                self._ask("begin", tag)
+                self._ask("begin", tag=tag)
         try:
             yield
         except Exception as error:
@@ -65,7 +66,7 @@ class EmbeddedEngine:
             with self.lock:
                 self.depth[tag] -= 1
                 if not self.depth[tag] and self.process.poll() is None:
-                    self._ask("end", tag)
+                    self._ask("end", tag=tag)
 
     def _check_alive(self, error: Exception) -> None:
         """Raise RunFailed where an error came of the process's end, which comes after the connection's."""
@@ -73,6 +74,18 @@ class EmbeddedEngine:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_REAPED_S if is_cut else 0)
             raise self._death() from error
+
+    @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """While open, a task may compute so long without a result until the process ends itself."""
+        with self.lock:
+            self._ask("limit", seconds=seconds)
+        try:
+            yield
+        finally:
+            with self.lock:
+                if self.process.poll() is None:
+                    self._ask("limit", seconds=IDLE_S)
 
     def stop(self) -> None:
         """End it; a process that does not end in time is killed."""
@@ -99,7 +112,7 @@ class EmbeddedEngine:
         self._record_end(code)
         return EngineEnded(
             "the embedded engine's process has ended",
-            got=f"exit code {code}",
+            got=f"exit code {code}" + (", since a task hung" if code == HANGS else ""),
             allowed="run.place local, where a row that ends a process is found and set aside",
             next=f"run the job again with --set run.place=local: it resumes; see {self.logs}",
         )
@@ -117,9 +130,9 @@ class EmbeddedEngine:
             event = {"Event": "SparkListenerEngineEnded", "Exit Code": code}
             log.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
 
-    def _ask(self, do: str, tag: str) -> None:
+    def _ask(self, do: str, **more: Any) -> None:
         try:
-            self.requests.write(json.dumps({"do": do, "tag": tag}) + "\n")
+            self.requests.write(json.dumps({"do": do, **more}) + "\n")
             self.requests.flush()
         except OSError:
             pass  # what it left unsaid is read next

@@ -23,11 +23,13 @@ from typing import Any
 from millrace.pipelines.console import output
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.console.signals import stop_at_signals, stopped
+from millrace.pipelines.inference import worker_timeouts
 from millrace.pipelines.job import work_units
 from millrace.pipelines.lake.delta_history import Commits
 from millrace.pipelines.lake.run_lock import LeaseTimes
 from millrace.pipelines.run import unit_scoring
 from millrace.pipelines.run.runner import run
+from millrace.pipelines.spark import cluster
 from millrace.pipelines.spark.job_session import session_for
 from millrace.schemas.config import Job
 from millrace.schemas.errors import MillraceError
@@ -94,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--barrier", type=Path, help="start when this file is there")
     parser.add_argument("--ready", type=Path, help="make this file when a run could start")
     parser.add_argument("--unit-bytes", type=int, default=1, help="1: each file is a unit")
+    parser.add_argument("--idle-s", type=float, help="of the embedded engine: less than it waits")
     given = parser.parse_args(arguments)
+    if given.idle_s:
+        cluster.IDLE_S, worker_timeouts.IMPORTS_S = given.idle_s, 0.0
     if given.without:
         GUARDS[given.without]()
     stop_at_signals()

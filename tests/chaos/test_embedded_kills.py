@@ -106,6 +106,27 @@ def test_by_default_a_run_whose_engine_ended_is_resumed_in_spark_by_the_same_com
     )
 
 
+def test_a_call_that_hangs_ends_the_engine_and_the_run_is_finished_in_the_other_place(
+    model: Path, tmp_path: Path
+) -> None:
+    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
+    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    once = str(tmp_path / "slept")
+    hangs = {"action": "sleep", "seconds": 600.0, "when": [0, SEGV], "once": once}
+    script = {"predict": {"rules": [hangs]}}
+    job = job_in("embedded", tmp_path, model, pixels)
+
+    hung = start(job, tmp_path / "drivers", "--idle-s", "5", script=script)
+    assert hung.wait() == 5, hung.log.read_text("utf-8")
+    assert hung.told()["got"] == "exit code 124, since a task hung"
+    assert not hung.orphans()
+    last = start(job_in("auto", tmp_path, model, pixels), tmp_path / "drivers", script=script)
+
+    assert last.wait() == 0, last.log.read_text("utf-8")
+    assert not violations(job, model, pixels, set(), set())
+    assert not last.open_books()
+
+
 def test_a_killed_driver_leaves_no_engine_and_a_signal_stops_within_ten_seconds(
     model: Path, tmp_path: Path
 ) -> None:

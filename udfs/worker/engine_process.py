@@ -43,7 +43,9 @@ def main() -> None:
     from pysail.spark import SparkConnectServer
 
     log = EngineLog.opened(given.log / given.application, given.application, given.cores)
-    log.python = engine_tasks.serve(log, given.cores).totals
+    tasks = engine_tasks.serve(log, given.cores)
+    log.python = tasks.totals
+    threading.Thread(target=tasks.watch, daemon=True).start()
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     socket_relay.serve(given.socket, server.listening_address[1])
@@ -51,7 +53,10 @@ def main() -> None:
     threading.Thread(target=_import, args=(given.preload,), daemon=True).start()
     for line in sys.stdin:
         request = json.loads(line)
-        (log.step_began if request["do"] == "begin" else log.step_ended)(request["tag"])
+        if request["do"] == "limit":
+            tasks.most_s = request["seconds"]
+        else:
+            (log.step_began if request["do"] == "begin" else log.step_ended)(request["tag"])
         _answer(answers, {"done": request["do"]})
     log.close()
     os._exit(0)  # Sail's threads would be waited for

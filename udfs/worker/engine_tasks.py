@@ -8,6 +8,8 @@ cores had.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,9 @@ from millrace.udfs.worker.current_task import CurrentTask, embedded_tasks
 if TYPE_CHECKING:
     from millrace.udfs.worker.engine_log import EngineLog
 
+IDLE_S = 600.0  # as the sessions of Spark have it
+HANGS = 124  # the exit code of a process that ended for it, as timeout(1) has it
+_WATCHED_EVERY_S = 0.5
 Batches = Iterator[Any]  # of pyarrow.RecordBatch, which workers import later
 
 
@@ -46,6 +51,11 @@ class TaskClock:
     def has_slot(self) -> bool:
         """Whether the task has a slot now."""
         return self._state[2] is not None
+
+    def slot_s(self) -> float:
+        """Seconds that the task has had the slot that it has now."""
+        since = self._state[2]
+        return 0.0 if since is None else time.perf_counter() - since[0]
 
     def begin(self) -> None:
         """The calling thread computes from now on."""
@@ -89,6 +99,18 @@ class EngineTasks:
     live: dict[int, TaskClock] = field(default_factory=dict)  # by task id
     ended_wall_s: float = 0.0
     ended_cpu_s: float = 0.0
+    most_s: float = IDLE_S  # in one slot; what computes for longer is assumed to hang
+
+    def watch(self) -> None:
+        """End the process where a task hangs: no thread can be ended alone. To be called in a thread."""
+        while True:
+            time.sleep(_WATCHED_EVERY_S)
+            with self.lock:
+                longest_s = max((clock.slot_s() for clock in self.live.values()), default=0.0)
+            if longest_s > self.most_s:
+                sys.stderr.write(f"a task has computed for {longest_s:.0f} s without a result\n")
+                sys.stderr.flush()
+                os._exit(HANGS)
 
     def begin(self, tag: str) -> tuple[CurrentTask, TaskClock]:
         """Wait for a slot, then begin a task in it."""
