@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from millrace.pipelines.spark import connect
 from millrace.schemas.config import AUTO, Engine
@@ -34,6 +36,21 @@ def computes_here(master: str | None = None) -> bool:
         return False
     where = master or os.environ.get("MASTER") or "local"
     return where == "local" or where.startswith("local[")
+
+
+def check_java() -> None:
+    """Raise UsageError where no program starts a JVM, which every Spark session of this process needs."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ or connect.remote() is not None:
+        return
+    home = os.environ.get("JAVA_HOME")
+    program = str(Path(home) / "bin" / "java") if home else "java"  # as PySpark looks for it
+    if shutil.which(program) is None:
+        raise UsageError(
+            "Spark needs Java, which is not installed",
+            got=f"no program {program}",
+            allowed="Java 17 or 21; none for jobs that the embedded engine accepts (docs/EMBEDDED.md)",
+            next="install Java (apt-get install openjdk-17-jre-headless), or set JAVA_HOME",
+        )
 
 
 def check_machine(engine: Engine) -> None:

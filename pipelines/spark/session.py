@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from millrace.pipelines.spark import class_data_sharing, connect, embedded
+from millrace.pipelines.spark import class_data_sharing, connect, embedded, machine_check
 from millrace.pipelines.spark.pyspark_internals import end_jvm, log_queries_to
 from millrace.pipelines.spark.session_settings import DEFAULTS, JAVA_OPTIONS, local_settings
 
@@ -41,6 +41,7 @@ def open_session(
         meanwhile: Called once while Spark starts.
         first: Gets the session of a new JVM in a thread that is not awaited; it must import nothing.
     """
+    machine_check.check_java()
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already

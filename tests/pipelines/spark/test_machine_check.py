@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from millrace.pipelines.job.preflight import checked
-from millrace.pipelines.spark import machine_check
-from millrace.pipelines.spark.job_session import session_for
-from millrace.schemas.config import Engine, Job
+from millrace.pipelines.spark import machine_check, places
+from millrace.pipelines.spark.job_session import passing_session, session_for
+from millrace.schemas.config import Engine, Job, RunSettings
 from millrace.schemas.errors import MillraceError, SchemaMismatch, UsageError
 from millrace.udfs.backends import hardware
 from tests.helpers import image_table, images, job_of, write_parquet
@@ -104,3 +104,27 @@ def test_a_kept_column_of_a_delta_table_is_looked_for_without_spark(
     assert checked(Job.model_validate(parts | {"keep": ["price"]}), NOW)["job"] == "tiny"
     with pytest.raises(UsageError, match="no such column to keep: prize; did you mean 'price'"):
         checked(Job.model_validate(parts | {"keep": ["prize"]}), NOW)
+
+
+def test_without_java_a_job_for_spark_is_refused_before_anything_starts_and_another_is_not(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("JAVA_HOME", "MASTER", "SPARK_REMOTE", "PYSPARK_GATEWAY_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # as where no Java is installed
+
+    assert checked(job, NOW)["place"] == "embedded"
+    in_spark = job.model_copy(update={"run": RunSettings(place="local")})
+    for call in (
+        lambda: checked(in_spark, NOW),
+        lambda: session_for(in_spark).__enter__(),
+        lambda: session_for(places.in_spark(job)).__enter__(),  # of a plan
+        lambda: passing_session("sql").__enter__(),
+    ):
+        with pytest.raises(UsageError, match="Spark needs Java") as refused:
+            call()
+        assert refused.value.got == "no program java"
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    with pytest.raises(UsageError, match="Spark needs Java") as refused:
+        checked(in_spark, NOW)
+    assert refused.value.got == f"no program {tmp_path}/jdk/bin/java"
