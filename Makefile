@@ -32,15 +32,17 @@ $(VENV)/.jars: $(VENV)/.done pipelines/spark/session.py pipelines/spark/session_
 .PHONY: setup
 setup: $(VENV)/.done java $(VENV)/.jars  ## the environment, Java and Delta's JARs; seconds when they are there
 
-.PHONY: demo
-demo: $(VENV)/.done  ## train a model, score real digits, show what it cost
-# Java is for Spark alone, which runs what the embedded engine cannot.
+.PHONY: place
+# Java is for Spark alone, which runs what the embedded engine cannot, and everything where that has no private network.
+place: $(VENV)/.done
 	@$(PYTHON) -I -S udfs/worker/private_network.py 2>/dev/null || $(MAKE) --no-print-directory setup
+
+.PHONY: demo
+demo: place  ## train a model, score real digits, show what it cost
 	@$(VENV)/bin/millrace demo digits
 
 .PHONY: demo-docs
-demo-docs: $(VENV)/.done  ## embed Python's documentation, then ask it a question
-	@$(PYTHON) -I -S udfs/worker/private_network.py 2>/dev/null || $(MAKE) --no-print-directory setup
+demo-docs: place  ## embed Python's documentation, then ask it a question
 	@$(VENV)/bin/millrace demo docs --ask "how do I read a file line by line"
 
 .PHONY: test
