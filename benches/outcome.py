@@ -126,7 +126,7 @@ def _min_cosine(mine: NDArray[np.float32], plain: NDArray[np.float32]) -> float 
 
 def executor_s(logs: Path) -> dict[str, float]:
     """Spark's executor run time, in seconds, by what it was for; from the only event log there."""
-    (path,) = [p for p in logs.iterdir() if p.name.startswith(("local-", "app-"))]
+    (path,) = [p for p in logs.iterdir() if p.name.startswith(("local-", "app-", "embedded-"))]
     spent: dict[str, float] = {}
     for task in EventLog(path).tasks():
         spent[task.step or "other"] = spent.get(task.step or "other", 0.0) + task.run_ms / 1000
