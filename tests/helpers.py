@@ -264,6 +264,11 @@ def job_of(tmp: Path, model: Path, **changes: Any) -> Job:
     return Job.model_validate({**parts, **changes})
 
 
+def into(job: Job, lake: Path) -> Job:
+    """The job with another lake."""
+    return job.model_copy(update={"output": job.output.model_copy(update={"path": str(lake)})})
+
+
 def observed_job(tmp: Path, model: Path, observe: dict[str, Any], **contract: Any) -> Job:
     """A `job_of` that tells others of itself, over 21 rows of which its rule refuses one."""
     write_parquet(tmp / "input", image_table([*images(20), b"short"]))

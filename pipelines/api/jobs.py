@@ -5,10 +5,11 @@ Modules of a run are imported in the functions: the session imports them while t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
@@ -79,12 +80,13 @@ def run(
     """
     made, progress = job_of(job, overrides), progress_of(on_progress)
 
-    def run_in(used: SparkSession, *, again: bool = False) -> RunSummary:
+    def resume(used: SparkSession, *, fresh: bool = False) -> RunSummary:
         from millrace.pipelines.run import runner
 
-        return runner.run(used, made, progress, fresh=fresh and not again)
+        return runner.run(used, made, progress, fresh=fresh)
 
-    return _in_its_place(made, spark, run_in, progress, held_since)
+    start = partial(resume, fresh=fresh)
+    return _run_in_place(made, spark, (start, resume), progress, held_since)
 
 
 def dry_run(
@@ -237,20 +239,19 @@ def replay(
     request = replays.request(made, run_id, repaired, failed_too=failed)
     progress = progress_of(on_progress)
 
-    def replay_in(used: SparkSession, *, again: bool = False) -> RunSummary:  # noqa: ARG001
+    def replay_in(used: SparkSession) -> RunSummary:
         return replays.replay(used, made, request, progress)
 
-    return _in_its_place(made, spark, replay_in, progress, held_since)
+    return _run_in_place(made, spark, (replay_in, replay_in), progress, held_since)
 
 
-class _Run(Protocol):
-    def __call__(self, used: SparkSession, *, again: bool = False) -> RunSummary: ...
+_Run = Callable[[SparkSession], RunSummary]
 
 
-def _in_its_place(
+def _run_in_place(
     job: Job,
     given: SparkSession | None,
-    run_in: _Run,
+    start_and_resume: tuple[_Run, _Run],
     progress: Progress,
     held_since: datetime | None,
 ) -> RunSummary:
@@ -259,11 +260,12 @@ def _in_its_place(
     Where `auto` took the embedded engine and its process ends, the run is resumed in Spark, which finds a
     row that ends processes.
     """
+    start, resume = start_and_resume
     if given is None and (why := places.of(job).why):
         progress.say(f"Running in Spark's JVM, not in the embedded engine: {why}")
     try:
         with session_of(job, given, held_since=held_since) as used:
-            return run_in(used)
+            return start(used)
     except EngineEnded as error:
         if given is not None or job.run.place != "auto":
             raise
@@ -271,4 +273,4 @@ def _in_its_place(
             f"The embedded engine's process has ended ({error.got}): resuming in Spark's JVM"
         )
     with session_of(places.in_spark(job), None) as used:
-        return run_in(used, again=True)
+        return resume(used)

@@ -31,9 +31,10 @@ def checked(job: Job, now: datetime) -> dict[str, Any]:
     price = rate(job.cost, now)
     pinned = snapshot.pin(job.source)
     _check_columns(job, pinned)
-    if not places.of(job).is_embedded:
+    place = places.of(job)
+    if not place.is_embedded:
         machine_check.check_java()
-    budget, place = job.cost.budget if job.cost else None, places.of(job)
+    budget = job.cost.budget if job.cost else None
     return {
         "job": job.name,
         "table": job.table,

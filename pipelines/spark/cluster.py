@@ -6,7 +6,6 @@ A run reads these only here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -74,7 +73,7 @@ def in_tasks(
 
 
 @contextmanager
-def patient(spark: SparkSession, seconds: float, setting: str) -> Iterator[None]:
+def patient(spark: SparkSession, seconds: int, setting: str) -> Iterator[None]:
     """While open, workers may send nothing for so long; never less than the session allows, 0 for ever."""
     if engine := engine_of(spark):
         with engine.patient(max(seconds, IDLE_S)):
@@ -82,7 +81,7 @@ def patient(spark: SparkSession, seconds: float, setting: str) -> Iterator[None]
         return
     before = spark.conf.get(setting, "0") or "0"
     if 0 < int(before) < seconds:
-        spark.conf.set(setting, str(math.ceil(seconds)))
+        spark.conf.set(setting, str(seconds))
     try:
         yield
     finally:

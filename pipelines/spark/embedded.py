@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.spark.pyspark_internals import connected, leave_connect_mode, session_id
 from millrace.schemas.errors import RunFailed, UsageError
 from millrace.udfs.worker import private_network
-from millrace.udfs.worker.engine_tasks import HANGS, IDLE_S
+from millrace.udfs.worker.engine_tasks import HUNG, IDLE_S
 
 # In gRPC's errors of a connection that ended.
 _CUT = ("UNAVAILABLE", "Socket closed", "Connection re")
@@ -112,7 +112,7 @@ class EmbeddedEngine:
         self._record_end(code)
         return EngineEnded(
             "the embedded engine's process has ended",
-            got=f"exit code {code}" + (", since a task hung" if code == HANGS else ""),
+            got=f"exit code {code}" + (", since a task hung" if code == HUNG else ""),
             allowed="run.place local, where a row that ends a process is found and set aside",
             next=f"run the job again with --set run.place=local: it resumes; see {self.logs}",
         )

@@ -78,8 +78,6 @@ def check_before_start(job: Job, master: str | None = None, *, scores: bool = Tr
     """Raise UsageError where a run could not use the lake or, if it ``scores``, this machine."""
     store_guarantees.refuse_unsafe(job.output.path, single_writer=job.run.single_writer)
     write_access.check_lake(LakeLocation.of(job))
-    if not places.of(job, master).is_embedded:
-        machine_check.check_java()
     if scores and machine_check.computes_here(master):
         machine_check.check_machine(job.engine)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from millrace.pipelines.spark import class_data_sharing
 from millrace.udfs.worker.daemon import PRELOAD
+from millrace.udfs.worker.engine_tasks import IDLE_S
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 # Ivy names a JAR organisation_module-version; of what Delta brings, Spark already ships the rest.
@@ -22,6 +23,8 @@ JARS = (
 )
 # What Delta's dependencies name and Spark ships itself: not fetched a second time.
 PROVIDED = "org.apache.hadoop:*,org.apache.parquet:*,com.fasterxml.jackson.core:*,org.slf4j:*"
+
+_IDLE_S = f"{IDLE_S:.0f}"
 
 DEFAULTS: dict[str, str] = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -42,9 +45,9 @@ DEFAULTS: dict[str, str] = {
     # A worker that says nothing for ten minutes hangs: it is killed, and its task tried again. While
     # rows are scored, pipelines/inference/worker_timeouts.py allows what the model's load and slowest
     # window may take.
-    "spark.python.worker.idleTimeoutSeconds": "600",
+    "spark.python.worker.idleTimeoutSeconds": _IDLE_S,
     "spark.python.worker.killOnIdleTimeout": "true",
-    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": "600",
+    "spark.sql.execution.pyspark.udf.idleTimeoutSeconds": _IDLE_S,
     "spark.sql.execution.pyspark.udf.killOnIdleTimeout": "true",
     # A driver must not grow with the units of its run: what it forgets is in the event log.
     "spark.ui.retainedJobs": "100",

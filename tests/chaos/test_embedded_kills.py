@@ -30,6 +30,13 @@ def job_in(place: str, folder: Path, model: Path, pixels: list[bytes]) -> Job:
     return job_of(folder, model, engine=engine, run={"place": place})
 
 
+def with_a_bad_row() -> list[bytes]:
+    """Pixels of which row 44 alone begins with `SEGV`."""
+    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
+    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    return pixels
+
+
 @pytest.mark.parametrize(
     ("first", "then", "at"),
     [("embedded", "auto", "before_commit"), ("auto", "embedded", "after_commit")],
@@ -62,8 +69,7 @@ def test_a_run_that_is_killed_in_one_place_is_finished_in_the_other_with_every_r
 def test_a_row_that_ends_the_engines_process_is_named_as_such_and_found_in_the_other_place(
     model: Path, tmp_path: Path
 ) -> None:
-    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
-    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    pixels = with_a_bad_row()
     script = {"predict": {"rules": [{"action": "segv", "when": [0, SEGV]}]}}
 
     died = start(job_in("embedded", tmp_path, model, pixels), tmp_path / "drivers", script=script)
@@ -82,8 +88,7 @@ def test_a_row_that_ends_the_engines_process_is_named_as_such_and_found_in_the_o
 def test_by_default_a_run_whose_engine_ended_is_resumed_in_spark_by_the_same_command(
     model: Path, tmp_path: Path
 ) -> None:
-    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
-    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    pixels = with_a_bad_row()
     job = job_in("auto", tmp_path, model, pixels)
     (tmp_path / "faults.json").write_text(
         json.dumps({"predict": {"rules": [{"action": "segv", "when": [0, SEGV]}]}}), "utf-8"
@@ -109,8 +114,7 @@ def test_by_default_a_run_whose_engine_ended_is_resumed_in_spark_by_the_same_com
 def test_a_call_that_hangs_ends_the_engine_and_the_run_is_finished_in_the_other_place(
     model: Path, tmp_path: Path
 ) -> None:
-    pixels = [bytes([cell[0] % 200]) + cell[1:] for cell in images(ROWS)]
-    pixels[44] = bytes([SEGV]) + pixels[44][1:]
+    pixels = with_a_bad_row()
     once = str(tmp_path / "slept")
     hangs = {"action": "sleep", "seconds": 600.0, "when": [0, SEGV], "once": once}
     script = {"predict": {"rules": [hangs]}}

@@ -54,7 +54,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "limit":
-            tasks.most_s = request["seconds"]
+            tasks.limit_s = request["seconds"]
         else:
             (log.step_began if request["do"] == "begin" else log.step_ended)(request["tag"])
         _answer(answers, {"done": request["do"]})

@@ -23,8 +23,8 @@ from millrace.udfs.worker.current_task import CurrentTask, embedded_tasks
 if TYPE_CHECKING:
     from millrace.udfs.worker.engine_log import EngineLog
 
-IDLE_S = 600.0  # as the sessions of Spark have it
-HANGS = 124  # the exit code of a process that ended for it, as timeout(1) has it
+IDLE_S = 600.0  # a worker that sends nothing for so long is assumed to hang; Spark's sessions have it too
+HUNG = 124  # exit code of a process that ended itself because a task hung, as of timeout(1)
 _WATCHED_EVERY_S = 0.5
 Batches = Iterator[Any]  # of pyarrow.RecordBatch, which workers import later
 
@@ -99,7 +99,7 @@ class EngineTasks:
     live: dict[int, TaskClock] = field(default_factory=dict)  # by task id
     ended_wall_s: float = 0.0
     ended_cpu_s: float = 0.0
-    most_s: float = IDLE_S  # in one slot; what computes for longer is assumed to hang
+    limit_s: float = IDLE_S  # in one slot; a task that computes for longer is assumed to hang
 
     def watch(self) -> None:
         """End the process where a task hangs: no thread can be ended alone. To be called in a thread."""
@@ -107,10 +107,10 @@ class EngineTasks:
             time.sleep(_WATCHED_EVERY_S)
             with self.lock:
                 longest_s = max((clock.slot_s() for clock in self.live.values()), default=0.0)
-            if longest_s > self.most_s:
+            if longest_s > self.limit_s:
                 sys.stderr.write(f"a task has computed for {longest_s:.0f} s without a result\n")
                 sys.stderr.flush()
-                os._exit(HANGS)
+                os._exit(HUNG)
 
     def begin(self, tag: str) -> tuple[CurrentTask, TaskClock]:
         """Wait for a slot, then begin a task in it."""

@@ -30,9 +30,7 @@ def enter() -> None:
     user, group = os.geteuid(), os.getegid()
     try:
         _unshare(_CLONE_NEWNET)
-    except (
-        PermissionError
-    ):  # only an administrator may, but everybody in a user namespace of their own
+    except PermissionError:  # a user without rights first needs a user namespace of their own
         _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")

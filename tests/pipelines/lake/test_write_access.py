@@ -20,7 +20,7 @@ from millrace.pipelines.lake.write_access import check_file, check_lake, explain
 from millrace.pipelines.spark.job_session import session_for
 from millrace.schemas.config import Job
 from millrace.schemas.errors import UsageError
-from tests.helpers import image_table, images, job_of, write_parquet
+from tests.helpers import image_table, images, into, job_of, write_parquet
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -53,10 +53,6 @@ def test_folders_of_others_in_a_lake_are_not_written_to(tmp_path: Path, frozen: 
     (lake / "lost+found").symlink_to(frozen)
 
     check_lake(LakeLocation(lake))
-
-
-def into(job: Job, lake: Path) -> Job:
-    return job.model_copy(update={"output": job.output.model_copy(update={"path": str(lake)})})
 
 
 def refused(job: Job, lake: Path) -> UsageError:

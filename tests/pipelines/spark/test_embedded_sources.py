@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from millrace.pipelines.console.progress import Progress
 from millrace.pipelines.run.runner import run
 from millrace.schemas.config import Job
-from tests.helpers import columns_mlp, images, job_of, pixel_mlp
+from tests.helpers import columns_mlp, images, into, job_of, pixel_mlp
 from tests.pipelines.spark.embedded_job import different_tables, millrace, write_job
 
 pytestmark = pytest.mark.spark
@@ -42,9 +42,8 @@ def csv(folder: Path, draw: random.Random) -> dict[str, Any]:
         lines = ["n,i,d,s,o"]
         for n in range(part * ROWS, (part + 1) * ROWS):
             quoted = [cell if cell.isalnum() else '"' + cell.replace('"', '""') + '"' for cell in cells(draw, n)]  # fmt: skip
-            lines.append(
-                ",".join(quoted[: 4 if draw.random() < 0.03 else 5])
-            )  # some records are short
+            # Some records are short.
+            lines.append(",".join(quoted[: 4 if draw.random() < 0.03 else 5]))
         (folder / f"{part}.csv").write_text("\n".join(lines) + "\n", "utf-8")
     return {"format": "csv", "path": str(folder), "header": True}
 
@@ -116,7 +115,7 @@ def test_tables_have_the_rows_that_spark_writes(
     made = JOBS[kind](tmp_path)
     made = Job.model_validate({**made.model_dump(mode="json", exclude_unset=True), "contract": {
         **made.contract.model_dump(mode="json", exclude_unset=True), "redact": redact}})  # fmt: skip
-    in_spark = made.model_copy(update={"output": made.output.model_copy(update={"path": str(tmp_path / "other")})})  # fmt: skip
+    in_spark = into(made, tmp_path / "other")
 
     one = run(spark, in_spark, Progress(quiet=True))
     done = millrace("run", str(write_job(made, tmp_path / "job.yaml")), "--json")
