@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from millrace.pipelines.lake.location import LakeLocation
+
+
+_PASSES, _PAUSE_S = 100, 0.01  # a call that found the folder before its rename ends well within a second
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which calls that began before may still make files.
+
+    Such a file comes after its folder was listed, and keeps it from being removed: then list it again.
+    """
+    for _ in range(_PASSES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
 
 
 def _alone() -> None:
@@ -48,7 +64,7 @@ class Driver:
 
         Workers make folders in it and never the folder itself: a late one leaves nothing behind.
         """
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+        _remove(self.folder.parent)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def end(self) -> None:
@@ -56,7 +72,7 @@ class Driver:
         ended = self.folder.with_name(f"{self.folder.name}.ended")  # no worker knows this name
         with suppress(OSError):
             self.folder.rename(ended)
-        shutil.rmtree(ended, ignore_errors=True)
+        _remove(ended)
         with suppress(OSError):  # another driver, or run, is still at work there, or there was none
             self.folder.parent.rmdir()
             self.folder.parent.parent.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,28 @@ def test_workers_that_still_write_when_a_driver_ends_leave_nothing_behind(tmp_pa
             for worker in workers:
                 worker.join()
         assert not lake.staging.exists()
+
+
+def test_files_made_by_calls_that_found_the_folder_before_its_rename_are_removed(tmp_path: Path) -> None:
+    lake = LakeLocation(tmp_path)
+    driver = Driver.at(lake, "run")
+    driver.begin()
+    held, ending = os.open(driver.folder, os.O_RDONLY), threading.Event()
+
+    def write() -> None:
+        """Make files in the folder, whatever its name is by now."""
+        with suppress(FileNotFoundError):  # the folder itself is removed
+            for file in range(20_000):
+                os.close(os.open(f"{file}", os.O_CREAT | os.O_WRONLY, dir_fd=held))
+                ending.set()
+
+    worker = threading.Thread(target=write)
+    worker.start()
+    ending.wait()
+    driver.end()
+    worker.join()
+    os.close(held)
+    assert not lake.staging.exists()
 
 
 def test_a_worker_that_does_not_see_the_runs_folder_says_so_and_makes_none(tmp_path: Path) -> None:
