@@ -20,7 +20,7 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
     return {
         "job": forecast.job,
         "rows": forecast.count.rows,
-        "rows_told_by": forecast.count.counted_from,
+        "rows_counted_from": forecast.count.counted_from,
         "rows_are_exact": forecast.count.is_exact,
         "units": forecast.units,
         "pilot_rows": forecast.pilot.rows,
