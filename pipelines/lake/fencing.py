@@ -11,8 +11,9 @@ from pathlib import Path
 
 from millrace.pipelines.lake.location import LakeLocation
 
-
-_PASSES, _PAUSE_S = 100, 0.01  # a call that found the folder before its rename ends well within a second
+# A call that found the folder before its rename ends well within this second.
+_PASSES = 100
+_PAUSE_S = 0.01
 
 
 def _remove(folder: Path) -> None:

@@ -52,7 +52,9 @@ def test_workers_that_still_write_when_a_driver_ends_leave_nothing_behind(tmp_pa
         assert not lake.staging.exists()
 
 
-def test_files_made_by_calls_that_found_the_folder_before_its_rename_are_removed(tmp_path: Path) -> None:
+def test_files_made_by_calls_that_found_the_folder_before_its_rename_are_removed(
+    tmp_path: Path,
+) -> None:
     lake = LakeLocation(tmp_path)
     driver = Driver.at(lake, "run")
     driver.begin()
