@@ -15,7 +15,7 @@ from millrace.pipelines.spark.task_times import TaskTime
 from millrace.schemas.prices import PLACES, Meter
 from millrace.schemas.summary import NOTHING_COMPUTED
 
-CLOCKS = "the workers' clock agrees with Spark's of the same code, in each task"
+CLOCKS = "the workers' clock agrees with the event log's of the same code, in each task"
 CLOCKS_DIFFER = 0.09  # of Spark's time of a task, at most
 FINE_MS = 90  # of any task: between the two clocks' ends a busy machine may run something else
 

@@ -99,7 +99,7 @@ def test_words_about_gates_say_which_were_checked_and_why_the_others_were_not() 
     found = gates(Books(told.rows, told.closings, [], None, 7, 7))
 
     assert are_closed(found) is None
-    said = "4 of 6 gates passed; not checked: the workers' clock agrees with Spark's of the same code, in "
-    said += "each task (no row was computed); every cost is price times time held (no price book)"
+    said = "4 of 6 gates passed; not checked: the workers' clock agrees with the event log's of the same "
+    said += "code, in each task (no row was computed); every cost is price times time held (no price book)"
     assert gates_text(json.loads(as_json(found))) == said
     assert gates_text(found) == said
