@@ -16,7 +16,7 @@ from millrace.schemas.prices import PLACES, Meter
 from millrace.schemas.summary import NOTHING_COMPUTED
 
 CLOCKS = "the workers' clock agrees with the event log's of the same code, in each task"
-CLOCKS_DIFFER = 0.09  # of Spark's time of a task, at most
+CLOCKS_DIFFER = 0.09  # of the event log's time of a task, at most
 FINE_MS = 90  # of any task: between the two clocks' ends a busy machine may run something else
 
 
@@ -76,7 +76,10 @@ def _tasks(books: Books) -> Gate:
 
 
 def _covered(books: Books) -> Gate:
-    name, allowed = "the ledger has Spark's own time of each task, whatever its outcome", "equal"
+    name, allowed = (
+        "the ledger has the event log's time of each task, whatever its outcome",
+        "equal",
+    )
     if not _is_measured(books):
         return Gate(name, None, "Spark's event log could not be read", allowed)
     ledger = Counter[tuple[str, int]]()
@@ -100,7 +103,7 @@ def _clocks(books: Books) -> Gate:
     name, allowed = CLOCKS, f"within {CLOCKS_DIFFER:.0%} of each, or {FINE_MS} ms"
     if not books.meters:  # a cache had them all, or there were none
         return _nothing(name, NOTHING_COMPUTED, allowed)
-    sparks = {
+    logged = {
         (task.application, task.task_id): task.python.code_ms
         for task in _each_task(books)
         if task.python and task.python.code_ms
@@ -109,11 +112,11 @@ def _clocks(books: Books) -> Gate:
         (meter["application"], meter["task_id"]): 1000 * (meter["wall_s"] - meter["startup_s"])
         for meter in books.meters
     }
-    both = sparks.keys() & ours.keys()
+    both = logged.keys() & ours.keys()
     if not both:
         return Gate(name, None, "no task has both", allowed)
-    far = {at: abs(ours[at] - sparks[at]) for at in both}
-    wrong = sum(far[at] > max(CLOCKS_DIFFER * sparks[at], FINE_MS) for at in both)
+    far = {at: abs(ours[at] - logged[at]) for at in both}
+    wrong = sum(far[at] > max(CLOCKS_DIFFER * logged[at], FINE_MS) for at in both)
     got = f"{len(both) - wrong} of {len(ours)} tasks, {max(far.values()):,.0f} ms apart at most"
     if wrong:
         got += "; more work than cores on the machine can cause this, and scores are not concerned"

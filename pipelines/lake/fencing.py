@@ -11,15 +11,15 @@ from pathlib import Path
 
 from millrace.pipelines.lake.location import LakeLocation
 
-# A call that found the folder before its rename ends well within this second.
+# A call that had found the folder ends well within this second.
 _PASSES = 100
 _PAUSE_S = 0.01
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder in which calls that began before may still make files.
+    """Remove a folder in which calls that had found it may still make files.
 
-    Such a file comes after its folder was listed, and keeps it from being removed: then list it again.
+    A file made after the folder was listed keeps it from being removed: then it is listed again.
     """
     for _ in range(_PASSES):
         shutil.rmtree(folder, ignore_errors=True)

@@ -52,27 +52,25 @@ def test_workers_that_still_write_when_a_driver_ends_leave_nothing_behind(tmp_pa
         assert not lake.staging.exists()
 
 
-def test_files_made_by_calls_that_found_the_folder_before_its_rename_are_removed(
-    tmp_path: Path,
+def test_a_file_made_after_its_folder_was_listed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = LakeLocation(tmp_path)
     driver = Driver.at(lake, "run")
     driver.begin()
-    held, ending = os.open(driver.folder, os.O_RDONLY), threading.Event()
+    late, remove = [os.open(driver.folder, os.O_RDONLY)], os.rmdir
 
-    def write() -> None:
-        """Make files in the folder, whatever its name is by now."""
-        with suppress(FileNotFoundError):  # the folder itself is removed
-            for file in range(20_000):
-                os.close(os.open(f"{file}", os.O_CREAT | os.O_WRONLY, dir_fd=held))
-                ending.set()
+    def removed_late(path: str, *, dir_fd: int | None = None) -> None:
+        """Before a folder is removed the first time, a call that had found it makes its file."""
+        if late:
+            folder = late.pop()
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+            os.close(folder)
+        remove(path, dir_fd=dir_fd)
 
-    worker = threading.Thread(target=write)
-    worker.start()
-    ending.wait()
+    monkeypatch.setattr(os, "rmdir", removed_late)
     driver.end()
-    worker.join()
-    os.close(held)
+    assert not late
     assert not lake.staging.exists()
 
 

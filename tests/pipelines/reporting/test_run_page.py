@@ -301,6 +301,7 @@ def test_the_numbers_are_those_of_the_tables(done: Path) -> None:
     assert "Together 4.313 100%" in section(text, "time")
     assert '<data value="0.000002000001">' in text
     assert "stage 3, partition 0" in section(text, "partitions")
+    assert "Spark" not in section(text, "partitions")  # the embedded engine has stages, too
     assert "3.304" in section(text, "partitions")
     assert "sharp 17" in section(text, "reasons")
     assert "Failed attempts 1.009 23.3%" in section(text, "waste")
