@@ -16,6 +16,7 @@ from millrace.schemas.prices import PLACES, Meter
 from millrace.schemas.summary import NOTHING_COMPUTED
 
 CLOCKS = "the workers' clock agrees with the event log's of the same code, in each task"
+_NO_LOG = "the event log could not be read"
 CLOCKS_DIFFER = 0.09  # of the event log's time of a task, at most
 FINE_MS = 90  # of any task: between the two clocks' ends a busy machine may run something else
 
@@ -64,7 +65,7 @@ def as_json(found: Sequence[Gate]) -> str:
 def _tasks(books: Books) -> Gate:
     name, allowed = "every task that started is in the ledger", "all of them"
     if not _is_measured(books):
-        return Gate(name, None, "Spark's event log could not be read", allowed)
+        return Gate(name, None, _NO_LOG, allowed)
     started = {(c.attempt.application, task) for c in books.closings for task in c.started}
     if not started and not _cut_lines(books):
         return _nothing(name, "no task started", allowed)
@@ -76,12 +77,10 @@ def _tasks(books: Books) -> Gate:
 
 
 def _covered(books: Books) -> Gate:
-    name, allowed = (
-        "the ledger has the event log's time of each task, whatever its outcome",
-        "equal",
-    )
+    name = "the ledger has the event log's time of each task, whatever its outcome"
+    allowed = "equal"
     if not _is_measured(books):
-        return Gate(name, None, "Spark's event log could not be read", allowed)
+        return Gate(name, None, _NO_LOG, allowed)
     ledger = Counter[tuple[str, int]]()
     for row in books.rows:
         if row["SkuMeter"] == "Core" and row["x_TaskId"] is not None:
@@ -126,7 +125,7 @@ def _clocks(books: Books) -> Gate:
 def _allocated(books: Books) -> Gate:
     name, allowed = "tasks, start-up and idle cores are all the cores that were held", "equal"
     if not _is_measured(books):
-        return Gate(name, None, "Spark's event log could not be read", allowed)
+        return Gate(name, None, _NO_LOG, allowed)
     allocated_ms = sum(
         one.cores * one.within(closing.attempt.began_ms, closing.ended_ms)
         for closing in books.closings
